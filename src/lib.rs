@@ -1,0 +1,12 @@
+//! certkit: cluster PKI bootstrap and certificate rotation for self-run Kubernetes.
+//!
+//! The layers, arrows pointing down only; `docs/architecture.md` has the map and the invariants:
+//!
+//! ```text
+//! cli  ->  ops (observe, apply)  ->  pki (keys, issue, inspect, pem)   store   tls   render
+//!                                               \________________ model
+//! ```
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod model;

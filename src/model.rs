@@ -1,0 +1,13 @@
+//! What a cluster PKI is and what follows from it: pure data and pure functions.
+//!
+//! Nothing here reads a clock, a random source, a file or the command line: the time, the randomness
+//! and what was observed are arguments.
+
+pub mod algorithm;
+pub mod der;
+pub mod duration;
+pub mod name;
+pub mod profile;
+pub mod san;
+pub mod timestamp;
+pub mod usage;
