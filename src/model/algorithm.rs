@@ -43,7 +43,9 @@ impl fmt::Display for KeyAlgorithm {
 
 /// A text that names no algorithm certkit makes.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is no key algorithm; use ecdsa-p256, ecdsa-p384, ed25519, rsa-2048, rsa-3072 or rsa-4096")]
+#[error(
+    "`{0}` is no key algorithm; use ecdsa-p256, ecdsa-p384, ed25519, rsa-2048, rsa-3072 or rsa-4096"
+)]
 pub struct UnknownAlgorithm(String);
 
 impl FromStr for KeyAlgorithm {

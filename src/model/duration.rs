@@ -124,7 +124,8 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for bad in ["", "d", "30", "30x", "-1d", "1d2", "999999999999999999999y", "9999999999999y"] {
+        for bad in ["", "d", "30", "30x", "-1d", "1d2", "999999999999999999999y", "9999999999999y"]
+        {
             assert!(bad.parse::<Span>().is_err(), "{bad:?}");
         }
         for bad in ["101%", "-1%", "%", "NaN%"] {

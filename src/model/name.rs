@@ -67,7 +67,8 @@ const COMMON_NAME: [u8; 3] = [0x55, 0x04, 0x03];
 const ORGANIZATION: [u8; 3] = [0x55, 0x04, 0x0a];
 
 fn attribute(oid: &[u8], value: &str) -> Vec<u8> {
-    let tag = if value.bytes().all(is_printable) { der::PRINTABLE_STRING } else { der::UTF8_STRING };
+    let tag =
+        if value.bytes().all(is_printable) { der::PRINTABLE_STRING } else { der::UTF8_STRING };
     der::sequence(&[der::tlv(der::OID, oid), der::tlv(tag, value.as_bytes())])
 }
 
@@ -83,7 +84,10 @@ mod tests {
     #[test]
     fn printable_names_are_printable_strings() {
         let name = Name::new(&[], "kubernetes");
-        assert_eq!(name.der()[..13], [0x30, 0x15, 0x31, 0x13, 0x30, 0x11, 6, 3, 0x55, 4, 3, 0x13, 10]);
+        assert_eq!(
+            name.der()[..13],
+            [0x30, 0x15, 0x31, 0x13, 0x30, 0x11, 6, 3, 0x55, 4, 3, 0x13, 10]
+        );
     }
 
     #[test]

@@ -144,7 +144,8 @@ mod tests {
 
     #[test]
     fn bad_names_are_refused() {
-        for bad in ["", "a b", "a..b", "-a", "a-", "a\0", "../x", "1.2.3", "a.*.b", &"x".repeat(64)] {
+        for bad in ["", "a b", "a..b", "-a", "a-", "a\0", "../x", "1.2.3", "a.*.b", &"x".repeat(64)]
+        {
             assert!(San::parse(bad).is_err(), "{bad:?}");
         }
     }

@@ -3,9 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use time::{
-    OffsetDateTime, UtcOffset,
-    format_description::well_known::Rfc3339,
-    macros::format_description,
+    OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339, macros::format_description,
 };
 
 use super::duration::Span;
@@ -58,9 +56,7 @@ impl Timestamp {
 
     /// As kubeadm prints dates: `Nov 21, 2027 17:11 UTC`.
     pub fn to_kubeadm(self) -> String {
-        let format = format_description!(
-            "[month repr:short] [day], [year] [hour]:[minute] UTC"
-        );
+        let format = format_description!("[month repr:short] [day], [year] [hour]:[minute] UTC");
         self.to_offset_date_time().format(format).unwrap_or_else(|_| self.to_string())
     }
 
