@@ -4,6 +4,7 @@
 //! and what was observed are arguments.
 
 pub mod algorithm;
+pub mod catalogue;
 pub mod der;
 pub mod duration;
 pub mod name;

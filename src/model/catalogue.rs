@@ -1,0 +1,462 @@
+//! The catalogue: the only place that says what a cluster PKI consists of.
+//!
+//! Row types and look-ups; the rows themselves are in the modules below, data and nothing else. Issuing,
+//! flags, expiry, rotation order, restart advice, verification and the generated docs all fold over them:
+//! a new certificate is one new row, and no `match` elsewhere is edited.
+
+pub mod certificates;
+pub mod components;
+pub mod keys;
+pub mod paths;
+pub mod uses;
+
+pub use certificates::CERTIFICATES;
+pub use components::COMPONENTS;
+pub use keys::KEYS;
+pub use paths::PATHS;
+pub use uses::USES;
+
+/// The DNS name in every etcd peer certificate, and in no other: etcd's `--peer-cert-allowed-hostname`
+/// admits peers by it. Without such a name any certificate of the etcd CA that has no SAN, like the
+/// apiserver's etcd client certificate, could speak the peer protocol (etcd checks SANs against the
+/// remote address only if there are any: etcd `client/pkg/transport/listener_tls.go`).
+pub const ETCD_PEER_NAME: &str = "etcd-peer.kubernetes.internal";
+
+/// One certificate of the cluster: what it is, and where it lives.
+#[derive(Debug)]
+pub struct CertSpec {
+    /// The name people use, kubeadm's where kubeadm has one: `apiserver-kubelet-client`.
+    pub id: &'static str,
+    /// What it is for, in a few words.
+    pub about: &'static str,
+    /// Who signs it.
+    pub issuer: Issuer,
+    /// Whom it names.
+    pub subject: SubjectRule,
+    /// Its subject alternative names, before what the user adds.
+    pub sans: &'static [SanRule],
+    /// What it may be used for.
+    pub purpose: Purpose,
+    /// How often it exists: once, or once a host of a kind.
+    pub scope: Scope,
+    /// The files it lives in.
+    pub home: Home,
+    /// When it exists at all.
+    pub present: Condition,
+    /// What renewal does with its key.
+    pub key: KeyPolicy,
+    /// Where these facts come from.
+    pub source: &'static str,
+}
+
+/// Who signs a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Issuer {
+    /// Its own key: a root.
+    Own,
+    /// Its own key, or the single root's where the cluster has one.
+    Root,
+    /// The CA with this id.
+    Ca(&'static str),
+}
+
+/// How a subject is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubjectRule {
+    /// Always the same. Organizations are Kubernetes groups, the common name the Kubernetes user.
+    Fixed {
+        /// O
+        organizations: &'static [&'static str],
+        /// CN
+        common_name: &'static str,
+    },
+    /// CN is the host's name.
+    Host,
+    /// A kubelet's identity: O=system:nodes, CN=system:node:NAME.
+    Node,
+}
+
+/// Where subject alternative names come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SanRule {
+    /// The subject's common name as a DNS name.
+    CommonName,
+    /// This DNS name.
+    Dns(&'static str),
+    /// The host part of the cluster's endpoint.
+    Endpoint,
+    /// The host's name.
+    HostName,
+    /// All addresses of the host.
+    HostAddresses,
+    /// The host's first address only, which it advertises.
+    HostAddress,
+    /// localhost, 127.0.0.1 and ::1.
+    Loopback,
+    /// kubernetes, kubernetes.default, kubernetes.default.svc and the last with the DNS domain.
+    ServiceNames,
+    /// The first address of the first service subnet, which the service `kubernetes` gets.
+    ServiceAddress,
+}
+
+/// What a certificate may be used for; basic constraints, key usage and extended key usage follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Signing other certificates.
+    Ca {
+        /// How many CAs may follow below, when that is limited.
+        path_len: Option<u8>,
+    },
+    /// TLS client.
+    Client,
+    /// TLS server.
+    Server,
+    /// Both ends: etcd peers dial and are dialled, and etcd's gRPC gateway dials its own server with the
+    /// server certificate (etcd `server/embed/etcd.go`).
+    ServerAndClient,
+}
+
+/// How often a certificate, key or component exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Once a cluster, kept by its operator.
+    Cluster,
+    /// Once a control-plane host.
+    ControlPlane,
+    /// Once an etcd member.
+    Etcd,
+    /// Once a node: every host with a kubelet, control-plane hosts included.
+    Node,
+}
+
+/// The files a certificate lives in, relative to `/etc/kubernetes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Home {
+    /// A certificate file and a key file.
+    Files {
+        /// The certificate.
+        cert: &'static str,
+        /// The key.
+        key: &'static str,
+    },
+    /// A CA: its one certificate, its key, and the bundle that verifiers trust.
+    Authority {
+        /// Exactly one certificate, as kube-controller-manager demands of a signer.
+        cert: &'static str,
+        /// The key.
+        key: &'static str,
+        /// What verifiers trust; more than one certificate during a CA rotation.
+        bundle: Option<&'static str>,
+        /// The certificate followed by its issuers, where a consumer wants that file.
+        chain: Option<&'static str>,
+    },
+    /// A kubeconfig.
+    Kubeconfig {
+        /// The kubeconfig.
+        file: &'static str,
+        /// Certificate and key in one file that the kubeconfig names as both, so that one rename replaces
+        /// the pair; `None` for kubeconfigs to be carried, which always embed.
+        pem: Option<&'static str>,
+        /// Which apiserver it talks to.
+        server: ApiServer,
+    },
+}
+
+/// Which apiserver a kubeconfig names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApiServer {
+    /// The cluster's endpoint, a load balancer where there is one.
+    Endpoint,
+    /// The one on the same host. kubeadm does this for controller-manager and scheduler, so that during
+    /// an upgrade they never talk to an older apiserver (Kubernetes version skew policy).
+    Local,
+}
+
+/// When a row exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Always.
+    Always,
+    /// When this addon is asked for.
+    Addon(&'static str),
+    /// When etcd's certificates are made here too, not by an etcd cluster of somebody else's.
+    ManagedEtcd,
+    /// When one root stands over the CAs.
+    SingleRoot,
+}
+
+/// What renewal does with a certificate's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyPolicy {
+    /// A listener reads certificate and key anew at every handshake. Two files cannot be swapped at once,
+    /// so only the same key leaves no window of failed handshakes.
+    Keep,
+    /// A new key with every certificate.
+    New,
+}
+
+/// A key pair that no certificate goes with.
+#[derive(Debug)]
+pub struct KeySpec {
+    /// Its name.
+    pub id: &'static str,
+    /// What it is for.
+    pub about: &'static str,
+    /// The private key's file.
+    pub private: &'static str,
+    /// The file of public keys (PKIX); verifiers accept any of them.
+    pub public: &'static str,
+    /// How often it exists.
+    pub scope: Scope,
+    /// Where these facts come from.
+    pub source: &'static str,
+}
+
+/// A program of the cluster.
+#[derive(Debug)]
+pub struct ComponentSpec {
+    /// Its name, which is the program's.
+    pub id: &'static str,
+    /// The hosts it runs on.
+    pub scope: Scope,
+    /// When it exists at all.
+    pub present: Condition,
+    /// Its own configuration file's apiVersion and kind, if it has one; etcd's has neither.
+    pub config: Option<Config>,
+    /// The systemd unit it usually runs as.
+    pub unit: Option<&'static str>,
+    /// Whether it is usually a static pod on a control-plane host.
+    pub static_pod: bool,
+}
+
+/// A component's own configuration file.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// The file's `apiVersion`, empty if it has none.
+    pub api_version: &'static str,
+    /// The file's `kind`, empty if it has none.
+    pub kind: &'static str,
+}
+
+/// One setting of one component: what makes it use this PKI.
+#[derive(Debug)]
+pub struct Use {
+    /// The component's id.
+    pub component: &'static str,
+    /// The command-line flag, without dashes, where one exists that is not deprecated.
+    pub flag: Option<&'static str>,
+    /// The field of the component's own configuration file, as a dotted path; a number is a list's index.
+    pub field: Option<&'static str>,
+    /// What it is set to.
+    pub value: Value,
+    /// How the component takes up a change of that file.
+    pub reload: Reload,
+    /// What the component does without this setting.
+    pub default: &'static str,
+    /// Why it is set so.
+    pub why: &'static str,
+    /// When it is set at all.
+    pub present: Condition,
+}
+
+/// What a setting is set to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// The bundle of the CA with this id: trust.
+    Bundle(&'static str),
+    /// The certificate file of the certificate with this id; for a CA, its signing certificate.
+    Cert(&'static str),
+    /// The CA certificate followed by its issuers.
+    Chain(&'static str),
+    /// A component configuration file: `/etc/kubernetes`-relative where relative.
+    ConfigFile(&'static str),
+    /// The key file of the certificate with this id.
+    Key(&'static str),
+    /// The kubeconfig with this id.
+    Kubeconfig(&'static str),
+    /// Always this.
+    Literal(&'static str),
+    /// The private key of the key pair with this id.
+    PrivateKey(&'static str),
+    /// The public keys of the key pair with this id.
+    PublicKey(&'static str),
+    /// Something of this cluster or host.
+    Setting(Setting),
+}
+
+/// Values that depend on the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// The host part of the cluster's endpoint.
+    EndpointHost,
+    /// The client URLs of etcd.
+    EtcdServers,
+    /// `https://kubernetes.default.svc.DOMAIN`
+    ServiceAccountIssuer,
+    /// The service subnets.
+    ServiceSubnets,
+}
+
+/// How a component takes up a changed file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// It reads the file at every TLS handshake.
+    Handshake,
+    /// As its kubeconfig is written: files it names are polled every five minutes, embedded data is never
+    /// read again (client-go `transport/cert_rotation.go`).
+    Kubeconfig,
+    /// It is no running program, or the value is no file: nothing to take up.
+    Nothing,
+    /// It looks every so many seconds.
+    Poll(u32),
+    /// It reads the file only when it starts.
+    Restart,
+    /// It watches the file (inotify) and reads it at once.
+    Watch,
+}
+
+/// A way the cluster talks: one client, one server, what each shows and what each trusts.
+#[derive(Debug)]
+pub struct Path {
+    /// A short name, kebab-case.
+    pub id: &'static str,
+    /// Who dials.
+    pub from: &'static str,
+    /// Who answers.
+    pub to: &'static str,
+    /// The TCP port, or several.
+    pub port: &'static str,
+    /// How the client proves who it is.
+    pub client: Credential,
+    /// How the server proves who it is.
+    pub server: Credential,
+    /// The CA by which the client checks the server.
+    pub client_trusts: Option<&'static str>,
+    /// The CA by which the server checks the client.
+    pub server_trusts: Option<&'static str>,
+    /// The name or address that the client expects in the server's certificate.
+    pub dials: Dials,
+    /// The settings that make it so: component and flag or field.
+    pub settings: &'static [(&'static str, &'static str)],
+    /// What protects it.
+    pub protection: Protection,
+    /// What its users see when it breaks.
+    pub breaks: &'static str,
+    /// When it exists at all.
+    pub present: Condition,
+}
+
+/// What an end of a path shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// The certificate with this catalogue id.
+    Cert(&'static str),
+    /// Nothing.
+    None,
+    /// A certificate that others issue, described.
+    Other(&'static str),
+    /// A bearer token, described.
+    Token(&'static str),
+}
+
+/// The name a client expects in a server's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dials {
+    /// The host part of the cluster's endpoint.
+    Endpoint,
+    /// Always this name.
+    Fixed(&'static str),
+    /// The address of the host the server is on.
+    HostAddress,
+    /// 127.0.0.1, as both are on one host.
+    Loopback,
+    /// No name is checked, or no certificate is there to check.
+    Nothing,
+    /// The address of the service `kubernetes`.
+    ServiceAddress,
+}
+
+/// What protects a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protection {
+    /// Both ends show certificates.
+    MutualTls,
+    /// It is gone from Kubernetes.
+    Removed {
+        /// What took its place.
+        instead: &'static str,
+    },
+    /// The server shows a certificate, the client a token.
+    ServerTls,
+    /// Certificates cannot protect it.
+    Unprotectable {
+        /// Why not.
+        why: &'static str,
+        /// What does.
+        remedy: &'static str,
+    },
+}
+
+/// The certificate row with this id.
+pub fn certificate(id: &str) -> Option<&'static CertSpec> {
+    CERTIFICATES.iter().find(|spec| spec.id == id)
+}
+
+/// The key row with this id.
+pub fn key(id: &str) -> Option<&'static KeySpec> {
+    KEYS.iter().find(|spec| spec.id == id)
+}
+
+/// The component row with this id.
+pub fn component(id: &str) -> Option<&'static ComponentSpec> {
+    COMPONENTS.iter().find(|spec| spec.id == id)
+}
+
+/// The addons that rows are conditional on, in the catalogue's order, each once.
+pub fn addons() -> Vec<&'static str> {
+    let mut found = Vec::new();
+    for spec in CERTIFICATES {
+        if let Condition::Addon(name) = spec.present
+            && !found.contains(&name)
+        {
+            found.push(name);
+        }
+    }
+    found
+}
+
+impl CertSpec {
+    /// Whether it is a certificate authority.
+    pub fn is_ca(&self) -> bool {
+        matches!(self.purpose, Purpose::Ca { .. })
+    }
+
+    /// Whether a server shows it.
+    pub fn is_server(&self) -> bool {
+        matches!(self.purpose, Purpose::Server | Purpose::ServerAndClient)
+    }
+
+    /// The CA whose bundle a kubeconfig carries or names: the one that signs the apiserver's certificate.
+    pub fn issuer_id(&self) -> Option<&'static str> {
+        match self.issuer {
+            Issuer::Ca(id) => Some(id),
+            Issuer::Own | Issuer::Root => None,
+        }
+    }
+}
+
+impl Home {
+    /// Every file it may consist of, `/etc/kubernetes`-relative.
+    pub fn files(&self) -> Vec<&'static str> {
+        match *self {
+            Self::Files { cert, key } => vec![cert, key],
+            Self::Authority { cert, key, bundle, chain } => {
+                [Some(cert), Some(key), bundle, chain].into_iter().flatten().collect()
+            }
+            Self::Kubeconfig { file, pem, .. } => [Some(file), pem].into_iter().flatten().collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! The catalogue held to account, row by row.
+
+use std::collections::BTreeSet;
+
+use super::*;
+
+#[test]
+fn ids_are_unique() {
+    let mut seen = BTreeSet::new();
+    for id in CERTIFICATES.iter().map(|s| s.id).chain(KEYS.iter().map(|k| k.id)) {
+        assert!(seen.insert(id), "{id} twice");
+    }
+    let paths: BTreeSet<_> = PATHS.iter().map(|p| p.id).collect();
+    assert_eq!(paths.len(), PATHS.len());
+    let components: BTreeSet<_> = COMPONENTS.iter().map(|c| c.id).collect();
+    assert_eq!(components.len(), COMPONENTS.len());
+}
+
+#[test]
+fn files_are_unique() {
+    let mut seen = BTreeSet::new();
+    for spec in CERTIFICATES {
+        for file in spec.home.files() {
+            assert!(seen.insert(file), "{file} twice");
+        }
+    }
+    for spec in KEYS {
+        assert!(seen.insert(spec.private) && seen.insert(spec.public));
+    }
+}
+
+#[test]
+fn issuers_come_first_and_are_authorities() {
+    let mut earlier = BTreeSet::new();
+    for spec in CERTIFICATES {
+        if let Issuer::Ca(id) = spec.issuer {
+            assert!(earlier.contains(id), "{} before its issuer {id}", spec.id);
+            assert!(certificate(id).is_some_and(CertSpec::is_ca));
+        }
+        assert_eq!(
+            spec.is_ca(),
+            matches!(spec.home, Home::Authority { .. }),
+            "{}: only CAs live in an authority's files",
+            spec.id
+        );
+        earlier.insert(spec.id);
+    }
+}
+
+#[test]
+fn every_certificate_is_used_by_something() {
+    for spec in CERTIFICATES {
+        let used = USES.iter().any(|u| u.subject() == Some(spec.id));
+        let above = CERTIFICATES.iter().any(|s| s.issuer == Issuer::Ca(spec.id));
+        let root = spec.present == Condition::SingleRoot;
+        assert!(used || above || root, "{} is used by nothing", spec.id);
+        if !spec.is_ca() {
+            assert!(used, "{} is used by nothing", spec.id);
+        }
+    }
+    for spec in KEYS {
+        assert!(USES.iter().any(|u| u.subject() == Some(spec.id)));
+    }
+}
+
+#[test]
+fn a_use_names_what_exists_on_hosts_where_its_component_runs() {
+    for row in USES {
+        let component = component(row.component).expect(row.component);
+        assert!(row.flag.is_some() || row.field.is_some(), "{row:?}");
+        let Some(id) = row.subject() else { continue };
+        let Some(spec) = certificate(id) else {
+            assert!(key(id).is_some(), "{id} is nothing");
+            continue;
+        };
+        let (bundle, chain) = match spec.home {
+            Home::Authority { bundle, chain, .. } => (bundle, chain),
+            _ => (None, None),
+        };
+        match row.value {
+            Value::Bundle(_) => assert!(bundle.is_some(), "{id} has no bundle"),
+            Value::Chain(_) => assert!(chain.is_some(), "{id} has no chain"),
+            Value::Kubeconfig(_) => assert!(matches!(spec.home, Home::Kubeconfig { .. })),
+            _ => assert!(!matches!(spec.home, Home::Kubeconfig { .. }), "{row:?}"),
+        }
+        if !spec.is_ca() {
+            assert_eq!(spec.scope, component.scope, "{id} is not where {} runs", component.id);
+        }
+    }
+}
+
+#[test]
+fn settings_of_a_component_are_unique_and_alphabetical_within_flags() {
+    for component in COMPONENTS {
+        let mut seen = BTreeSet::new();
+        for row in USES.iter().filter(|u| u.component == component.id) {
+            if let Some(flag) = row.flag {
+                assert!(seen.insert(flag), "{} --{flag} twice", component.id);
+            }
+            if let Some(field) = row.field {
+                assert!(seen.insert(field), "{} {field} twice", component.id);
+            }
+            assert!(!row.why.is_empty());
+        }
+        assert!(!seen.is_empty(), "{} uses nothing", component.id);
+    }
+}
+
+#[test]
+fn every_path_has_both_ends() {
+    for path in PATHS {
+        for credential in [path.client, path.server] {
+            if let Credential::Cert(id) = credential {
+                let spec = certificate(id).expect(id);
+                assert!(!spec.is_ca());
+            }
+        }
+        for ca in [path.client_trusts, path.server_trusts].into_iter().flatten() {
+            assert!(certificate(ca).is_some_and(CertSpec::is_ca), "{}: {ca}", path.id);
+        }
+        for (component, setting) in path.settings {
+            assert!(
+                USES.iter().any(|u| u.component == *component
+                    && (u.flag == Some(setting) || u.field == Some(setting))),
+                "{}: {component} has no {setting}",
+                path.id
+            );
+        }
+        match path.protection {
+            Protection::MutualTls => {
+                assert!(path.client != Credential::None && path.server != Credential::None);
+                assert!(path.server_trusts.is_some(), "{}", path.id);
+            }
+            Protection::ServerTls => assert!(path.client_trusts.is_some()),
+            Protection::Removed { .. } | Protection::Unprotectable { .. } => {}
+        }
+        assert!(!path.breaks.is_empty());
+    }
+}
+
+#[test]
+fn every_leaf_is_an_end_of_a_path() {
+    for spec in CERTIFICATES.iter().filter(|s| !s.is_ca()) {
+        let cert = Credential::Cert(spec.id);
+        assert!(PATHS.iter().any(|p| p.client == cert || p.server == cert), "{}", spec.id);
+    }
+}
