@@ -5,10 +5,13 @@
 
 pub mod algorithm;
 pub mod catalogue;
+pub mod cluster;
 pub mod der;
 pub mod duration;
+pub mod layout;
 pub mod name;
 pub mod profile;
+pub mod resolve;
 pub mod san;
 pub mod timestamp;
 pub mod usage;

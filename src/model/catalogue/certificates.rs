@@ -1,8 +1,8 @@
 //! Every certificate of a cluster, issuers before issued; this order is the order of all output.
 
 use super::{
-    ApiServer, CertSpec, Condition, ETCD_PEER_NAME, Home, Issuer, KeyPolicy, Purpose, SanRule, Scope,
-    SubjectRule,
+    ApiServer, CertSpec, Condition, ETCD_PEER_NAME, Home, Issuer, KeyPolicy, Purpose, SanRule,
+    Scope, SubjectRule,
 };
 
 /// `pki/STEM.crt` and `pki/STEM.key`.
@@ -31,8 +31,7 @@ const fn named(common_name: &'static str) -> SubjectRule {
 const KUBEADM: &str = "kubeadm 1.36, cmd/kubeadm/app/phases/certs/certlist.go";
 const KUBEADM_KUBECONFIG: &str = "kubeadm 1.36, cmd/kubeadm/app/phases/kubeconfig/kubeconfig.go";
 const SERVING: &str = "Kubernetes 1.36, staging/src/k8s.io/apiserver/pkg/server/options/serving.go";
-const KONNECTIVITY: &str =
-    "https://kubernetes.io/docs/tasks/extend-kubernetes/setup-konnectivity/";
+const KONNECTIVITY: &str = "https://kubernetes.io/docs/tasks/extend-kubernetes/setup-konnectivity/";
 const ISTIO: &str = "https://istio.io/latest/docs/tasks/security/cert-management/plugin-ca-cert/";
 
 /// A CA as kubeadm makes it: named by its common name, which is its one SAN too.
@@ -88,7 +87,12 @@ pub static CERTIFICATES: &[CertSpec] = &[
             },
         )
     },
-    ca("ca", "signs what talks to the apiserver and what it talks to", "kubernetes", authority!("ca")),
+    ca(
+        "ca",
+        "signs what talks to the apiserver and what it talks to",
+        "kubernetes",
+        authority!("ca"),
+    ),
     CertSpec {
         sans: &[
             SanRule::HostName,
@@ -133,7 +137,12 @@ pub static CERTIFICATES: &[CertSpec] = &[
         ..ca("etcd-ca", "signs everything that talks etcd", "etcd-ca", authority!("etcd/ca"))
     },
     CertSpec {
-        sans: &[SanRule::HostName, SanRule::Dns("localhost"), SanRule::HostAddresses, SanRule::Loopback],
+        sans: &[
+            SanRule::HostName,
+            SanRule::Dns("localhost"),
+            SanRule::HostAddresses,
+            SanRule::Loopback,
+        ],
         purpose: Purpose::ServerAndClient,
         scope: Scope::Etcd,
         present: Condition::ManagedEtcd,

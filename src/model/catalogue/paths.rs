@@ -5,7 +5,12 @@ use super::{Condition, Credential, Dials, Path, Protection};
 const KONNECTIVITY: Condition = Condition::Addon("konnectivity");
 
 /// A path on which both ends show certificates of the cluster CA; rows say what differs with `..`.
-const fn mutual(id: &'static str, from: &'static str, to: &'static str, port: &'static str) -> Path {
+const fn mutual(
+    id: &'static str,
+    from: &'static str,
+    to: &'static str,
+    port: &'static str,
+) -> Path {
     Path {
         id,
         from,
@@ -120,7 +125,9 @@ pub static PATHS: &[Path] = &[
     Path {
         client_trusts: None,
         server_trusts: None,
-        protection: Protection::Removed { instead: "Konnectivity (certkit init --addon konnectivity)" },
+        protection: Protection::Removed {
+            instead: "Konnectivity (certkit init --addon konnectivity)",
+        },
         breaks: "nothing: SSH tunnels went in Kubernetes 1.22",
         ..mutual("ssh-tunnels", "kube-apiserver", "nodes", "22")
     },
@@ -232,7 +239,12 @@ pub static PATHS: &[Path] = &[
         ],
         protection: Protection::ServerTls,
         breaks: "no metrics of the controller-manager",
-        ..mutual("monitoring-to-controller-manager", "monitoring", "kube-controller-manager", "10257")
+        ..mutual(
+            "monitoring-to-controller-manager",
+            "monitoring",
+            "kube-controller-manager",
+            "10257",
+        )
     },
     Path {
         client: Credential::Token("service-account token or client certificate of the cluster CA"),
@@ -260,7 +272,9 @@ pub static PATHS: &[Path] = &[
         ..mutual("node-to-node", "nodes", "nodes", "any")
     },
     Path {
-        client: Credential::Token("bootstrap token, exchanged for a certificate through the CSR API"),
+        client: Credential::Token(
+            "bootstrap token, exchanged for a certificate through the CSR API",
+        ),
         server: Credential::Cert("apiserver"),
         server_trusts: None,
         dials: Dials::Endpoint,

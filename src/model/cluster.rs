@@ -1,0 +1,631 @@
+//! The cluster as declared: names, hosts and rules that everything is issued from.
+//!
+//! Values here are valid by construction where a type can say so; what concerns several fields at once
+//! is [`Cluster::faults`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
+
+use super::{
+    algorithm::KeyAlgorithm,
+    catalogue::{self, Condition, Scope},
+    duration::Span,
+    san::{San, dns_name_fault},
+};
+
+/// A declared cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cluster {
+    /// The cluster's name, as kubeconfigs call it.
+    pub name: String,
+    /// Where clients reach the API: a load balancer, or a control-plane host.
+    pub endpoint: Endpoint,
+    /// The domain of service names.
+    pub dns_domain: String,
+    /// Service subnets; the first one's first address is the service `kubernetes`.
+    pub service_subnets: Vec<Subnet>,
+    /// The algorithm of new keys.
+    pub key_algorithm: KeyAlgorithm,
+    /// How long certificates are valid.
+    pub validity: Terms,
+    /// All hosts: control plane, then etcd, then nodes, each in the order declared.
+    pub hosts: Vec<Host>,
+    /// Where etcd runs.
+    pub etcd: Etcd,
+    /// Names added to a certificate's own, by certificate id.
+    pub extra_sans: BTreeMap<String, Vec<San>>,
+    /// Addons, in the order declared.
+    pub addons: Vec<String>,
+    /// What differs for single certificates, by id.
+    pub overrides: BTreeMap<String, Override>,
+    /// How kubeconfigs of components carry their credentials.
+    pub kubeconfig_style: KubeconfigStyle,
+    /// Whether one root stands over the CAs.
+    pub single_root: bool,
+    /// Where the hosts keep the tree, when that is neither DIR (one host) nor `/etc/kubernetes`.
+    pub host_dir: Option<String>,
+}
+
+/// Validity of CAs and leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Of a CA.
+    pub ca: Span,
+    /// Of a leaf.
+    pub leaf: Span,
+}
+
+/// A machine of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// Its name: the Kubernetes node name.
+    pub name: HostName,
+    /// Its addresses; the first is the one it advertises.
+    pub addresses: Vec<IpAddr>,
+    /// Whether it is in the control plane.
+    pub control_plane: bool,
+    /// Whether it is an etcd member.
+    pub etcd: bool,
+    /// Whether it runs a kubelet.
+    pub node: bool,
+}
+
+/// Where etcd runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Etcd {
+    /// On the control-plane hosts.
+    Stacked,
+    /// On hosts of its own, in [`Cluster::hosts`].
+    Hosts,
+    /// Elsewhere, with certificates of somebody else's.
+    External {
+        /// Its client URLs.
+        endpoints: Vec<String>,
+        /// Files of the CA, the apiserver's certificate and its key, on the control-plane hosts.
+        files: Option<ExternalEtcdFiles>,
+    },
+}
+
+/// The files by which the apiserver reaches an etcd that is not certkit's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExternalEtcdFiles {
+    /// `--etcd-cafile`
+    pub ca: String,
+    /// `--etcd-certfile`
+    pub cert: String,
+    /// `--etcd-keyfile`
+    pub key: String,
+}
+
+/// How component kubeconfigs carry their credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KubeconfigStyle {
+    /// By naming files, which client-go reads again.
+    Files,
+    /// Embedded, kubeadm's form; never read again.
+    Embedded,
+}
+
+/// What differs for one certificate.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Override {
+    /// Its own validity.
+    pub validity: Option<Span>,
+    /// Its own key algorithm.
+    pub key_algorithm: Option<KeyAlgorithm>,
+    /// Its subject, instead of the catalogue's: organizations and common name.
+    pub subject: Option<Subject>,
+    /// All of its names, instead of the catalogue's.
+    pub sans: Option<Vec<San>>,
+}
+
+/// A declared subject.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subject {
+    /// O, in order.
+    pub organizations: Vec<String>,
+    /// CN
+    pub common_name: String,
+}
+
+impl Cluster {
+    /// The cluster's defaults, around what has none.
+    pub fn new(name: String, endpoint: Endpoint, hosts: Vec<Host>) -> Self {
+        Self {
+            name,
+            endpoint,
+            dns_domain: "cluster.local".into(),
+            service_subnets: vec![Subnet::DEFAULT],
+            key_algorithm: KeyAlgorithm::EcdsaP256,
+            validity: Terms { ca: Span::days(3650), leaf: Span::days(365) },
+            hosts,
+            etcd: Etcd::Stacked,
+            extra_sans: BTreeMap::new(),
+            addons: Vec::new(),
+            overrides: BTreeMap::new(),
+            kubeconfig_style: KubeconfigStyle::Files,
+            single_root: false,
+            host_dir: None,
+        }
+    }
+
+    /// Whether the whole cluster is one host, whose tree DIR itself then is.
+    pub fn is_one_host(&self) -> bool {
+        self.hosts.len() == 1
+    }
+
+    /// The hosts on which something of this scope exists. [`Scope::Cluster`] has none.
+    pub fn hosts_in(&self, scope: Scope) -> impl Iterator<Item = &Host> {
+        self.hosts.iter().filter(move |host| host.is_in(scope))
+    }
+
+    /// Whether rows under this condition exist in this cluster.
+    pub fn has(&self, condition: Condition) -> bool {
+        match condition {
+            Condition::Always => true,
+            Condition::Addon(name) => self.addons.iter().any(|a| a == name),
+            Condition::ManagedEtcd => !matches!(self.etcd, Etcd::External { .. }),
+            Condition::SingleRoot => self.single_root,
+        }
+    }
+
+    /// The override for a certificate, empty if there is none.
+    pub fn override_of(&self, id: &str) -> Override {
+        self.overrides.get(id).cloned().unwrap_or_default()
+    }
+
+    /// The algorithm of a new key for this certificate or key pair.
+    pub fn algorithm_of(&self, id: &str) -> KeyAlgorithm {
+        let asked =
+            self.overrides.get(id).and_then(|o| o.key_algorithm).unwrap_or(self.key_algorithm);
+        // Service-account tokens are JWTs signed with RS256 or ES256/384/512; Kubernetes refuses
+        // Ed25519 there (pkg/serviceaccount/jwt.go), and the CA's algorithm matters nothing to them.
+        match (catalogue::key(id), asked) {
+            (Some(_), KeyAlgorithm::Ed25519) => KeyAlgorithm::EcdsaP256,
+            _ => asked,
+        }
+    }
+
+    /// What is wrong between several fields: the field's path and what to do.
+    pub fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let mut fault = |field: &str, why: String| {
+            faults.push(Fault { field: field.to_owned(), why });
+        };
+        if self.name.is_empty() || self.name.len() > 253 || self.name.chars().any(char::is_control)
+        {
+            fault("name", "must have 1 to 253 characters, none of them a control character".into());
+        }
+        if let Some(why) = dns_name_fault(&self.dns_domain) {
+            fault("dnsDomain", format!("`{}`: {why}", self.dns_domain.escape_default()));
+        }
+        if self.hosts_in(Scope::ControlPlane).next().is_none() {
+            fault("controlPlane", "needs at least one host".into());
+        }
+        let mut names = BTreeSet::new();
+        let mut addresses = BTreeMap::new();
+        for host in &self.hosts {
+            let list = host.list();
+            if !names.insert(&host.name) {
+                fault(list, format!("host `{}` is declared twice", host.name));
+            }
+            if host.addresses.is_empty() {
+                fault(list, format!("host `{}` needs at least one address", host.name));
+            }
+            for address in &host.addresses {
+                if address.is_unspecified() || address.is_multicast() {
+                    fault(list, format!("host `{}`: {address} is no host's address", host.name));
+                }
+                if let Some(other) = addresses.insert(*address, &host.name) {
+                    fault(list, format!("{address} belongs to both `{other}` and `{}`", host.name));
+                }
+            }
+        }
+        if self.service_subnets.is_empty() || self.service_subnets.len() > 2 {
+            fault("serviceSubnet", "needs one subnet, or one of IPv4 and one of IPv6".into());
+        }
+        if let [first, second] = self.service_subnets[..]
+            && first.address.is_ipv4() == second.address.is_ipv4()
+        {
+            fault("serviceSubnet", "two subnets must be one of IPv4 and one of IPv6".into());
+        }
+        for subnet in &self.service_subnets {
+            for host in &self.hosts {
+                for address in host.addresses.iter().filter(|a| subnet.contains(**a)) {
+                    let why = format!("{subnet} overlaps {address}, an address of `{}`", host.name);
+                    fault("serviceSubnet", why);
+                }
+            }
+        }
+        for (field, span) in
+            [("validity.ca", self.validity.ca), ("validity.leaf", self.validity.leaf)]
+        {
+            if let Some(why) = span_fault(span) {
+                fault(field, why);
+            }
+        }
+        if self.validity.leaf > self.validity.ca {
+            let Terms { ca, leaf } = self.validity;
+            fault("validity.leaf", format!("{leaf} is longer than the CA's {ca}"));
+        }
+        for addon in &self.addons {
+            let known = catalogue::addons();
+            if !known.contains(&addon.as_str()) {
+                let why = format!("`{}` is none of {}", addon.escape_default(), known.join(", "));
+                fault("addons", why);
+            }
+        }
+        for (id, _) in self.extra_sans.iter().filter(|(id, _)| catalogue::certificate(id).is_none())
+        {
+            fault("extraSans", format!("`{}` is no certificate's name", id.escape_default()));
+        }
+        for (id, over) in &self.overrides {
+            let field = format!("overrides.{id}");
+            if catalogue::certificate(id).is_none() && catalogue::key(id).is_none() {
+                fault(&field, format!("`{}` is no certificate's name", id.escape_default()));
+            }
+            if let Some(why) = over.validity.and_then(span_fault) {
+                fault(&format!("{field}.validity"), why);
+            }
+        }
+        if let Some(dir) = &self.host_dir
+            && (!dir.starts_with('/')
+                || dir.split('/').any(|part| part == "..")
+                || dir.chars().any(char::is_control))
+        {
+            fault("hostDir", format!("`{}` must be an absolute path", dir.escape_default()));
+        }
+        faults
+    }
+}
+
+/// Something wrong with a declared cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The field, as in `certkit.yaml`.
+    pub field: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.why)
+    }
+}
+
+/// Under an hour a certificate is expired before it is copied; over a hundred years dates leave what
+/// other software can read.
+fn span_fault(span: Span) -> Option<String> {
+    let longest = Span::days(365 * 100);
+    (span < Span(60) || span > longest).then(|| format!("{span} is not between 1m and {longest}"))
+}
+
+impl Host {
+    /// Whether something of this scope exists on this host.
+    pub fn is_in(&self, scope: Scope) -> bool {
+        match scope {
+            Scope::Cluster => false,
+            Scope::ControlPlane => self.control_plane,
+            Scope::Etcd => self.etcd,
+            Scope::Node => self.node,
+        }
+    }
+
+    /// The address it advertises.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.addresses.first().copied()
+    }
+
+    /// The list of `certkit.yaml` it is declared in.
+    fn list(&self) -> &'static str {
+        match (self.control_plane, self.etcd) {
+            (true, _) => "controlPlane",
+            (false, true) => "etcd",
+            (false, false) => "nodes",
+        }
+    }
+}
+
+/// A host's name, which is a node name, a certificate's common name and a folder's name: an RFC 1123
+/// subdomain in lower case.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HostName(String);
+
+/// A text that is no host name.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{text}` is no host name: {why}")]
+pub struct HostNameError {
+    text: String,
+    why: &'static str,
+}
+
+impl FromStr for HostName {
+    type Err = HostNameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let why = if text.bytes().any(|b| b.is_ascii_uppercase()) {
+            Some("Kubernetes node names are in lower case")
+        } else if text.ends_with('.') {
+            Some("it ends with a dot")
+        } else {
+            dns_name_fault(text)
+        };
+        match why {
+            Some(why) => {
+                let text: String = text.chars().take(80).collect();
+                Err(HostNameError { text: text.escape_default().to_string(), why })
+            }
+            None => Ok(Self(text.to_owned())),
+        }
+    }
+}
+
+impl AsRef<str> for HostName {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A host name or address, and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// A DNS name or an IP address.
+    pub host: San,
+    /// The port.
+    pub port: u16,
+}
+
+/// The apiserver's port unless told otherwise.
+pub const API_PORT: u16 = 6443;
+
+/// A text that is no endpoint.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{text}` is no endpoint: {why}")]
+pub struct EndpointError {
+    text: String,
+    why: String,
+}
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    /// Reads `HOST:PORT`, `HOST`, `ADDRESS:PORT`, `[ADDRESS]:PORT` or an address.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = |why: String| EndpointError {
+            text: text.chars().take(300).collect::<String>().escape_default().to_string(),
+            why,
+        };
+        if let Ok(ip) = text.parse::<IpAddr>() {
+            return Ok(Self { host: San::Ip(ip), port: API_PORT });
+        }
+        let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((host, rest)) => {
+                (host, rest.strip_prefix(':').or((rest.is_empty()).then_some("")))
+            }
+            None => match text.rsplit_once(':') {
+                Some((host, _)) if host.contains(':') => {
+                    return Err(error("put an IPv6 address in brackets: [ADDRESS]:PORT".into()));
+                }
+                Some((host, port)) => (host, Some(port)),
+                None => (text, Some("")),
+            },
+        };
+        let port = match port {
+            Some("") if !text.ends_with(':') => API_PORT,
+            Some(port) => match port.parse() {
+                Ok(port) if port > 0 => port,
+                _ => return Err(error("the port is not a number from 1 to 65535".into())),
+            },
+            None => return Err(error("write it as HOST:PORT".into())),
+        };
+        match San::parse(host) {
+            Ok(San::Dns(name)) if name.starts_with("*.") => Err(error("it is a wildcard".into())),
+            Ok(host @ (San::Dns(_) | San::Ip(_))) => Ok(Self { host, port }),
+            Ok(_) => Err(error("write it as HOST:PORT, without https://".into())),
+            Err(cause) => Err(error(cause.to_string())),
+        }
+    }
+}
+
+impl Endpoint {
+    /// The host part as text, without brackets.
+    pub fn host_text(&self) -> String {
+        match &self.host {
+            San::Ip(ip) => ip.to_string(),
+            San::Dns(name) | San::Email(name) | San::Uri(name) => name.clone(),
+            San::Other(_) => String::new(),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            San::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]:{}", self.port),
+            _ => write!(f, "{}:{}", self.host_text(), self.port),
+        }
+    }
+}
+
+/// A subnet in CIDR form, its address being the network's first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    address: IpAddr,
+    prefix: u8,
+}
+
+/// A text that is no subnet.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{text}` is no subnet: {why}")]
+pub struct SubnetError {
+    text: String,
+    why: String,
+}
+
+impl Subnet {
+    /// kubeadm's and certkit's default service subnet.
+    pub const DEFAULT: Self = Self { address: IpAddr::V4(Ipv4Addr::new(10, 96, 0, 0)), prefix: 12 };
+
+    /// The network's first usable address.
+    pub fn first_host(self) -> IpAddr {
+        from_bits(bits(self.address) + 1, self.address.is_ipv4())
+    }
+
+    /// Whether the address lies in the subnet.
+    pub fn contains(self, address: IpAddr) -> bool {
+        address.is_ipv4() == self.address.is_ipv4()
+            && network(address, self.prefix) == bits(self.address)
+    }
+}
+
+impl FromStr for Subnet {
+    type Err = SubnetError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = |why: &str| SubnetError {
+            text: text.chars().take(80).collect::<String>().escape_default().to_string(),
+            why: why.to_owned(),
+        };
+        let (address, prefix) =
+            text.split_once('/').ok_or_else(|| error("write it as ADDRESS/PREFIX"))?;
+        let address: IpAddr = address.parse().map_err(|_| error("the address is none"))?;
+        let prefix: u8 = prefix.parse().map_err(|_| error("the prefix is no number"))?;
+        let width = if address.is_ipv4() { 32 } else { 128 };
+        if prefix > width - 2 {
+            return Err(error("it has no room for services; the prefix is too long"));
+        }
+        let first = network(address, prefix);
+        if first != bits(address) {
+            let proper = from_bits(first, address.is_ipv4());
+            return Err(error(&format!("its network begins at {proper}; write {proper}/{prefix}")));
+        }
+        Ok(Self { address, prefix })
+    }
+}
+
+impl fmt::Display for Subnet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(ip) => u128::from(ip.to_bits()),
+        IpAddr::V6(ip) => ip.to_bits(),
+    }
+}
+
+fn from_bits(bits: u128, v4: bool) -> IpAddr {
+    match v4 {
+        // Only the low 32 bits are ever set for IPv4.
+        true => IpAddr::V4(Ipv4Addr::from_bits(bits as u32)),
+        false => IpAddr::V6(Ipv6Addr::from_bits(bits)),
+    }
+}
+
+fn network(address: IpAddr, prefix: u8) -> u128 {
+    let width = if address.is_ipv4() { 32 } else { 128 };
+    let low = width - u32::from(prefix);
+    bits(address).checked_shr(low).map_or(0, |high| high << low)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(name: &str, address: &str) -> Host {
+        Host {
+            name: name.parse().unwrap(),
+            addresses: vec![address.parse().unwrap()],
+            control_plane: true,
+            etcd: true,
+            node: true,
+        }
+    }
+
+    fn cluster() -> Cluster {
+        Cluster::new("prod".into(), "api:6443".parse().unwrap(), vec![host("cp1", "10.0.0.11")])
+    }
+
+    #[test]
+    fn a_sound_cluster_has_no_faults() {
+        assert_eq!(cluster().faults(), []);
+    }
+
+    #[test]
+    fn faults_name_their_field() {
+        let mut c = cluster();
+        c.hosts.push(host("cp1", "10.0.0.12"));
+        c.hosts.push(host("cp2", "10.0.0.12"));
+        c.hosts.push(host("cp3", "10.96.0.7"));
+        c.validity.leaf = Span(0);
+        c.addons.push("nginx".into());
+        c.overrides.insert("nothing".into(), Override::default());
+        let text: Vec<String> = c.faults().iter().map(Fault::to_string).collect();
+        for part in [
+            "controlPlane: host `cp1` is declared twice",
+            "controlPlane: 10.0.0.12 belongs to both `cp1` and `cp2`",
+            "serviceSubnet: 10.96.0.0/12 overlaps 10.96.0.7",
+            "validity.leaf: 0s is not between",
+            "addons: `nginx` is none of",
+            "overrides.nothing",
+        ] {
+            assert!(text.iter().any(|t| t.contains(part)), "{part} in {text:#?}");
+        }
+    }
+
+    #[test]
+    fn host_names() {
+        assert!("worker-1.rack2".parse::<HostName>().is_ok());
+        for bad in ["", "../x", "a b", "A", "a\0", "a/b", ".", "..", "a.", &"x".repeat(300)] {
+            assert!(bad.parse::<HostName>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn endpoints() {
+        for (text, shown) in [
+            ("api.example.com:443", "api.example.com:443"),
+            ("api.example.com", "api.example.com:6443"),
+            ("10.0.0.1", "10.0.0.1:6443"),
+            ("[2001:db8::1]:443", "[2001:db8::1]:443"),
+            ("2001:db8::1", "[2001:db8::1]:6443"),
+        ] {
+            assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), shown);
+        }
+        for bad in
+            ["", ":1", "a:", "a:0", "a:65536", "https://a:1", "*.a:1", "[::1", "::1:x:", "a b:1"]
+        {
+            assert!(bad.parse::<Endpoint>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn subnets() {
+        let subnet: Subnet = "10.96.0.0/12".parse().unwrap();
+        assert_eq!(subnet, Subnet::DEFAULT);
+        assert_eq!(subnet.first_host(), "10.96.0.1".parse::<IpAddr>().unwrap());
+        assert!(subnet.contains("10.111.255.255".parse().unwrap()));
+        assert!(!subnet.contains("10.112.0.0".parse().unwrap()));
+        let six: Subnet = "fd00::/108".parse().unwrap();
+        assert_eq!(six.first_host(), "fd00::1".parse::<IpAddr>().unwrap());
+        for bad in
+            ["10.96.0.0", "10.96.0.1/12", "10.96.0.0/33", "10.96.0.0/32", "x/12", "10.96.0.0/"]
+        {
+            assert!(bad.parse::<Subnet>().is_err(), "{bad}");
+        }
+        assert!("0.0.0.0/0".parse::<Subnet>().is_ok());
+    }
+}

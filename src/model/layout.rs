@@ -1,0 +1,259 @@
+//! Where everything of a declared cluster lives: the catalogue's rows laid out over its hosts.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use super::{
+    catalogue::{
+        self, CERTIFICATES, COMPONENTS, CertSpec, Home, Issuer, KEYS, KeySpec, Scope, USES, Value,
+    },
+    cluster::{Cluster, Host, KubeconfigStyle},
+};
+
+/// Mode of private keys, and of files that hold one.
+pub const SECRET: u32 = 0o600;
+/// Mode of certificates and of other files that hold no secret.
+pub const PUBLIC: u32 = 0o644;
+
+/// One certificate that exists: a row of the catalogue, on one host or for the whole cluster.
+#[derive(Clone, Debug)]
+pub struct Instance<'a> {
+    /// The row.
+    pub spec: &'static CertSpec,
+    /// The host, for rows that exist once a host.
+    pub host: Option<&'a Host>,
+    /// The folder its files are in, relative to DIR: empty, or `hosts/NAME`.
+    pub root: PathBuf,
+    /// The id of the certificate that signs it here; none for a root.
+    pub issuer: Option<&'static str>,
+    /// Where its certificate and key are.
+    pub place: Place,
+}
+
+/// Where the certificate and key of an instance are, relative to DIR.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In two files.
+    Pair {
+        /// The certificate's.
+        cert: PathBuf,
+        /// The key's.
+        key: PathBuf,
+    },
+    /// Both in one PEM file, which a kubeconfig names.
+    Pem {
+        /// That file.
+        pem: PathBuf,
+        /// The kubeconfig.
+        kubeconfig: PathBuf,
+    },
+    /// Both embedded in a kubeconfig.
+    Embedded {
+        /// The kubeconfig.
+        kubeconfig: PathBuf,
+    },
+}
+
+/// A file of a host that has the same content as the operator's, in a workspace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Copy {
+    /// The original, relative to DIR.
+    pub from: PathBuf,
+    /// The copy, relative to DIR.
+    pub to: PathBuf,
+    /// Its mode.
+    pub mode: u32,
+}
+
+impl Cluster {
+    /// The folder, relative to DIR, that is this host's `/etc/kubernetes`.
+    pub fn root_of(&self, host: &Host) -> PathBuf {
+        match self.is_one_host() {
+            true => PathBuf::new(),
+            false => PathBuf::from("hosts").join(host.name.as_ref()),
+        }
+    }
+
+    /// Every certificate of the cluster, issuers before issued: the catalogue's order, and within a row
+    /// the order of the hosts.
+    pub fn instances(&self) -> Vec<Instance<'_>> {
+        let mut instances = Vec::new();
+        for spec in CERTIFICATES.iter().filter(|spec| self.has(spec.present)) {
+            match spec.scope {
+                Scope::Cluster => instances.push(self.instance(spec, None)),
+                scope => {
+                    instances.extend(self.hosts_in(scope).map(|h| self.instance(spec, Some(h))))
+                }
+            }
+        }
+        instances
+    }
+
+    fn instance<'a>(&'a self, spec: &'static CertSpec, host: Option<&'a Host>) -> Instance<'a> {
+        let root = host.map(|h| self.root_of(h)).unwrap_or_default();
+        let place = match spec.home {
+            Home::Files { cert, key } | Home::Authority { cert, key, .. } => {
+                Place::Pair { cert: root.join(cert), key: root.join(key) }
+            }
+            Home::Kubeconfig { file, pem, .. } => match (pem, self.kubeconfig_style) {
+                (Some(pem), KubeconfigStyle::Files) => {
+                    Place::Pem { pem: root.join(pem), kubeconfig: root.join(file) }
+                }
+                _ => Place::Embedded { kubeconfig: root.join(file) },
+            },
+        };
+        let issuer = match spec.issuer {
+            Issuer::Ca(id) => Some(id),
+            Issuer::Root if self.single_root => Some("root-ca"),
+            Issuer::Own | Issuer::Root => None,
+        };
+        Instance { spec, host, root, issuer, place }
+    }
+
+    /// The key pairs of the cluster. They are made once and copied to the hosts that use them.
+    pub fn key_pairs(&self) -> impl Iterator<Item = &'static KeySpec> {
+        KEYS.iter()
+    }
+
+    /// What each host of a workspace gets a copy of: for every setting of every component that runs on
+    /// it, the file that the setting names and the host has not of its own. So a CA's key goes only
+    /// where a component signs with it. Besides the bundle a host gets the CA's certificate, which is
+    /// public and which kubeadm wants beside the leaves.
+    pub fn copies(&self) -> Vec<Copy> {
+        let mut copies = BTreeSet::new();
+        if self.is_one_host() {
+            return Vec::new();
+        }
+        for host in &self.hosts {
+            let root = self.root_of(host);
+            for (file, mode) in self.copied_files(host) {
+                copies.insert(Copy { from: file.into(), to: root.join(file), mode });
+            }
+        }
+        copies.into_iter().collect()
+    }
+
+    fn copied_files(&self, host: &Host) -> BTreeSet<(&'static str, u32)> {
+        let mut files = BTreeSet::new();
+        for component in COMPONENTS {
+            if !self.has(component.present) || !host.is_in(component.scope) {
+                continue;
+            }
+            for row in USES.iter().filter(|u| u.component == component.id && self.has(u.present)) {
+                if let Value::PrivateKey(id) | Value::PublicKey(id) = row.value {
+                    let spec = catalogue::key(id);
+                    files.extend(
+                        spec.map(|s| (s.private, SECRET))
+                            .filter(|_| matches!(row.value, Value::PrivateKey(_))),
+                    );
+                    files.extend(spec.map(|s| (s.public, PUBLIC)));
+                    continue;
+                }
+                let Some(spec) = row.subject().and_then(catalogue::certificate) else { continue };
+                // A kubeconfig needs the bundle of the CA that signed the apiserver.
+                let authority = match (row.value, spec.issuer_id()) {
+                    (Value::Kubeconfig(_), Some(ca)) => catalogue::certificate(ca),
+                    _ => Some(spec).filter(|s| s.is_ca()),
+                };
+                let Some(CertSpec { home: Home::Authority { cert, key, bundle, chain }, .. }) =
+                    authority
+                else {
+                    continue;
+                };
+                files.insert((cert, PUBLIC));
+                match row.value {
+                    Value::Key(_) => files.insert((key, SECRET)),
+                    Value::Chain(_) => chain.is_some_and(|c| files.insert((c, PUBLIC))),
+                    _ => bundle.is_some_and(|b| files.insert((b, PUBLIC))),
+                };
+            }
+        }
+        files
+    }
+}
+
+impl Instance<'_> {
+    /// A name for people: the row's id, and the host where there are several.
+    pub fn label(&self) -> String {
+        match self.host {
+            Some(host) if !self.root.as_os_str().is_empty() => {
+                format!("{} ({})", self.spec.id, host.name)
+            }
+            _ => self.spec.id.to_owned(),
+        }
+    }
+
+    /// The files that hold its certificate or key.
+    pub fn files(&self) -> Vec<&PathBuf> {
+        match &self.place {
+            Place::Pair { cert, key } => vec![cert, key],
+            Place::Pem { pem, kubeconfig } => vec![pem, kubeconfig],
+            Place::Embedded { kubeconfig } => vec![kubeconfig],
+        }
+    }
+
+    /// The file that its certificate is read from.
+    pub fn certificate_file(&self) -> &PathBuf {
+        match &self.place {
+            Place::Pair { cert, .. } => cert,
+            Place::Pem { pem, .. } => pem,
+            Place::Embedded { kubeconfig } => kubeconfig,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(name: &str, n: u8, control_plane: bool, etcd: bool) -> Host {
+        Host {
+            name: name.parse().unwrap(),
+            addresses: vec![std::net::Ipv4Addr::new(10, 0, 0, n).into()],
+            control_plane,
+            etcd,
+            node: !etcd || control_plane,
+        }
+    }
+
+    fn cluster(hosts: Vec<Host>) -> Cluster {
+        Cluster::new("c".into(), "api:6443".parse().unwrap(), hosts)
+    }
+
+    #[test]
+    fn one_host_has_everything_in_place_and_no_copies() {
+        let c = cluster(vec![host("cp1", 1, true, true)]);
+        assert!(c.copies().is_empty());
+        assert!(c.instances().iter().all(|i| i.root.as_os_str().is_empty()));
+    }
+
+    #[test]
+    fn a_ca_key_is_copied_only_where_its_host_signs() {
+        let mut c = cluster(vec![
+            host("cp1", 1, true, false),
+            host("etcd1", 2, false, true),
+            host("w1", 3, false, false),
+        ]);
+        c.etcd = crate::model::cluster::Etcd::Hosts;
+        let copies: Vec<String> =
+            c.copies().iter().map(|copy| copy.to.display().to_string()).collect();
+        let keys: Vec<_> = copies.iter().filter(|c| c.ends_with(".key")).collect();
+        assert_eq!(keys, ["hosts/cp1/pki/ca.key", "hosts/cp1/pki/sa.key"]);
+        let etcd: Vec<_> = copies.iter().filter(|c| c.starts_with("hosts/etcd1")).collect();
+        assert_eq!(etcd, ["hosts/etcd1/pki/etcd/ca-bundle.crt", "hosts/etcd1/pki/etcd/ca.crt"]);
+        let worker: Vec<_> = copies.iter().filter(|c| c.starts_with("hosts/w1")).collect();
+        assert_eq!(worker, ["hosts/w1/pki/ca-bundle.crt", "hosts/w1/pki/ca.crt"]);
+    }
+
+    #[test]
+    fn single_root_issues_the_authorities_but_not_the_mesh() {
+        let mut c = cluster(vec![host("cp1", 1, true, true)]);
+        c.single_root = true;
+        c.addons = vec!["istio".into()];
+        let issuer = |id| c.instances().into_iter().find(|i| i.spec.id == id).unwrap().issuer;
+        assert_eq!(issuer("ca"), Some("root-ca"));
+        assert_eq!(issuer("etcd-ca"), Some("root-ca"));
+        assert_eq!(issuer("istio-root-ca"), None);
+        assert_eq!(issuer("istio-ca"), Some("istio-root-ca"));
+        assert_eq!(issuer("root-ca"), None);
+    }
+}
