@@ -1,0 +1,106 @@
+//! The command line: arguments in, requests to `ops`, reports out.
+//!
+//! Each command is a file below with three parts: its arguments (clap), a function that turns them into
+//! a request, and the printing of what came back. Nothing is decided here.
+
+mod failure;
+pub mod output;
+
+use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
+
+use clap::{ColorChoice, CommandFactory, Parser, Subcommand};
+
+pub use failure::{Exit, Failure};
+
+/// Create and keep the certificates of a Kubernetes cluster.
+#[derive(Debug, Parser)]
+#[command(name = "certkit", version, propagate_version = true, max_term_width = 100)]
+#[command(after_long_help = EXIT_CODES)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Global {
+    /// The PKI's directory
+    #[arg(long, global = true, value_name = "DIR", env = "CERTKIT_DIR")]
+    #[arg(default_value = "/etc/kubernetes", help_heading = "Everywhere")]
+    pub dir: PathBuf,
+    /// Say less: errors only
+    #[arg(short, long, global = true, help_heading = "Everywhere")]
+    pub quiet: bool,
+    /// Say more
+    #[arg(short, long, global = true, help_heading = "Everywhere", conflicts_with = "quiet")]
+    pub verbose: bool,
+    /// When to use colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    #[arg(help_heading = "Everywhere")]
+    pub color: ColorChoice,
+    /// Show no progress bars
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    pub no_progress: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {}
+
+/// What exit codes mean, at the end of every help page.
+pub const EXIT_CODES: &str = "\
+EXIT CODES:
+  0   done; nothing needs attention
+  1   warning findings
+  2   critical findings
+  3   certkit could not do it, or could not know
+  4   partly done; what failed is named
+  64  the command line was wrong";
+
+/// Runs the program with the process's arguments.
+pub fn main() -> ExitCode {
+    run(std::env::args_os())
+}
+
+/// Runs the program: prints, and gives the exit code.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are asked for, and are data; the rest is talk.
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            return match error.print() {
+                Ok(()) => exit.into(),
+                Err(_) => Exit::Failed.into(),
+            };
+        }
+    };
+    output::set_color(cli.global.color);
+    match dispatch(&cli) {
+        Ok(exit) => exit.into(),
+        // The reader has seen enough, as in `certkit ... | head`.
+        Err(failure) if failure.is_broken_pipe() => Exit::Done.into(),
+        Err(failure) => {
+            failure.print(&mut output::stderr());
+            failure.exit.into()
+        }
+    }
+}
+
+fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
+    match cli.command {}
+}
+
+/// The whole command tree, for shell completions and manual pages.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Writes to standard output, all at once, and flushes.
+pub fn print(text: impl AsRef<str>) -> io::Result<()> {
+    use io::Write as _;
+    let mut out = output::stdout();
+    out.write_all(text.as_ref().as_bytes())?;
+    out.flush()
+}

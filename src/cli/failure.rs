@@ -1,0 +1,88 @@
+//! How a command ends: exit codes, and errors as people read them.
+
+use std::{error::Error, fmt, io, process::ExitCode};
+
+/// Exit codes: 0 to 3 are those of monitoring plugins, so every reading command is a check by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exit {
+    /// Done; nothing needs attention.
+    Done = 0,
+    /// Warning findings.
+    Warning = 1,
+    /// Critical findings.
+    Critical = 2,
+    /// certkit could not do it, or could not know.
+    Failed = 3,
+    /// Partly done.
+    Partly = 4,
+    /// The command line was wrong (BSD sysexits' EX_USAGE).
+    Usage = 64,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command could not do its work.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code.
+    pub exit: Exit,
+    error: Box<dyn Error + Send + Sync>,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure of the work itself, exit code 3.
+    pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { exit: Exit::Failed, error: error.into(), hint: None }
+    }
+
+    /// A command line that was wrong in a way clap cannot see, exit code 64.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Usage, error: message.into().into(), hint: None }
+    }
+
+    /// The same, with what to do next.
+    pub fn hint(mut self, hint: Option<impl Into<String>>) -> Self {
+        self.hint = hint.map(Into::into).or(self.hint);
+        self
+    }
+
+    /// Whether all that failed was writing to a pipe that nobody reads any more.
+    pub fn is_broken_pipe(&self) -> bool {
+        self.error
+            .downcast_ref::<io::Error>()
+            .is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// Prints `error:`, each `caused by:` and `hint:`.
+    pub fn print(&self, out: &mut dyn io::Write) {
+        let style = anstyle::AnsiColor::Red.on_default().bold();
+        // Nothing is left to do if standard error itself cannot be written.
+        let _ = writeln!(out, "{style}error:{style:#} {}", self.error);
+        let mut cause = self.error.source();
+        while let Some(error) = cause {
+            let _ = writeln!(out, "caused by: {error}");
+            cause = error.source();
+        }
+        if let Some(hint) = &self.hint {
+            let style = anstyle::AnsiColor::Cyan.on_default().bold();
+            let _ = writeln!(out, "{style}hint:{style:#} {hint}");
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::new(error)
+    }
+}

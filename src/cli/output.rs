@@ -1,0 +1,49 @@
+//! The terminal: streams that drop colour where it is not wanted, and tables.
+
+use std::io;
+
+use clap::ColorChoice;
+
+/// Applies `--color`; `auto` looks at the stream and at `NO_COLOR`, `CLICOLOR` and `CLICOLOR_FORCE`.
+pub fn set_color(choice: ColorChoice) {
+    match choice {
+        ColorChoice::Always => anstream::ColorChoice::Always,
+        ColorChoice::Auto => anstream::ColorChoice::Auto,
+        ColorChoice::Never => anstream::ColorChoice::Never,
+    }
+    .write_global();
+}
+
+/// Standard output: data only.
+pub fn stdout() -> impl io::Write {
+    anstream::AutoStream::auto(io::stdout()).lock()
+}
+
+/// Standard error: everything that is talk.
+pub fn stderr() -> impl io::Write {
+    anstream::AutoStream::auto(io::stderr()).lock()
+}
+
+/// A table as kubectl prints them: upper-case headings, three blanks between columns, no lines.
+pub fn table(headings: &[&str], rows: Vec<Vec<String>>) -> String {
+    let mut table = comfy_table::Table::new();
+    table.load_preset(comfy_table::presets::NOTHING);
+    table.set_header(headings.to_vec());
+    table.add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 3));
+    }
+    let text = table.to_string();
+    text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_has_no_lines_and_no_trailing_blanks() {
+        let text = table(&["NAME", "STATUS"], vec![vec!["apiserver".into(), "ok".into()]]);
+        assert_eq!(text, "NAME        STATUS\napiserver   ok\n");
+    }
+}
