@@ -1,0 +1,9 @@
+//! What commands do: observe the disk, plan, apply, report.
+//!
+//! Nothing here parses arguments or prints.
+
+pub mod apply;
+pub mod declared;
+pub mod init;
+pub mod observe;
+pub mod read;
