@@ -11,4 +11,6 @@
 
 pub mod cli;
 pub mod model;
+pub mod ops;
 pub mod store;
+pub mod tls;
