@@ -51,7 +51,8 @@ impl Source {
         let (mut found, mut imported) = (Vec::new(), Vec::new());
         let mut i = 0;
         while i < words.len() {
-            if words[i].text == "use" && !(i > 0 && words[i - 1].text == "::") {
+            // `use<'_>` in a signature says what a type captures.
+            if words[i].text == "use" && words.get(i + 1).is_some_and(|next| next.text != "<") {
                 let mut leaves = Vec::new();
                 i = use_tree(&words, i + 1, Vec::new(), &mut leaves);
                 imported.extend(leaves);
@@ -262,12 +263,11 @@ fn without_tests(code: &str) -> String {
         let mut end = kept.len();
         for (offset, c) in kept[start + MARK.len()..].char_indices() {
             match c {
-                '{' => depth += 1,
-                '}' => depth -= 1,
-                ';' => {}
-                _ => continue,
+                '{' | '(' | '[' => depth += 1,
+                '}' | ')' | ']' => depth -= 1,
+                _ => {}
             }
-            if depth == 0 {
+            if depth == 0 && matches!(c, '}' | ';') {
                 end = start + MARK.len() + offset + 1;
                 break;
             }
