@@ -348,7 +348,10 @@ fn next(report: &init::Report, dir: &std::path::Path, text: &mut String) {
     let _ = writeln!(text, "\nnext:");
     match report.cluster.is_one_host() {
         true => {
-            let _ = writeln!(text, "  certkit --dir {dir} flags       what each component is started with");
+            let _ = writeln!(
+                text,
+                "  certkit --dir {dir} flags       what each component is started with"
+            );
         }
         false => {
             for host in &report.cluster.hosts {
@@ -378,7 +381,10 @@ fn next(report: &init::Report, dir: &std::path::Path, text: &mut String) {
         "  certkit template rbac | kubectl --kubeconfig {dir}/super-admin.conf apply -f -\n                                once the API is up: gives admin.conf and the apiserver their rights\n  certkit --dir {dir} check-expiration   from cron, from now on"
     );
     if report.cluster.single_root {
-        let _ = writeln!(text, "  take {dir}/pki/root-ca.key offline: nothing needs it until a CA is replaced");
+        let _ = writeln!(
+            text,
+            "  take {dir}/pki/root-ca.key offline: nothing needs it until a CA is replaced"
+        );
     }
 }
 

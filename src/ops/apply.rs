@@ -158,7 +158,9 @@ pub fn prepare(
 /// The instance that a step issues or requests, and its key.
 fn issued(step: &Step) -> Option<(usize, KeyChoice)> {
     match step.action {
-        Action::Issue { instance, key } | Action::Request { instance, key } => Some((instance, key)),
+        Action::Issue { instance, key } | Action::Request { instance, key } => {
+            Some((instance, key))
+        }
         _ => None,
     }
 }
@@ -226,7 +228,9 @@ impl Context<'_> {
         let profile = resolve::profile(instance, self.cluster);
         let validity = resolve::validity(instance, self.cluster, self.now);
         let made = match (instance.issuer, action) {
-            (_, Action::Request { .. }) => Made::Request(issue::csr(&profile, &key).map_err(error)?),
+            (_, Action::Request { .. }) => {
+                Made::Request(issue::csr(&profile, &key).map_err(error)?)
+            }
             (None, _) => {
                 let certificate = issue::self_signed(&profile, validity, &key).map_err(error)?;
                 Made::Certificate { certificate, chain: vec![], clamped: false }
@@ -395,7 +399,8 @@ impl Context<'_> {
                     output.originals.insert(from.clone(), content);
                 }
                 let content = output.originals[&from].clone();
-                let mode = if from.extension().is_some_and(|e| e == "key") { SECRET } else { PUBLIC };
+                let mode =
+                    if from.extension().is_some_and(|e| e == "key") { SECRET } else { PUBLIC };
                 output.prepared.transaction.write(to, content, mode);
             }
         }

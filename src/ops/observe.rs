@@ -159,12 +159,11 @@ fn find(cluster: &Cluster, dir: &Path, instance: &Instance<'_>) -> Found {
             let place = instance.place.clone();
             Found { place, certificates, key, kubeconfig: Piece::Missing }
         }
-        Place::Named { cert, key, kubeconfig } => {
-            in_kubeconfig(cluster, dir, instance, kubeconfig).unwrap_or_else(|bad| {
+        Place::Named { cert, key, kubeconfig } => in_kubeconfig(cluster, dir, instance, kubeconfig)
+            .unwrap_or_else(|bad| {
                 let (certificates, key) = pair(dir, cert, key);
                 Found { place: instance.place.clone(), certificates, key, kubeconfig: bad }
-            })
-        }
+            }),
         Place::Embedded { kubeconfig } => in_kubeconfig(cluster, dir, instance, kubeconfig)
             .unwrap_or_else(|kubeconfig| Found {
                 place: instance.place.clone(),
@@ -185,9 +184,7 @@ fn pair(dir: &Path, cert: &Path, key: &Path) -> (Piece<Vec<Certificate>>, Piece<
     };
     let key_content = if cert == key { content } else { read::file(&dir.join(key)) };
     let key = match key_content {
-        Piece::Present(pem) => {
-            parse_key(&pem, certificates.present().and_then(|all| all.first()))
-        }
+        Piece::Present(pem) => parse_key(&pem, certificates.present().and_then(|all| all.first())),
         Piece::Missing => Piece::Missing,
         Piece::Bad(why) => Piece::Bad(why),
     };

@@ -10,6 +10,9 @@
 //! it is a failure instead: there, `tests/needs.sh` has run and nothing may be missing.
 #![allow(dead_code)] // Each test binary uses its own part of this.
 
+pub mod etcd;
+pub mod tree;
+
 use std::{
     env, fs,
     io::Write,
