@@ -12,5 +12,6 @@
 pub mod cli;
 pub mod model;
 pub mod ops;
+pub mod pki;
 pub mod store;
 pub mod tls;
