@@ -43,7 +43,8 @@ const WORLD: &[&str] = &[
     "rustls",
 ];
 
-/// Crates named in more than one module, where, and why. All others: in one.
+/// Crates named in more than one module, where, and why. All others: in one, such as `pki::issue` with
+/// the files below `pki/issue/`.
 const SPREAD: &[(&str, &[&str], &str)] = &[
     ("anstyle", &["cli"], "styles of clap's help and of tables"),
     ("clap", &["cli"], "each command's arguments stand beside it"),
@@ -173,7 +174,7 @@ fn crate_faults(sources: &[Source], dependencies: &BTreeSet<String>) -> Vec<Stri
         if let Some((_, allowed, _)) = SPREAD.iter().find(|(spread, ..)| *spread == name) {
             let strays = places.keys().filter(|m| !allowed.iter().any(|a| within(m, a)));
             faults.extend(strays.map(|module| format!("{name} is named in {module}")));
-        } else if places.len() > 1 {
+        } else if places.len() > 1 && shared(places.keys()) < 2 {
             let places: Vec<_> = places.iter().map(|(m, line)| format!("{m}:{line}")).collect();
             faults.push(format!("{name} is named in {}", places.join(", ")));
         }
@@ -206,8 +207,10 @@ fn unwrap_faults(source: &Source) -> Vec<String> {
     const PANICS: &[&str] = &[
         ".unwrap()",
         ".unwrap_err()",
-        ".expect(",
-        ".expect_err(",
+        // With a message: a parser may have an `expect` of its own.
+        ".expect(\"",
+        ".expect(&",
+        ".expect_err(\"",
         "panic!(",
         "unreachable!(",
         "todo!(",
@@ -243,6 +246,14 @@ fn unwrap_faults(source: &Source) -> Vec<String> {
         }
     }
     faults
+}
+
+/// How many leading segments the modules have in common: two or more are one module and its rooms.
+fn shared<'a>(modules: impl Iterator<Item = &'a String>) -> usize {
+    let all: Vec<Vec<&str>> = modules.map(|module| module.split("::").collect()).collect();
+    (0..)
+        .take_while(|&i| all[0].get(i).is_some() && all.iter().all(|m| m.get(i) == all[0].get(i)))
+        .count()
 }
 
 /// Whether a path is the other or lies below it.
@@ -373,6 +384,10 @@ mod rules_can_fail {
             ["rcgen is named in pki::issue:1, pki::key:2"]
         );
 
+        let rooms = ["pki/inspect/name.rs", "pki/inspect/extension.rs"];
+        let rooms = rooms.map(|path| Source::new(path, "use rcgen::KeyPair;"));
+        assert_eq!(crate_faults(&rooms, &known), [""; 0]);
+
         let stray = Source::new("ops/apply.rs", "fn f() { ring::digest::digest(a, b); }");
         assert_eq!(crate_faults(&[stray], &known), ["ring is named in ops::apply"]);
 
@@ -414,6 +429,7 @@ mod rules_can_fail {
             "let a = b.unwrap(); // the invariant: b is set above",
             "// Cannot be empty: an invariant of Name.\nlet a = b\n    .first()\n    .unwrap();",
             "let a = b.unwrap_or_default();",
+            "let oid = fields.expect(OID)?;",
             "/// `x.unwrap()`\n#[cfg(test)]\nmod tests {\n    fn t() { x.unwrap(); }\n}",
         ] {
             assert_eq!(faults_of(unwrap_faults, "pki/key.rs", text), [""; 0], "{text}");
