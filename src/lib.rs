@@ -10,6 +10,7 @@
 #![deny(missing_docs)]
 
 pub mod cli;
+pub mod document;
 pub mod model;
 pub mod ops;
 pub mod pki;

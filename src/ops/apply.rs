@@ -434,7 +434,7 @@ impl Context<'_> {
         match place {
             Place::Embedded { kubeconfig } => {
                 let key = key.ok_or_else(|| gone(instance))?;
-                let credential = Credential::Data { cert: text, key: key.clone() };
+                let credential = Credential::Data { cert: text.into_bytes(), key: secret(key) };
                 let content = self.kubeconfig(index, credential, output)?;
                 output.prepared.transaction.write(kubeconfig, content, SECRET);
             }
@@ -485,7 +485,9 @@ impl Context<'_> {
             Credential::Files { .. } => {
                 Trust::File(self.on_host(index, &instance.root.join(&bundle)))
             }
-            Credential::Data { .. } => Trust::Data(self.bundle(authority, &bundle, output)?),
+            Credential::Data { .. } => {
+                Trust::Data(self.bundle(authority, &bundle, output)?.into_bytes())
+            }
         };
         let text = document::kubeconfig::render(&Kubeconfig {
             cluster: self.cluster.name.clone(),

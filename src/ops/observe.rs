@@ -100,7 +100,7 @@ pub fn observe(cluster: &Cluster, dir: &Path) -> Observation {
                 Piece::Bad(why) => Piece::Bad(why.clone()),
             },
             public: read_as(&dir.join(spec.public), |pem| {
-                PublicKey::from_pem(pem)
+                PublicKey::all_from_pem(pem)
                     .map(|keys| keys.iter().map(|key| key.der().to_vec()).collect())
             }),
         });
@@ -239,16 +239,17 @@ fn in_kubeconfig(
     };
     let bad = |why: String| Piece::Bad(why);
     let view = kubeconfig::parse(&content).map_err(|error| bad(with_causes(&error)))?;
-    let user = view.user().map_err(|why| bad(why.to_string()))?;
-    let authority = view.cluster().map_err(|why| bad(why.to_string()))?;
+    let no = |what: &str| bad(format!("its current context names no {what} that is in it"));
+    let user = view.user(None).ok_or_else(|| no("user"))?;
+    let authority = view.cluster(None).ok_or_else(|| no("cluster"))?;
     let here = |path: &str| in_tree(cluster, dir, instance, file, Path::new(path));
     let (authorities, authority_file) = match &authority.ca {
-        Material::Data(pem) => (parsed(inspect::from_pem(pem)), None),
-        Material::File(path) => {
+        Some(Material::Data(pem)) => (parsed(inspect::from_pem(pem)), None),
+        Some(Material::File(path)) => {
             let path = here(path);
             (read_as(&dir.join(&path), inspect::from_pem), Some(path))
         }
-        Material::None => (Piece::Bad("trusts no CA of its own".into()), None),
+        None => (Piece::Bad("is not there: it trusts the system's roots".into()), None),
     };
     let kubeconfig = Piece::Present(KubeconfigView {
         authorities: match view_all(&authorities) {
@@ -262,17 +263,17 @@ fn in_kubeconfig(
     });
     let file = file.to_path_buf();
     match (&user.cert, &user.key) {
-        (Material::Data(cert), key) => {
+        (Some(Material::Data(cert)), key) => {
             let certificates = parsed(inspect::from_pem(cert));
             let key = match key {
-                Material::Data(pem) => {
+                Some(Material::Data(pem)) => {
                     parse_key(pem, certificates.present().and_then(|all| all.first()))
                 }
-                Material::File(_) | Material::None => Piece::Missing,
+                Some(Material::File(_)) | None => Piece::Missing,
             };
             Ok(Found { place: Place::Embedded { kubeconfig: file }, certificates, key, kubeconfig })
         }
-        (Material::File(cert), Material::File(key)) => {
+        (Some(Material::File(cert)), Some(Material::File(key))) => {
             let (cert, key) = (here(cert), here(key));
             let (certificates, found) = pair(dir, &cert, &key);
             let place = Place::Named { cert, key, kubeconfig: file };

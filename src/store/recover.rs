@@ -1,6 +1,7 @@
 //! What the next run does about a run that did not end: finish what was decided, drop the rest.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::PathBuf;
 
 use super::METADATA;
@@ -23,6 +24,16 @@ pub enum Recovery {
         /// The files that it changed.
         files: Vec<PathBuf>,
     },
+}
+
+impl fmt::Display for Recovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (files, what) = match self {
+            Self::RolledBack { files } => (files, "was taken back, as it had not been decided"),
+            Self::RolledForward { files } => (files, "was completed"),
+        };
+        write!(f, "an earlier run was interrupted; its change of {} files {what}", files.len())
+    }
 }
 
 /// What an interrupted run left, and what remains of it to be taken over.
