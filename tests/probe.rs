@@ -58,7 +58,7 @@ fn every_kind_of_key_is_read() {
         let leaf = pki.leaf(&name, key);
         for flag in ["-tls1_2", "-tls1_3"] {
             let (_server, at) = pki.s_server("127.0.0.1", &name, &[flag]);
-            assert_eq!(read(&at).unwrap().chain, [leaf.clone()], "{key:?} {flag}");
+            assert_eq!(read(&at).unwrap().chain, [leaf.as_slice()], "{key:?} {flag}");
         }
     }
 }
@@ -92,12 +92,12 @@ fn the_name_asked_for_chooses_the_certificate() {
     let (_server, at) = pki.s_server("127.0.0.1", "one", &other);
     let port = at.rsplit_once(':').unwrap().1;
     let named = format!("{at},sni=two.example");
-    assert_eq!(read(&at).unwrap().chain, [one.clone()]);
-    assert_eq!(read(&named).unwrap().chain, [two.clone()]);
+    assert_eq!(read(&at).unwrap().chain, [one.as_slice()]);
+    assert_eq!(read(&named).unwrap().chain, [two.as_slice()]);
 
     // `localhost` is ::1 and 127.0.0.1 on most machines: each is tried.
     let by_name = read(&format!("localhost:{port},sni=two.example")).unwrap();
-    assert_eq!(by_name.chain, [two.clone()]);
+    assert_eq!(by_name.chain, [two.as_slice()]);
     assert_eq!(by_name.address.to_string(), at);
 
     let closed = format!("127.0.0.1:{}", free_port("127.0.0.1"));
