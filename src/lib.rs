@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+<<<<<<< HEAD
 pub mod cli;
 pub mod document;
 pub mod model;
