@@ -68,7 +68,7 @@ fn requests_pass_openssls_verification_and_ask_for_all_of_the_profile() {
             assert!(text.contains("X509v3 Key Usage: critical"), "{text}");
             assert!(text.contains("X509v3 Basic Constraints: critical"), "{text}");
             if profile.kind == Kind::Leaf {
-                assert!(text.contains("O = system:masters + O = system:nodes"), "{text}");
+                assert!(text.contains("O = system:nodes + O = system:masters"), "{text}");
                 assert!(text.contains("IP Address:10.0.0.1"), "{text}");
                 assert!(text.contains("TLS Web Client Authentication"), "{text}");
             }

@@ -140,7 +140,7 @@ fn keys_certkit_cannot_use_are_named() {
     for (command, text) in [
         ("genpkey -algorithm ed448 -out key", "Ed448"),
         ("genpkey -algorithm RSA-PSS -pkeyopt rsa_keygen_bits:2048 -out key", "RSA-PSS"),
-        ("ecparam -name secp256k1 -genkey -noout -out key", "EC"),
+        ("ecparam -name secp256k1 -genkey -noout -out key", "EC (secp256k1)"),
         ("genrsa -out key 1024", "rsa-1024"),
         ("ecparam -name secp521r1 -genkey -noout -out key", "ecdsa-p521"),
     ] {

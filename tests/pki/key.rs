@@ -63,11 +63,11 @@ fn keys_are_written_as_openssl_writes_them() {
         let openssl = Openssl::new();
         openssl.run(command);
         let key = PrivateKey::from_pem(&openssl.read("key.pem")).unwrap();
-        assert_eq!(
-            *key.to_pem(KeyFormat::Traditional),
-            openssl.run("pkey -in key.pem -traditional"),
-            "{command}"
-        );
+        let traditional = match key.algorithm() {
+            KeyAlgorithm::Ed25519 => "pkey -in key.pem",
+            _ => "pkey -in key.pem -traditional",
+        };
+        assert_eq!(*key.to_pem(KeyFormat::Traditional), openssl.run(traditional), "{command}");
         assert_eq!(
             *key.to_pem(KeyFormat::Pkcs8),
             openssl.run("pkcs8 -topk8 -nocrypt -in key.pem"),
@@ -113,10 +113,8 @@ fn a_key_without_its_public_key_takes_it_from_the_certificate() {
             // Without a certificate only aws-lc-rs can compute it.
             match PrivateKey::from_pem(&bare) {
                 Ok(key) => assert_eq!(key.public_key(), certificate.public_key()),
-                Err(error) => {
-                    assert!(!cfg!(feature = "rsa-keygen"));
-                    assert_eq!(error, KeyError::NoPublicKey);
-                }
+                Err(KeyError::NoPublicKey) if !cfg!(feature = "rsa-keygen") => {}
+                Err(error) => panic!("{error}"),
             }
             // Another's certificate does not make it another's key.
             openssl.run(&format!("ecparam -name {curve} -genkey -noout -out other.pem"));
@@ -147,7 +145,8 @@ fn each_key_that_cannot_be_used_is_named() {
             KeyError::ExplicitCurve,
         ),
         (
-            "ecparam -name prime256v1 -genkey -noout -conv_form compressed -out key.pem",
+            "ecparam -name prime256v1 -genkey -noout -out whole.pem; \
+             ec -in whole.pem -conv_form compressed -out key.pem",
             KeyError::CompressedPoint,
         ),
         (
@@ -161,7 +160,7 @@ fn each_key_that_cannot_be_used_is_named() {
     ];
     for (command, error) in table {
         let openssl = Openssl::new();
-        openssl.run(command);
+        command.split(';').for_each(|command| drop(openssl.run(command)));
         let result = PrivateKey::from_pem(&openssl.read("key.pem"));
         assert_eq!(result.unwrap_err(), error, "{command}");
     }
@@ -171,10 +170,10 @@ fn each_key_that_cannot_be_used_is_named() {
 fn rsa_generation_works_or_says_what_is_missing() {
     match PrivateKey::generate(KeyAlgorithm::Rsa(2048)) {
         Ok(key) => assert_eq!(key.algorithm(), KeyAlgorithm::Rsa(2048)),
-        Err(error) => {
-            assert!(!cfg!(feature = "rsa-keygen"));
+        Err(error) if !cfg!(feature = "rsa-keygen") => {
             assert!(error.to_string().contains("feature `rsa-keygen`"), "{error}");
         }
+        Err(error) => panic!("{error}"),
     }
     assert!(PrivateKey::generate(KeyAlgorithm::Rsa(1024)).is_err());
 }
