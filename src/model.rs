@@ -13,5 +13,6 @@ pub mod name;
 pub mod profile;
 pub mod resolve;
 pub mod san;
+pub mod settings;
 pub mod timestamp;
 pub mod usage;
