@@ -3,8 +3,12 @@
 //! Each command is a file below with three parts: its arguments (clap), a function that turns them into
 //! a request, and the printing of what came back. Nothing is decided here.
 
+mod completions;
 mod failure;
+mod flags;
+mod man;
 pub mod output;
+mod template;
 
 use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
 
@@ -46,7 +50,12 @@ pub struct Global {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Completions(completions::CompletionsArgs),
+    Flags(flags::FlagsArgs),
+    Man(man::ManArgs),
+    Template(template::TemplateArgs),
+}
 
 /// What exit codes mean, at the end of every help page.
 pub const EXIT_CODES: &str = "\
@@ -89,7 +98,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
-    match cli.command {}
+    match &cli.command {
+        Command::Completions(args) => completions::run(args),
+        Command::Flags(args) => flags::run(args, &cli.global),
+        Command::Man(args) => man::run(args),
+        Command::Template(args) => template::run(args, &cli.global),
+    }
 }
 
 /// The whole command tree, for shell completions and manual pages.

@@ -11,3 +11,5 @@
 
 pub mod cli;
 pub mod model;
+pub mod ops;
+pub mod render;

@@ -143,13 +143,16 @@ impl SettingValue {
         }
     }
 
+    /// The last part of the field's path: what the setting is called within its part of the file.
+    pub fn field_name(&self) -> String {
+        self.field.and_then(|path| tree::parts(path).pop()).unwrap_or_default()
+    }
+
     /// The files that the setting makes the component open: the value itself, and what a kubeconfig
     /// names in turn.
     pub fn files(&self, cluster: &Cluster, root: &str) -> Vec<String> {
         match self.row.value {
-            Value::Literal(_) => vec![],
-            // Of these only an external etcd's files are paths.
-            Value::Setting(_) => vec![],
+            Value::Literal(_) | Value::Setting(_) => vec![],
             Value::Kubeconfig(id) => {
                 let mut files = vec![self.value.clone()];
                 if let Some(spec) = catalogue::certificate(id)

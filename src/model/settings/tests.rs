@@ -15,11 +15,7 @@ fn host(name: &str, address: &str, control_plane: bool, etcd: bool) -> Host {
 }
 
 fn one_host() -> Cluster {
-    Cluster::new(
-        "c".into(),
-        "api:6443".parse().unwrap(),
-        vec![host("cp1", "10.0.0.1", true, true)],
-    )
+    Cluster::new("c".into(), "api:6443".parse().unwrap(), vec![host("cp1", "10.0.0.1", true, true)])
 }
 
 fn workspace() -> Cluster {

@@ -43,7 +43,7 @@ impl Scalar {
 }
 
 /// The parts of a dotted path; `\.` is a dot within a part.
-fn parts(path: &str) -> Vec<String> {
+pub(super) fn parts(path: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut characters = path.chars();
     while let Some(c) = characters.next() {
