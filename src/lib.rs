@@ -9,11 +9,11 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
-<<<<<<< HEAD
 pub mod cli;
 pub mod document;
 pub mod model;
 pub mod ops;
 pub mod pki;
+pub mod render;
 pub mod store;
 pub mod tls;
