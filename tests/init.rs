@@ -430,7 +430,7 @@ fn a_workspace_gives_each_host_just_what_it_needs() {
     // A new node in certkit.yaml gets its own, and nobody else's change.
     let declared = target.join("certkit.yaml");
     let text = fs::read_to_string(&declared).unwrap();
-    let grown = text.replace("nodes:\n", "nodes:\n- {name: w2, addresses: [10.0.1.2]}\n");
+    let grown = text.replace("nodes:\n", "nodes:\n  - name: w2\n    addresses: [10.0.1.2]\n");
     assert_ne!(text, grown);
     fs::write(&declared, grown).unwrap();
     run(certkit().arg("init").arg("--dir").arg(&target));

@@ -166,12 +166,14 @@ fn cluster(args: &InitArgs, dir: &std::path::Path) -> Result<Cluster, Failure> {
             Piece::Present(content) => Some(content.to_vec()),
             Piece::Missing if !required => None,
             Piece::Missing => return Err(Failure::new(format!("{file}: there is no such file"))),
-            Piece::Bad(why) => return Err(Failure::new(format!("{file}: {why}"))),
+            Piece::Bad(why) => {
+                return Err(Failure::new(format!("{file}: {why}")).hint(Some(DAMAGED)));
+            }
         }
     };
     let failure = |error: document::DocumentError| {
-        let hint = error.hint();
-        Failure::new(error).hint(hint)
+        let hint = error.hint().unwrap_or(DAMAGED);
+        Failure::new(error).hint(Some(hint))
     };
     let mut draft = match &content {
         Some(content) => document::read(content, &file).map_err(failure)?,
@@ -246,6 +248,8 @@ fn standard_input() -> Result<Option<Vec<u8>>, Failure> {
         false => Ok(Some(content)),
     }
 }
+
+const DAMAGED: &str = "correct it there; if it is damaged, restore it from a backup";
 
 const NAME_IT: Option<&str> = Some("name the host yourself: --host NAME=IP");
 
