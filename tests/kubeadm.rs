@@ -102,7 +102,7 @@ fn fields(file: &Path, scratch: &Path) -> BTreeSet<String> {
     let mut facts = BTreeSet::new();
     let mut lines = text.lines().map(str::trim).peekable();
     while let Some(line) = lines.next() {
-        if let Some(usage) = line.strip_prefix("X509v3 ") {
+        if let Some(usage) = line.strip_prefix("X509v3 ").filter(|l| *l != "extensions:") {
             let value = lines.peek().copied().unwrap_or_default();
             if usage.starts_with("Subject Alternative Name") {
                 facts.extend(
