@@ -5,14 +5,23 @@
 
 mod completions;
 mod failure;
+mod init;
 mod flags;
 mod man;
 pub mod output;
 mod template;
 
-use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
+use std::{
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use clap::{ColorChoice, CommandFactory, Parser, Subcommand};
+
+use crate::model::timestamp::Timestamp;
 
 pub use failure::{Exit, Failure};
 
@@ -51,6 +60,7 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(Box<init::InitArgs>),
     Completions(completions::CompletionsArgs),
     Flags(flags::FlagsArgs),
     Man(man::ManArgs),
@@ -99,6 +109,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
     match &cli.command {
+        Command::Init(args) => init::run(args, &cli.global),
         Command::Completions(args) => completions::run(args),
         Command::Flags(args) => flags::run(args, &cli.global),
         Command::Man(args) => man::run(args),
@@ -117,4 +128,37 @@ pub fn print(text: impl AsRef<str>) -> io::Result<()> {
     let mut out = output::stdout();
     out.write_all(text.as_ref().as_bytes())?;
     out.flush()
+}
+
+/// Says something that is no data, on standard error.
+pub fn note(text: impl AsRef<str>) -> io::Result<()> {
+    use io::Write as _;
+    writeln!(output::stderr(), "note: {}", text.as_ref())
+}
+
+/// A path as seen from the root, so that flags and kubeconfigs hold wherever they are read. Symlinks stay.
+pub fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    if path.as_os_str().is_empty() {
+        return Err(Failure::usage("--dir: the directory's name is empty"));
+    }
+    let path = std::path::absolute(path)?;
+    match path.to_str() {
+        Some(text) if !text.chars().any(char::is_control) => Ok(path),
+        // Kubeconfigs are UTF-8, and a line break would end a flag or a unit's line.
+        _ => Err(Failure::usage(format!(
+            "--dir {:?}: use a path of UTF-8 without control characters",
+            path.display()
+        ))),
+    }
+}
+
+/// The time asked for, or now.
+pub fn when(at: Option<Timestamp>) -> Result<Timestamp, Failure> {
+    if let Some(at) = at {
+        return Ok(at);
+    }
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| {
+        Failure::new("this machine's clock is set before 1970").hint(Some("set the clock"))
+    })?;
+    Ok(Timestamp::from_unix(i64::try_from(since.as_secs()).unwrap_or(i64::MAX)))
 }

@@ -10,6 +10,10 @@
 #![deny(missing_docs)]
 
 pub mod cli;
+pub mod document;
 pub mod model;
 pub mod ops;
+pub mod pki;
 pub mod render;
+pub mod store;
+pub mod tls;

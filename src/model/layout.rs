@@ -39,10 +39,12 @@ pub enum Place {
         /// The key's.
         key: PathBuf,
     },
-    /// Both in one PEM file, which a kubeconfig names.
-    Pem {
-        /// That file.
-        pem: PathBuf,
+    /// In files that a kubeconfig names: one and the same PEM file for both, or two.
+    Named {
+        /// The certificate's.
+        cert: PathBuf,
+        /// The key's.
+        key: PathBuf,
         /// The kubeconfig.
         kubeconfig: PathBuf,
     },
@@ -64,7 +66,35 @@ pub struct Copy {
     pub mode: u32,
 }
 
+/// A file that follows from CA certificates: a bundle that verifiers trust, or a chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Derived {
+    /// The index of the CA in [`Cluster::instances`].
+    pub authority: usize,
+    /// The file, relative to DIR.
+    pub path: PathBuf,
+    /// Whether the CA's issuers follow it (a chain), or what else is trusted (a bundle).
+    pub is_chain: bool,
+}
+
 impl Cluster {
+    /// The bundles and chains of the cluster's CAs, in the catalogue's order.
+    pub fn derived(&self) -> Vec<Derived> {
+        let mut derived = Vec::new();
+        for (authority, instance) in self.instances().iter().enumerate() {
+            if let Home::Authority { bundle, chain, .. } = instance.spec.home {
+                let file = |file, is_chain| Derived {
+                    authority,
+                    path: instance.root.join(file),
+                    is_chain,
+                };
+                derived.extend(bundle.map(|path| file(path, false)));
+                derived.extend(chain.map(|path| file(path, true)));
+            }
+        }
+        derived
+    }
+
     /// The folder, relative to DIR, that is this host's `/etc/kubernetes`.
     pub fn root_of(&self, host: &Host) -> PathBuf {
         match self.is_one_host() {
@@ -96,7 +126,8 @@ impl Cluster {
             }
             Home::Kubeconfig { file, pem, .. } => match (pem, self.kubeconfig_style) {
                 (Some(pem), KubeconfigStyle::Files) => {
-                    Place::Pem { pem: root.join(pem), kubeconfig: root.join(file) }
+                    let pem = root.join(pem);
+                    Place::Named { cert: pem.clone(), key: pem, kubeconfig: root.join(file) }
                 }
                 _ => Place::Embedded { kubeconfig: root.join(file) },
             },
@@ -181,22 +212,39 @@ impl Instance<'_> {
             _ => self.spec.id.to_owned(),
         }
     }
+}
 
-    /// The files that hold its certificate or key.
-    pub fn files(&self) -> Vec<&PathBuf> {
-        match &self.place {
-            Place::Pair { cert, key } => vec![cert, key],
-            Place::Pem { pem, kubeconfig } => vec![pem, kubeconfig],
-            Place::Embedded { kubeconfig } => vec![kubeconfig],
+impl Place {
+    /// The certificate's file.
+    pub fn cert(&self) -> &PathBuf {
+        match self {
+            Self::Pair { cert, .. } | Self::Named { cert, .. } => cert,
+            Self::Embedded { kubeconfig } => kubeconfig,
         }
     }
 
-    /// The file that its certificate is read from.
-    pub fn certificate_file(&self) -> &PathBuf {
-        match &self.place {
-            Place::Pair { cert, .. } => cert,
-            Place::Pem { pem, .. } => pem,
-            Place::Embedded { kubeconfig } => kubeconfig,
+    /// The key's file, which may be the certificate's too.
+    pub fn key(&self) -> &PathBuf {
+        match self {
+            Self::Pair { key, .. } | Self::Named { key, .. } => key,
+            Self::Embedded { kubeconfig } => kubeconfig,
+        }
+    }
+
+    /// The kubeconfig, if there is one.
+    pub fn kubeconfig(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Pair { .. } => None,
+            Self::Named { kubeconfig, .. } | Self::Embedded { kubeconfig } => Some(kubeconfig),
+        }
+    }
+
+    /// The files that hold certificate and key, each once.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let (cert, key) = (self.cert(), self.key());
+        match cert == key {
+            true => vec![cert.clone()],
+            false => vec![cert.clone(), key.clone()],
         }
     }
 }

@@ -3,12 +3,15 @@
 //! Go compares issuer and subject byte for byte, so a name that was read is never rebuilt from its
 //! parts: a `PrintableString` written back as a `UTF8String` would break the chain.
 
-use std::fmt;
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+};
 
 use super::der;
 
-/// A distinguished name: its DER, and a text for people.
-#[derive(Clone, PartialEq, Eq, Hash)]
+/// A distinguished name: its DER, and a text for people. Two are equal if their bytes are.
+#[derive(Clone)]
 pub struct Name {
     der: Vec<u8>,
     text: String,
@@ -46,6 +49,20 @@ impl Name {
     /// The DER of the whole `Name`.
     pub fn der(&self) -> &[u8] {
         &self.der
+    }
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        self.der == other.der
+    }
+}
+
+impl Eq for Name {}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.der.hash(state);
     }
 }
 

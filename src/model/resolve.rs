@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{
     catalogue::{Purpose, SanRule, SubjectRule},
-    cluster::Cluster,
+    cluster::{Cluster, Subject},
     duration::Span,
     layout::Instance,
     name::Name,
@@ -17,22 +17,31 @@ use super::{
 /// How far notBefore lies before the time of issue, as kubeadm does it: hosts' clocks differ.
 pub const BACKDATE: Span = Span(300);
 
+/// Whom this certificate names: organizations (Kubernetes groups) and common name (the Kubernetes user).
+pub fn subject(instance: &Instance<'_>, cluster: &Cluster) -> Subject {
+    let spec = instance.spec;
+    let host = instance.host.map(|h| h.name.to_string()).unwrap_or_default();
+    let fixed = |organizations: &[&str], common_name: String| Subject {
+        organizations: organizations.iter().map(|o| (*o).to_owned()).collect(),
+        common_name,
+    };
+    match (cluster.override_of(spec.id).subject, spec.subject) {
+        (Some(subject), _) => subject,
+        (None, SubjectRule::Fixed { organizations, common_name }) => {
+            fixed(organizations, common_name.to_owned())
+        }
+        (None, SubjectRule::Host) => fixed(&[], host),
+        (None, SubjectRule::Node) => fixed(&["system:nodes"], format!("system:node:{host}")),
+    }
+}
+
 /// What this certificate must say in this cluster.
 pub fn profile(instance: &Instance<'_>, cluster: &Cluster) -> Profile {
     let spec = instance.spec;
     let over = cluster.override_of(spec.id);
-    let host = instance.host.map(|h| h.name.to_string()).unwrap_or_default();
-    let node = format!("system:node:{host}");
-    let (organizations, common_name): (Vec<&str>, &str) = match (&over.subject, spec.subject) {
-        (Some(subject), _) => {
-            (subject.organizations.iter().map(String::as_str).collect(), &subject.common_name)
-        }
-        (None, SubjectRule::Fixed { organizations, common_name }) => {
-            (organizations.to_vec(), common_name)
-        }
-        (None, SubjectRule::Host) => (vec![], &host),
-        (None, SubjectRule::Node) => (vec!["system:nodes"], &node),
-    };
+    let Subject { organizations, common_name } = subject(instance, cluster);
+    let organizations: Vec<&str> = organizations.iter().map(String::as_str).collect();
+    let common_name = common_name.as_str();
     let mut sans = match over.sans {
         Some(sans) => sans,
         None => {

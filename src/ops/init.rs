@@ -1,0 +1,193 @@
+//! `certkit init`: makes the PKI of a declared cluster complete.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{apply, declared, observe};
+use crate::{
+    document,
+    model::{
+        cluster::Cluster,
+        plan::{self, Action, Contradiction, Plan},
+        timestamp::Timestamp,
+    },
+    store::{self, Store, Transaction},
+};
+
+/// What is wanted.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The PKI's directory, absolute.
+    pub dir: &'a Path,
+    /// The cluster to make; must be the one that DIR declares, if it declares one.
+    pub cluster: Cluster,
+    /// Only say what would be done.
+    pub dry_run: bool,
+    /// The time to issue at.
+    pub now: Timestamp,
+    /// How long to wait for another certkit.
+    pub lock_wait: Duration,
+}
+
+/// What was done, or would be.
+#[derive(Debug)]
+pub struct Report {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// The plan.
+    pub plan: Plan,
+    /// The certificates that were issued; none in a dry run.
+    pub issued: Vec<apply::Record>,
+    /// Certificates whose term was cut to their CA's: label and end.
+    pub clamped: Vec<(String, Timestamp)>,
+    /// Where replaced files were copied to.
+    pub backup: Option<PathBuf>,
+    /// What an earlier run had left and was put in order first.
+    pub recovered: Option<String>,
+}
+
+/// Why nothing was done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Something could not be made.
+    #[error(transparent)]
+    Apply(#[from] apply::Error),
+    /// The files contradict each other; nothing was written.
+    #[error("{}", list(.0))]
+    Contradictions(Vec<Contradiction>),
+    /// certkit.yaml cannot be read.
+    #[error(transparent)]
+    Declared(#[from] declared::Error),
+    /// certkit.yaml declares another cluster than the one asked for.
+    #[error("{}: declares another cluster than the one asked for: {difference}", path.display())]
+    Differs {
+        /// certkit.yaml.
+        path: PathBuf,
+        /// The first line that differs, on both sides.
+        difference: String,
+    },
+    /// The disk.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+impl Error {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Apply(error) => error.hint(),
+            Self::Contradictions(all) => all.first().map(|c| format!("{}: {}", file(c), c.hint)),
+            Self::Declared(error) => error.hint(),
+            Self::Differs { path, .. } => Some(format!(
+                "edit {} and run `certkit init` without arguments for what is new in it, then \
+                 `certkit rotate` for what has changed",
+                path.display()
+            )),
+            Self::Store(error) => error.hint(),
+        }
+    }
+}
+
+fn list(contradictions: &[Contradiction]) -> String {
+    let lines: Vec<String> = contradictions.iter().map(Contradiction::to_string).collect();
+    match lines.len() {
+        0 | 1 => lines.concat(),
+        count => format!("{count} files contradict each other:\n  {}", lines.join("\n  ")),
+    }
+}
+
+fn file(contradiction: &Contradiction) -> String {
+    contradiction.files.first().map(|f| f.display().to_string()).unwrap_or_default()
+}
+
+/// Makes what is missing, in one transaction, or says what would be made.
+pub fn run(request: Request<'_>) -> Result<Report, Error> {
+    let Request { dir, cluster, dry_run, now, lock_wait } = request;
+    if let Some(there) = declared::find(dir)?
+        && there != cluster
+    {
+        return Err(Error::Differs {
+            path: dir.join(declared::FILE),
+            difference: difference(&document::write(&there), &document::write(&cluster)),
+        });
+    }
+    if dry_run {
+        let observation = observe::observe(&cluster, dir);
+        let plan = plan::init::plan(&cluster, &observation.inventory, now)
+            .map_err(Error::Contradictions)?;
+        let recovered = store::pending(dir)?.map(|_| "an earlier run did not finish".to_owned());
+        return Ok(Report {
+            cluster,
+            plan,
+            issued: vec![],
+            clamped: vec![],
+            backup: None,
+            recovered,
+        });
+    }
+    let mut store = Store::open(dir, lock_wait)?;
+    let recovered = store.recovered().map(|recovery| recovery.to_string());
+    let observation = observe::observe(&cluster, dir);
+    let plan =
+        plan::init::plan(&cluster, &observation.inventory, now).map_err(Error::Contradictions)?;
+    let mut prepared = apply::prepare(&plan, &cluster, observation, dir, now)?;
+    log(&plan, &prepared.issued, now, &mut prepared.transaction);
+    let committed = store.commit(prepared.transaction)?;
+    Ok(Report {
+        cluster,
+        plan,
+        issued: prepared.issued,
+        clamped: prepared.clamped,
+        backup: committed.backup,
+        recovered,
+    })
+}
+
+/// One line of log.jsonl for each certificate, and one for each other file.
+fn log(plan: &Plan, issued: &[apply::Record], now: Timestamp, transaction: &mut Transaction) {
+    for record in issued {
+        transaction.log(
+            serde_json::json!({
+                "time": now.to_string(),
+                "command": "init",
+                "action": "issue",
+                "name": record.label,
+                "files": record.files,
+                "fingerprint": record.fingerprint,
+                "notAfter": record.not_after.to_string(),
+                "reason": record.reason,
+            })
+            .to_string(),
+        );
+    }
+    for step in plan.changes().filter(|s| !matches!(s.action, Action::Issue { .. })) {
+        transaction.log(
+            serde_json::json!({
+                "time": now.to_string(),
+                "command": "init",
+                "action": "write",
+                "name": step.label,
+                "files": step.files,
+                "reason": step.reason.to_string(),
+            })
+            .to_string(),
+        );
+    }
+}
+
+fn difference(there: &str, asked: &str) -> String {
+    let mut there = there.lines();
+    let mut asked = asked.lines();
+    loop {
+        match (there.next(), asked.next()) {
+            (Some(a), Some(b)) if a == b => {}
+            (None, None) => return "in nothing that is written there".into(),
+            (a, b) => {
+                let shown = |line: Option<&str>| line.unwrap_or("nothing").trim().to_owned();
+                return format!("it has `{}`, asked for was `{}`", shown(a), shown(b));
+            }
+        }
+    }
+}

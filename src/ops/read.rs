@@ -1,0 +1,87 @@
+//! Reading files that may be anything: bounded, never hanging, and with a reason when it fails.
+
+use std::{fs::File, io::Read as _, os::unix::fs::OpenOptionsExt as _, path::Path};
+
+use zeroize::Zeroizing;
+
+use crate::model::inventory::Piece;
+
+/// More than any certificate, key, bundle or kubeconfig of a cluster takes.
+pub const LIMIT: u64 = 4 << 20;
+
+/// A file's content, wiped when dropped. Missing is no fault; unreadable is, with its reason.
+pub fn file(path: &Path) -> Piece<Zeroizing<Vec<u8>>> {
+    bounded(path, LIMIT)
+}
+
+/// The same with a limit of its own, in octets.
+pub fn bounded(path: &Path, limit: u64) -> Piece<Zeroizing<Vec<u8>>> {
+    // Without O_NONBLOCK opening a FIFO waits for a writer.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let opened = File::options().read(true).custom_flags(flags).open(path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            // A symlink to nothing is something.
+            return match path.symlink_metadata() {
+                Ok(_) => Piece::Bad("is a symlink to a file that does not exist".into()),
+                Err(_) => Piece::Missing,
+            };
+        }
+        Err(error) => return Piece::Bad(format!("cannot be read: {error}")),
+    };
+    match file.metadata() {
+        Ok(metadata) if metadata.is_dir() => return Piece::Bad("is a directory".into()),
+        Ok(metadata) if !metadata.is_file() => {
+            return Piece::Bad("is no regular file (a FIFO, socket or device)".into());
+        }
+        Ok(metadata) if metadata.len() > limit => return too_large(limit),
+        Ok(_) => {}
+        Err(error) => return Piece::Bad(format!("cannot be read: {error}")),
+    }
+    let mut content = Zeroizing::new(Vec::new());
+    match file.take(limit + 1).read_to_end(&mut content) {
+        Ok(read) if read as u64 > limit => too_large(limit),
+        Ok(0) => Piece::Bad("is empty".into()),
+        Ok(_) => Piece::Present(content),
+        Err(error) => Piece::Bad(format!("cannot be read: {error}")),
+    }
+}
+
+fn too_large<T>(limit: u64) -> Piece<T> {
+    Piece::Bad(format!("is larger than {limit} octets"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_files_are_named_for_what_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::write(path("empty"), "").unwrap();
+        std::fs::write(path("large"), [7; 100]).unwrap();
+        std::os::unix::fs::symlink("nowhere", path("dangling")).unwrap();
+        std::os::unix::fs::symlink("loop", path("loop")).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            path("fifo"),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR,
+            0,
+        )
+        .unwrap();
+        let why = |name: &str| match bounded(&path(name), 10) {
+            Piece::Bad(why) => why,
+            other => panic!("{name}: {other:?}"),
+        };
+        assert_eq!(why("empty"), "is empty");
+        assert_eq!(why("large"), "is larger than 10 octets");
+        assert_eq!(why("dangling"), "is a symlink to a file that does not exist");
+        assert!(why("loop").contains("symbolic link"), "{}", why("loop"));
+        assert!(why("fifo").contains("FIFO"));
+        assert_eq!(why("."), "is a directory");
+        assert_eq!(bounded(&path("none"), 10), Piece::Missing);
+    }
+}

@@ -1,0 +1,286 @@
+//! Private and public keys: making them, and reading and writing every form Kubernetes knows.
+
+mod load;
+mod public;
+
+use std::{fmt, sync::OnceLock};
+
+use zeroize::Zeroizing;
+
+pub use public::PublicKey;
+pub(in crate::pki) use public::{bit_string, dotted};
+
+use super::{
+    crypto::{self, CryptoError, Curve, Signer},
+    der::INTEGER,
+    inspect::Certificate,
+    pem::{self, PemError},
+};
+use crate::model::{
+    algorithm::KeyAlgorithm,
+    der::{self, OID, SEQUENCE},
+};
+
+/// How a private key is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyFormat {
+    /// PKCS#8, `PRIVATE KEY`.
+    Pkcs8,
+    /// What kubeadm writes: SEC 1 `EC PRIVATE KEY` and PKCS#1 `RSA PRIVATE KEY`. Ed25519 has no such form
+    /// and is written as PKCS#8.
+    Traditional,
+}
+
+/// A private key that certkit can sign with. Its bytes are wiped when it is dropped (those held here: ring
+/// keeps a copy of its own once the key has signed).
+pub struct PrivateKey {
+    material: Material,
+    public: PublicKey,
+    format: KeyFormat,
+    signer: OnceLock<Signer>,
+}
+
+/// The private numbers.
+enum Material {
+    Ec { curve: Curve, scalar: Zeroizing<Vec<u8>>, point: Vec<u8> },
+    Ed25519 { seed: Zeroizing<Vec<u8>>, public: Vec<u8> },
+    Rsa { pkcs1: Zeroizing<Vec<u8>>, bits: u32 },
+}
+
+impl PrivateKey {
+    /// Makes a new key. RSA and P-521 need the feature `rsa-keygen`.
+    pub fn generate(algorithm: KeyAlgorithm) -> Result<Self, KeyError> {
+        let error = |error| KeyError::generation(algorithm, error);
+        let material = match algorithm {
+            KeyAlgorithm::EcdsaP256 => {
+                load::pkcs8(&crypto::generate_ec(Curve::P256).map_err(error)?, None)?
+            }
+            KeyAlgorithm::EcdsaP384 => {
+                load::pkcs8(&crypto::generate_ec(Curve::P384).map_err(error)?, None)?
+            }
+            KeyAlgorithm::EcdsaP521 => {
+                load::pkcs8(&crypto::generate_ec(Curve::P521).map_err(error)?, None)?
+            }
+            KeyAlgorithm::Ed25519 => {
+                let seed = crypto::generate_ed25519().map_err(error)?;
+                let public = crypto::ed25519_public(&seed).map_err(error)?;
+                Material::Ed25519 { seed, public }
+            }
+            KeyAlgorithm::Rsa(bits) => {
+                load::pkcs8(&crypto::generate_rsa(bits).map_err(error)?, None)?
+            }
+        };
+        Self::new(material, KeyFormat::Traditional)
+    }
+
+    /// Reads the first private key of a PEM file, whatever else the file holds.
+    ///
+    /// Public and private part are checked to belong together.
+    pub fn from_pem(bytes: &[u8]) -> Result<Self, KeyError> {
+        load::first(bytes, None)?.checked()
+    }
+
+    /// The same for a key file that may lack its public key, which is then taken from `certificate`.
+    ///
+    /// That the key is the certificate's is not checked otherwise: compare the public keys.
+    pub fn from_pem_for(bytes: &[u8], certificate: &Certificate) -> Result<Self, KeyError> {
+        load::first(bytes, Some(certificate.public_key()))?.checked()
+    }
+
+    /// The algorithm.
+    pub fn algorithm(&self) -> KeyAlgorithm {
+        match &self.material {
+            Material::Ec { curve: Curve::P256, .. } => KeyAlgorithm::EcdsaP256,
+            Material::Ec { curve: Curve::P384, .. } => KeyAlgorithm::EcdsaP384,
+            Material::Ec { curve: Curve::P521, .. } => KeyAlgorithm::EcdsaP521,
+            Material::Ed25519 { .. } => KeyAlgorithm::Ed25519,
+            Material::Rsa { bits, .. } => KeyAlgorithm::Rsa(*bits),
+        }
+    }
+
+    /// The public key that belongs to it.
+    pub fn public_key(&self) -> &PublicKey {
+        &self.public
+    }
+
+    /// The form it was read in; [`KeyFormat::Traditional`] for one that was made.
+    pub fn format(&self) -> KeyFormat {
+        self.format
+    }
+
+    /// Writes it.
+    pub fn to_pem(&self, format: KeyFormat) -> Zeroizing<String> {
+        match (&self.material, format) {
+            (Material::Ec { curve, scalar, point }, KeyFormat::Traditional) => {
+                pem::encode_secret("EC PRIVATE KEY", &sec1(*curve, scalar, Some(point), true))
+            }
+            (Material::Rsa { pkcs1, .. }, KeyFormat::Traditional) => {
+                pem::encode_secret("RSA PRIVATE KEY", pkcs1)
+            }
+            _ => pem::encode_secret("PRIVATE KEY", &self.pkcs8()),
+        }
+    }
+
+    /// Writes it as PKCS#8 DER, the form TLS libraries take.
+    pub fn pkcs8(&self) -> Zeroizing<Vec<u8>> {
+        let (algorithm, inner) = match &self.material {
+            Material::Ec { curve, scalar, point } => {
+                (public::ec_algorithm(*curve), sec1(*curve, scalar, Some(point), false))
+            }
+            Material::Ed25519 { seed, .. } => {
+                (public::ED25519.to_vec(), secret_tlv(super::der::OCTET_STRING, &[seed]))
+            }
+            Material::Rsa { pkcs1, .. } => (public::RSA.to_vec(), pkcs1.clone()),
+        };
+        let inner = secret_tlv(super::der::OCTET_STRING, &[&inner]);
+        secret_tlv(SEQUENCE, &[&der::tlv(INTEGER, &[0]), &algorithm, &inner])
+    }
+
+    /// Signs with the digest that goes with the key: SHA-256 for P-256 and RSA, SHA-384 for P-384,
+    /// SHA-512 for P-521.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        self.signer()?.sign(message).map_err(KeyError::unusable)
+    }
+
+    fn new(material: Material, format: KeyFormat) -> Result<Self, KeyError> {
+        let public = match &material {
+            Material::Ec { curve, point, .. } => PublicKey::ec(*curve, point),
+            Material::Ed25519 { public, .. } => PublicKey::ed25519(public),
+            Material::Rsa { pkcs1, .. } => {
+                PublicKey::rsa_of(pkcs1).map_err(|_| KeyError::Malformed)?
+            }
+        };
+        Ok(Self { material, public, format, signer: OnceLock::new() })
+    }
+
+    /// The key, once the backend has taken it and found its parts to belong together.
+    fn checked(self) -> Result<Self, KeyError> {
+        self.signer()?;
+        Ok(self)
+    }
+
+    fn signer(&self) -> Result<&Signer, KeyError> {
+        if let Some(signer) = self.signer.get() {
+            return Ok(signer);
+        }
+        let signer = match &self.material {
+            Material::Ec { curve, scalar, point } => Signer::ec(*curve, scalar, point),
+            Material::Ed25519 { seed, public } => Signer::ed25519(seed, public),
+            Material::Rsa { pkcs1, .. } => Signer::rsa(pkcs1),
+        };
+        let signer = signer.map_err(KeyError::unusable)?;
+        Ok(self.signer.get_or_init(|| signer))
+    }
+}
+
+impl fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PrivateKey({}, elided)", self.algorithm())
+    }
+}
+
+/// An ECPrivateKey (RFC 5915), with the curve unless something around it names it, as openssl and Go do.
+fn sec1(curve: Curve, scalar: &[u8], point: Option<&[u8]>, with_curve: bool) -> Zeroizing<Vec<u8>> {
+    let version = der::tlv(INTEGER, &[1]);
+    let scalar = secret_tlv(super::der::OCTET_STRING, &[scalar]);
+    let parameters =
+        if with_curve { der::tlv(0xa0, &der::tlv(OID, curve.oid())) } else { Vec::new() };
+    let point = match point {
+        Some(point) => der::tlv(0xa1, &public::bit_string(point)),
+        None => Vec::new(),
+    };
+    secret_tlv(SEQUENCE, &[&version, &scalar, &parameters, &point])
+}
+
+/// Like [`der::tlv`], with every buffer a secret passes through wiped.
+fn secret_tlv(tag: u8, parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
+    let content = Zeroizing::new(parts.concat());
+    Zeroizing::new(der::tlv(tag, &content))
+}
+
+/// Why a key cannot be read, made or used.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum KeyError {
+    /// A point in compressed form.
+    #[error("the EC key gives its public key in compressed form, which TLS libraries do not take")]
+    CompressedPoint,
+    /// A curve by its numbers instead of its name.
+    #[error("the EC key spells its curve out instead of naming it, which Kubernetes does not take")]
+    ExplicitCurve,
+    /// The key cannot be made.
+    #[error("cannot make a new {algorithm} key: {why}")]
+    Generation {
+        /// What was asked for.
+        algorithm: KeyAlgorithm,
+        /// Why not.
+        why: &'static str,
+    },
+    /// Not the structure the label promises.
+    #[error("the private key is damaged: its content is not what its label says")]
+    Malformed,
+    /// No private key in the file.
+    #[error("it contains no private key")]
+    NoKey,
+    /// No public key in the key, and nowhere to take it from.
+    #[error("the EC key does not contain its public key")]
+    NoPublicKey,
+    /// Not PEM, or not readable.
+    #[error("cannot read the private key")]
+    Pem(#[from] PemError),
+    /// The exponent is too small.
+    #[error("the RSA key has the public exponent {0}; 65537 or more is needed")]
+    RsaExponent(u64),
+    /// Primes other than two.
+    #[error("the RSA key has more than two primes")]
+    RsaPrimes,
+    /// A modulus ring does not take.
+    #[error("the RSA key has {0} bits; 2048 to 4096 can be used")]
+    RsaSize(u32),
+    /// A kind of key certkit cannot use.
+    #[error("{0} keys cannot be used")]
+    Unsupported(String),
+    /// The backend refused.
+    #[error("the private key cannot be used: {0}")]
+    Unusable(&'static str),
+}
+
+impl KeyError {
+    /// What to do about it, where there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::CompressedPoint => {
+                Some("openssl ec -in FILE -conv_form uncompressed -out FILE.uncompressed".into())
+            }
+            Self::ExplicitCurve => {
+                Some("openssl ec -in FILE -param_enc named_curve -out FILE.named".into())
+            }
+            Self::NoPublicKey => Some("openssl ec -in FILE -out FILE.complete".into()),
+            Self::Pem(error) => error.hint(),
+            Self::Generation { .. }
+            | Self::Malformed
+            | Self::NoKey
+            | Self::RsaExponent(_)
+            | Self::RsaPrimes
+            | Self::RsaSize(_)
+            | Self::Unsupported(_)
+            | Self::Unusable(_) => None,
+        }
+    }
+
+    fn generation(algorithm: KeyAlgorithm, error: CryptoError) -> Self {
+        let why = match error {
+            CryptoError::NeedsFeature => "this certkit was built without the feature `rsa-keygen`",
+            CryptoError::Refused(why) => why,
+        };
+        Self::Generation { algorithm, why }
+    }
+
+    fn unusable(error: CryptoError) -> Self {
+        match error {
+            CryptoError::NeedsFeature => Self::Unsupported(
+                "P-521 (in a certkit built without the feature `rsa-keygen`)".into(),
+            ),
+            CryptoError::Refused(why) => Self::Unusable(why),
+        }
+    }
+}

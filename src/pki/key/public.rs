@@ -1,0 +1,212 @@
+//! Public keys, kept as the SubjectPublicKeyInfo (RFC 5280, 4.1.2.7) they are.
+
+use std::fmt;
+
+use crate::{
+    model::{
+        algorithm::KeyAlgorithm,
+        der::{self, OID, SEQUENCE},
+    },
+    pki::{
+        crypto::Curve,
+        der::{BIT_STRING, INTEGER, Malformed, Reader, bit_length},
+        key::{KeyError, PrivateKey},
+        pem::{self, Block},
+    },
+};
+
+/// id-ecPublicKey, 1.2.840.10045.2.1.
+pub const OID_EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+/// id-Ed25519, 1.3.101.112.
+pub const OID_ED25519: &[u8] = &[0x2b, 0x65, 0x70];
+/// rsaEncryption, 1.2.840.113549.1.1.1.
+pub const OID_RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+/// The AlgorithmIdentifier of Ed25519.
+pub const ED25519: &[u8] = &[0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70];
+/// The AlgorithmIdentifier of RSA, with its NULL parameters.
+pub const RSA: &[u8] =
+    &[0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00];
+
+/// A public key. Two are equal if their bytes are.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct PublicKey {
+    der: Vec<u8>,
+}
+
+impl PublicKey {
+    /// Takes a SubjectPublicKeyInfo; any algorithm will do.
+    pub fn from_der(der: Vec<u8>) -> Result<Self, KeyError> {
+        parts(&der)?;
+        Ok(Self { der })
+    }
+
+    /// Reads the first `PUBLIC KEY` block, or else the public part of the first private key.
+    pub fn from_pem(bytes: &[u8]) -> Result<Self, KeyError> {
+        Self::all_from_pem(bytes)?.into_iter().next().ok_or(KeyError::NoKey)
+    }
+
+    /// Reads every public key of a file such as `sa.pub`, which holds several during a rotation; of a
+    /// private key the public part.
+    pub fn all_from_pem(bytes: &[u8]) -> Result<Vec<Self>, KeyError> {
+        let mut keys = Vec::new();
+        let mut private = false;
+        for block in pem::read(bytes)? {
+            match block {
+                Block::PublicKey(der) => keys.push(Self::from_der(der)?),
+                Block::Key(_) => private = true,
+                Block::Certificate(_) | Block::Crl(_) | Block::Csr(_) => {}
+            }
+        }
+        if keys.is_empty() && private {
+            keys.push(PrivateKey::from_pem(bytes)?.public_key().clone());
+        }
+        Ok(keys)
+    }
+
+    /// The SubjectPublicKeyInfo.
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// Writes it as PKIX, as kubeadm writes `sa.pub`.
+    pub fn to_pem(&self) -> String {
+        pem::encode("PUBLIC KEY", &self.der)
+    }
+
+    /// The algorithm, if it is one the model knows.
+    pub fn algorithm(&self) -> Option<KeyAlgorithm> {
+        if let Some((curve, _)) = self.ec_point() {
+            return Some(match curve {
+                Curve::P256 => KeyAlgorithm::EcdsaP256,
+                Curve::P384 => KeyAlgorithm::EcdsaP384,
+                Curve::P521 => KeyAlgorithm::EcdsaP521,
+            });
+        }
+        let Parts { oid, bits, .. } = parts(&self.der).ok()?;
+        match oid {
+            OID_ED25519 => Some(KeyAlgorithm::Ed25519),
+            OID_RSA => {
+                let modulus =
+                    Reader::new(Reader::only(bits, SEQUENCE).ok()?).expect(INTEGER).ok()?;
+                Some(KeyAlgorithm::Rsa(bit_length(modulus)))
+            }
+            _ => None,
+        }
+    }
+
+    /// A text for the algorithm: the model's name where it has one.
+    pub fn algorithm_text(&self) -> String {
+        match (self.algorithm(), parts(&self.der)) {
+            (Some(algorithm), _) => algorithm.to_string(),
+            (None, Ok(parts)) => match Reader::only(parts.parameters, OID) {
+                Ok(curve) if parts.oid == OID_EC => algorithm_text(curve),
+                _ => algorithm_text(parts.oid),
+            },
+            (None, Err(_)) => "unknown".into(),
+        }
+    }
+
+    /// The bits of the key itself, which key identifiers are made of.
+    pub(in crate::pki) fn bits(&self) -> &[u8] {
+        // The structure was checked when this was made.
+        parts(&self.der).map(|parts| parts.bits).unwrap_or_default()
+    }
+
+    /// The curve and the point as it is written, for EC keys on a curve certkit knows.
+    pub(in crate::pki) fn ec_point(&self) -> Option<(Curve, &[u8])> {
+        let Parts { oid, parameters, bits } = parts(&self.der).ok()?;
+        let named = Reader::only(parameters, OID).ok()?;
+        let curve = Curve::ALL.into_iter().find(|curve| curve.oid() == named)?;
+        (oid == OID_EC).then_some((curve, bits))
+    }
+
+    pub(super) fn ec(curve: Curve, point: &[u8]) -> Self {
+        Self { der: der::sequence(&[ec_algorithm(curve), bit_string(point)]) }
+    }
+
+    pub(super) fn ed25519(public: &[u8]) -> Self {
+        Self { der: der::sequence(&[ED25519.to_vec(), bit_string(public)]) }
+    }
+
+    /// The public part of a PKCS#1 private key.
+    pub(super) fn rsa_of(pkcs1: &[u8]) -> Result<Self, Malformed> {
+        let mut fields = Reader::new(Reader::only(pkcs1, SEQUENCE)?);
+        fields.expect(INTEGER)?;
+        let (modulus, exponent) = (fields.element()?, fields.element()?);
+        let key = der::sequence(&[modulus.raw.to_vec(), exponent.raw.to_vec()]);
+        Ok(Self { der: der::sequence(&[RSA.to_vec(), bit_string(&key)]) })
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({})", self.algorithm_text())
+    }
+}
+
+/// The AlgorithmIdentifier of a key on a named curve.
+pub fn ec_algorithm(curve: Curve) -> Vec<u8> {
+    der::sequence(&[der::tlv(OID, OID_EC), der::tlv(OID, curve.oid())])
+}
+
+/// A `BIT STRING` of whole bytes.
+pub fn bit_string(bytes: &[u8]) -> Vec<u8> {
+    der::tlv(BIT_STRING, &[&[0], bytes].concat())
+}
+
+/// A name for algorithms and curves that people meet and certkit cannot use; else the identifier.
+pub fn algorithm_text(oid: &[u8]) -> String {
+    match oid {
+        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0a] => "RSA-PSS".into(),
+        [0x2a, 0x86, 0x48, 0xce, 0x38, 0x04, 0x01] => "DSA".into(),
+        [0x2b, 0x65, 0x71] => "Ed448".into(),
+        [0x2b, 0x65, 0x6e] => "X25519".into(),
+        [0x2b, 0x81, 0x04, 0x00, 0x0a] => "EC (secp256k1)".into(),
+        [0x2b, 0x81, 0x04, 0x00, 0x21] => "EC (P-224)".into(),
+        [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01] => "EC".into(),
+        _ => dotted(oid),
+    }
+}
+
+/// An object identifier in dotted form, from its content.
+pub fn dotted(oid: &[u8]) -> String {
+    let mut arcs: Vec<String> = Vec::new();
+    let mut value: u128 = 0;
+    for byte in oid {
+        // An arc of more than 128 bits has no meaning to anyone; show the bytes.
+        if value >> 121 != 0 {
+            return oid.iter().map(|b| format!("{b:02x}")).collect();
+        }
+        value = value << 7 | u128::from(byte & 0x7f);
+        if byte & 0x80 == 0 {
+            if arcs.is_empty() {
+                let first = (value / 40).min(2);
+                arcs.push(first.to_string());
+                value -= first * 40;
+            }
+            arcs.push(value.to_string());
+            value = 0;
+        }
+    }
+    arcs.join(".")
+}
+
+/// What a SubjectPublicKeyInfo is made of.
+struct Parts<'a> {
+    /// The algorithm's identifier.
+    oid: &'a [u8],
+    /// The algorithm's parameters with their tag; empty if there are none.
+    parameters: &'a [u8],
+    /// The key itself.
+    bits: &'a [u8],
+}
+
+fn parts(spki: &[u8]) -> Result<Parts<'_>, Malformed> {
+    let mut fields = Reader::new(Reader::only(spki, SEQUENCE)?);
+    let mut algorithm = Reader::new(fields.expect(SEQUENCE)?);
+    let oid = algorithm.expect(OID)?;
+    let parameters = algorithm.element().map(|element| element.raw).unwrap_or_default();
+    let bits = fields.bits()?;
+    fields.end()?;
+    Ok(Parts { oid, parameters, bits })
+}

@@ -1,0 +1,414 @@
+//! PEM (RFC 7468), the form of every key and certificate file. The one module that names
+//! rustls-pemfile.
+//!
+//! rustls-pemfile passes over what it does not know without a word. A tool that watches certificates must
+//! not, so the blocks are found here, each is decoded by itself, and whatever is not understood is an
+//! error that says what it is. Text before, between and after blocks is allowed.
+
+use std::fmt;
+
+use rustls_pemfile::Item;
+use zeroize::{Zeroize, Zeroizing};
+
+/// One block of a PEM file.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Block {
+    /// `CERTIFICATE`: its DER.
+    Certificate(Vec<u8>),
+    /// `X509 CRL`: its DER.
+    Crl(Vec<u8>),
+    /// `CERTIFICATE REQUEST`: its DER.
+    Csr(Vec<u8>),
+    /// `PRIVATE KEY`, `EC PRIVATE KEY` or `RSA PRIVATE KEY`.
+    Key(KeyBlock),
+    /// `PUBLIC KEY`: the DER of a SubjectPublicKeyInfo.
+    PublicKey(Vec<u8>),
+}
+
+/// A private key block: what its label says it is, and its bytes, which are wiped when dropped.
+#[derive(PartialEq, Eq)]
+pub struct KeyBlock {
+    /// What the label says.
+    pub kind: KeyKind,
+    /// The DER.
+    pub der: Zeroizing<Vec<u8>>,
+}
+
+impl fmt::Debug for KeyBlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyBlock({:?}, elided)", self.kind)
+    }
+}
+
+/// The structure inside a private key block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyKind {
+    /// `RSA PRIVATE KEY`, PKCS#1.
+    Pkcs1,
+    /// `PRIVATE KEY`, PKCS#8.
+    Pkcs8,
+    /// `EC PRIVATE KEY`, SEC 1.
+    Sec1,
+}
+
+/// Why bytes are no PEM that can be used.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum PemError {
+    /// Bad base64.
+    #[error("the {label} block at line {line} is not base64")]
+    Base64 {
+        /// The block's label.
+        label: String,
+        /// The line of its BEGIN marker.
+        line: usize,
+    },
+    /// DER instead of PEM.
+    #[error("it contains no PEM block; it looks like DER (binary)")]
+    Der,
+    /// Nothing at all.
+    #[error("it is empty")]
+    Empty,
+    /// An encrypted key, which certkit cannot open.
+    #[error("the {label} block at line {line} is encrypted")]
+    Encrypted {
+        /// The block's label.
+        label: String,
+        /// The line of its BEGIN marker.
+        line: usize,
+    },
+    /// A marker that Go, and so Kubernetes, would not see.
+    #[error("line {line} holds a BEGIN marker that does not start the line or is cut short")]
+    Marker {
+        /// The line.
+        line: usize,
+    },
+    /// No PEM at all.
+    #[error("it contains no PEM block")]
+    NoBlock,
+    /// PEM without a certificate.
+    #[error("it contains no CERTIFICATE block, only {found}")]
+    NoCertificate {
+        /// The labels that were found.
+        found: String,
+    },
+    /// A block that is not closed.
+    #[error("the {label} block that begins at line {line} has no END marker")]
+    NoEnd {
+        /// The block's label.
+        label: String,
+        /// The line of its BEGIN marker.
+        line: usize,
+    },
+    /// A label certkit does not know.
+    #[error("the block at line {line} is labelled `{label}`, which certkit cannot read")]
+    UnknownLabel {
+        /// The label.
+        label: String,
+        /// The line of its BEGIN marker.
+        line: usize,
+    },
+}
+
+impl PemError {
+    /// What to do about it, where there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Der => Some("openssl x509 -inform DER -in FILE -out FILE.crt".into()),
+            Self::Encrypted { .. } => {
+                Some("decrypt it first: openssl pkey -in FILE -out FILE.decrypted".into())
+            }
+            Self::UnknownLabel { label, .. } if label == "TRUSTED CERTIFICATE" => {
+                Some("openssl x509 -in FILE -out FILE.crt".into())
+            }
+            Self::Base64 { .. }
+            | Self::Empty
+            | Self::Marker { .. }
+            | Self::NoBlock
+            | Self::NoCertificate { .. }
+            | Self::NoEnd { .. }
+            | Self::UnknownLabel { .. } => None,
+        }
+    }
+}
+
+/// Reads every block. Encrypted keys and unknown labels are errors; `EC PARAMETERS` and `DH PARAMETERS`,
+/// which openssl writes before keys and which say nothing the key does not, are passed over.
+pub fn read(bytes: &[u8]) -> Result<Vec<Block>, PemError> {
+    sections(bytes)?
+        .iter()
+        .filter(|section| !section.is_parameters())
+        .map(Section::decode)
+        .collect()
+}
+
+/// Reads every certificate in order and passes over keys and other blocks; none at all is an error.
+///
+/// A label such as `TRUSTED CERTIFICATE` is an error too, for it is a certificate that Kubernetes would
+/// not see.
+pub fn certificates(bytes: &[u8]) -> Result<Vec<Vec<u8>>, PemError> {
+    let sections = sections(bytes)?;
+    let mut certificates = Vec::new();
+    for section in &sections {
+        match section.label {
+            "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => {}
+            label if label.ends_with("CERTIFICATE") => {
+                if let Block::Certificate(der) = section.decode()? {
+                    certificates.push(der);
+                }
+            }
+            _ => {}
+        }
+    }
+    if certificates.is_empty() {
+        let labels: Vec<&str> = sections.iter().map(|section| section.label).collect();
+        return Err(PemError::NoCertificate { found: labels.join(", ") });
+    }
+    Ok(certificates)
+}
+
+/// Reads the first private key, whatever stands around it.
+pub fn first_key(bytes: &[u8]) -> Result<Option<KeyBlock>, PemError> {
+    for section in sections(bytes)? {
+        if section.label.ends_with("PRIVATE KEY")
+            && let Block::Key(key) = section.decode()?
+        {
+            return Ok(Some(key));
+        }
+    }
+    Ok(None)
+}
+
+/// The PEM of one block, 64 characters a line as openssl and Go write it.
+pub fn encode(label: &str, der: &[u8]) -> String {
+    let mut out = String::with_capacity(encoded_length(label, der));
+    write(label, der, &mut out);
+    out
+}
+
+/// The same for secrets: the text is made in one piece that is wiped when dropped.
+pub fn encode_secret(label: &str, der: &[u8]) -> Zeroizing<String> {
+    let mut out = Zeroizing::new(String::with_capacity(encoded_length(label, der)));
+    write(label, der, &mut out);
+    out
+}
+
+/// A block as it stands in the file: from its BEGIN to its END line.
+struct Section<'a> {
+    label: &'a str,
+    line: usize,
+    text: &'a [u8],
+    encrypted: bool,
+}
+
+impl Section<'_> {
+    fn is_parameters(&self) -> bool {
+        matches!(self.label, "EC PARAMETERS" | "DH PARAMETERS")
+    }
+
+    fn decode(&self) -> Result<Block, PemError> {
+        let (label, line) = (self.label.to_owned(), self.line);
+        if self.encrypted || self.label == "ENCRYPTED PRIVATE KEY" {
+            return Err(PemError::Encrypted { label, line });
+        }
+        match rustls_pemfile::read_one_from_slice(self.text) {
+            Err(_) => Err(PemError::Base64 { label, line }),
+            Ok(None) => Err(PemError::UnknownLabel { label, line }),
+            Ok(Some((item, _))) => block(item).ok_or(PemError::UnknownLabel { label, line }),
+        }
+    }
+}
+
+fn block(item: Item) -> Option<Block> {
+    // The crate's key types are not wiped when dropped, so they are wiped here once copied.
+    let key = |kind, der: &[u8]| KeyBlock { kind, der: Zeroizing::new(der.to_vec()) };
+    Some(match item {
+        Item::X509Certificate(der) => Block::Certificate(der.to_vec()),
+        Item::SubjectPublicKeyInfo(der) => Block::PublicKey(der.to_vec()),
+        Item::Crl(der) => Block::Crl(der.to_vec()),
+        Item::Csr(der) => Block::Csr(der.to_vec()),
+        Item::Pkcs1Key(mut der) => {
+            let block = key(KeyKind::Pkcs1, der.secret_pkcs1_der());
+            der.zeroize();
+            Block::Key(block)
+        }
+        Item::Pkcs8Key(mut der) => {
+            let block = key(KeyKind::Pkcs8, der.secret_pkcs8_der());
+            der.zeroize();
+            Block::Key(block)
+        }
+        Item::Sec1Key(mut der) => {
+            let block = key(KeyKind::Sec1, der.secret_sec1_der());
+            der.zeroize();
+            Block::Key(block)
+        }
+        _ => return None,
+    })
+}
+
+const BEGIN: &[u8] = b"-----BEGIN ";
+const END: &[u8] = b"-----END ";
+const DASHES: &[u8] = b"-----";
+
+/// Finds the blocks; there is at least one, or an error.
+fn sections(bytes: &[u8]) -> Result<Vec<Section<'_>>, PemError> {
+    let mut sections = Vec::new();
+    let mut open: Option<(&str, usize, usize, bool)> = None;
+    let mut start = 0;
+    for (index, line) in bytes.split_inclusive(|b| *b == b'\n').enumerate() {
+        let number = index + 1;
+        let begin = start;
+        start += line.len();
+        let line = line.trim_ascii_end();
+        if let Some(rest) = line.strip_prefix(BEGIN) {
+            if let Some((label, line, ..)) = open {
+                return Err(PemError::NoEnd { label: label.to_owned(), line });
+            }
+            let label = rest
+                .strip_suffix(DASHES)
+                .and_then(|label| str::from_utf8(label).ok())
+                .filter(|label| label.chars().all(|c| c == ' ' || c.is_ascii_graphic()))
+                .ok_or(PemError::Marker { line: number })?;
+            open = Some((label, number, begin, false));
+        } else if let Some((label, line_number, from, encrypted)) = &mut open {
+            let end = line.strip_prefix(END).and_then(|rest| rest.strip_suffix(DASHES));
+            if end == Some(label.as_bytes()) {
+                let text = &bytes[*from..start];
+                sections.push(Section { label, line: *line_number, text, encrypted: *encrypted });
+                open = None;
+            } else if line.starts_with(b"Proc-Type:") && line.ends_with(b"ENCRYPTED") {
+                *encrypted = true;
+            }
+        } else if line.windows(BEGIN.len()).any(|window| window == BEGIN) {
+            // An indented marker or one behind a byte order mark: Go passes over it.
+            return Err(PemError::Marker { line: number });
+        }
+    }
+    if let Some((label, line, ..)) = open {
+        return Err(PemError::NoEnd { label: label.to_owned(), line });
+    }
+    match sections.is_empty() {
+        false => Ok(sections),
+        true if bytes.trim_ascii().is_empty() => Err(PemError::Empty),
+        // A SEQUENCE of 128 bytes or more, which every certificate and key but the smallest is.
+        true if bytes[0] == 0x30 && bytes.get(1).is_some_and(|b| (0x81..=0x84).contains(b)) => {
+            Err(PemError::Der)
+        }
+        true => Err(PemError::NoBlock),
+    }
+}
+
+const COLUMNS: usize = 64;
+
+fn encoded_length(label: &str, der: &[u8]) -> usize {
+    let body = der.len().div_ceil(3) * 4;
+    2 * label.len() + 32 + body + body.div_ceil(COLUMNS)
+}
+
+/// Writes into `out`, whose capacity suffices: a secret must not be left behind in a buffer outgrown.
+fn write(label: &str, der: &[u8], out: &mut String) {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    out.push_str("-----BEGIN ");
+    out.push_str(label);
+    out.push_str("-----\n");
+    for line in der.chunks(COLUMNS / 4 * 3) {
+        for group in line.chunks(3) {
+            let bits = group.iter().fold(0, |bits, b| bits << 8 | u32::from(*b))
+                << (8 * (3 - group.len()));
+            for position in 0..4 {
+                match position <= group.len() {
+                    true => {
+                        let index = (bits >> (18 - 6 * position)) & 63;
+                        out.push(char::from(ALPHABET[index as usize]));
+                    }
+                    false => out.push('='),
+                }
+            }
+        }
+        out.push('\n');
+    }
+    out.push_str("-----END ");
+    out.push_str(label);
+    out.push_str("-----\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(label: &str) -> String {
+        encode(label, &[0x30, 3, 2, 1, 5])
+    }
+
+    #[test]
+    fn what_is_encoded_reads_back_at_every_length() {
+        for length in 0..200 {
+            let der: Vec<u8> = (0..length).map(|i| (i * 37 % 251) as u8).collect();
+            let pem = encode("CERTIFICATE", &der);
+            assert_eq!(pem.capacity(), pem.len(), "a secret would have been copied");
+            assert!(pem.lines().all(|line| line.len() <= 64));
+            assert_eq!(read(pem.as_bytes()), Ok(vec![Block::Certificate(der)]));
+        }
+    }
+
+    #[test]
+    fn each_fault_has_its_own_error() {
+        let open = "-----BEGIN CERTIFICATE-----\nAAAA\n";
+        let two = format!("{open}{}", sample("CERTIFICATE"));
+        let cert = sample("CERTIFICATE");
+        let no_end = |line| PemError::NoEnd { label: "CERTIFICATE".into(), line };
+        for (text, error) in [
+            ("", PemError::Empty),
+            (" \r\n\t", PemError::Empty),
+            ("hello", PemError::NoBlock),
+            (open, no_end(1)),
+            (&two, no_end(1)),
+            (&format!("text\n{open}-----END KEY-----\n"), no_end(2)),
+            (&cert.replace("MA", "!!"), PemError::Base64 { label: "CERTIFICATE".into(), line: 1 }),
+            (&format!("  {cert}"), PemError::Marker { line: 1 }),
+            (&format!("\u{feff}{cert}"), PemError::Marker { line: 1 }),
+            (&cert.replacen("E-----", "E---", 1), PemError::Marker { line: 1 }),
+            (
+                &sample("TRUSTED CERTIFICATE"),
+                PemError::UnknownLabel { label: "TRUSTED CERTIFICATE".into(), line: 1 },
+            ),
+            (
+                &sample("ENCRYPTED PRIVATE KEY"),
+                PemError::Encrypted { label: "ENCRYPTED PRIVATE KEY".into(), line: 1 },
+            ),
+            (
+                "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n",
+                PemError::Encrypted { label: "RSA PRIVATE KEY".into(), line: 1 },
+            ),
+        ] {
+            assert_eq!(read(text.as_bytes()), Err(error), "{text:?}");
+        }
+        assert_eq!(read(&[0x30, 0x82, 1, 2, 3]), Err(PemError::Der));
+    }
+
+    #[test]
+    fn certificates_are_read_from_among_other_blocks() {
+        let text = format!(
+            "subject=x\r\n{}{}bag attributes\n{}{}",
+            sample("EC PARAMETERS"),
+            sample("CERTIFICATE").replace('\n', "\r\n"),
+            sample("ENCRYPTED PRIVATE KEY"),
+            sample("CERTIFICATE").trim_end(),
+        );
+        assert_eq!(certificates(text.as_bytes()).map(|c| c.len()), Ok(2));
+        assert_eq!(
+            certificates(sample("EC PRIVATE KEY").as_bytes()),
+            Err(PemError::NoCertificate { found: "EC PRIVATE KEY".into() })
+        );
+        let mixed = sample("CERTIFICATE") + &sample("TRUSTED CERTIFICATE");
+        assert!(matches!(
+            certificates(mixed.as_bytes()),
+            Err(PemError::UnknownLabel { line: 4, .. })
+        ));
+    }
+
+    #[test]
+    fn keys_are_not_shown() {
+        let blocks = read(sample("PRIVATE KEY").as_bytes()).unwrap();
+        assert_eq!(format!("{blocks:?}"), "[Key(KeyBlock(Pkcs8, elided))]");
+    }
+}

@@ -1,0 +1,198 @@
+//! Every change on disk: one transaction that happens as a whole or not at all.
+//!
+//! # The protocol
+//!
+//! One process at a time changes a directory: it holds the operating system's lock on the directory
+//! itself, which needs no file and ends with the process. (The lock is one machine's: two machines that share a
+//! directory over the network do not see each other.) Then, for one [`Transaction`]:
+//!
+//! 1. **plan**: everything is checked that can be, and nothing is written: paths, symbolic links, what
+//!    is in the places, what would refuse to be replaced.
+//! 2. **record**: `.certkit/staging` lists, durably, all that is going to be made: temporary files
+//!    with their final paths and digests, directories, copies, log lines.
+//! 3. **stage**: missing directories are made; what will be replaced or removed is copied to
+//!    `.certkit/backups/ID/`; each new file is written beside its final path as
+//!    `.NAME.certkit-TRANSACTION`, created exclusively with its final mode. All of it is made durable: an
+//!    `fsync` for each file and directory, or one `syncfs` for each file system when there are many.
+//! 4. **decide**: `staging` is renamed to `.certkit/journal` and `.certkit` synced. The record is already
+//!    complete and durable, so that one rename is the whole decision.
+//! 5. **publish**: each temporary file is renamed over its final path, a key followed at once by its
+//!    certificate; the log's lines are appended (room for them was set aside in 3); the
+//!    directories are synced, and only then is the journal removed.
+//!
+//! A run that is interrupted leaves `staging` (or nothing): the next one removes what it names, and all is as it was. Or
+//! it leaves `journal`: the next one does the rest, and all is new. A call that fails before 4 undoes
+//! everything at once; one that fails after it says that the change is decided.
+//!
+//! What the protocol takes for granted of a file system: a rename within a directory is atomic, and `fsync`
+//! of a file and of a directory mean what POSIX says. Nothing is assumed of the order in which
+//! anything else reaches the disk; the tests cut the power at every call and try the orders.
+//!
+//! The log's lines get there exactly once because the record holds the log's length before them.
+
+mod backup;
+mod digest;
+mod disk;
+mod engine;
+mod error;
+mod journal;
+mod lock;
+mod place;
+mod plan;
+mod publish;
+mod real;
+mod recover;
+mod stage;
+mod transaction;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use backup::{Backup, BackupEntry, BackupKind};
+pub use engine::Committed;
+pub use error::{Error, Operation};
+pub use lock::Holder;
+pub use recover::Recovery;
+pub use transaction::{Content, Transaction};
+
+use disk::{Disk, Kind};
+use engine::Engine;
+use place::Tree;
+use real::RealDisk;
+
+/// The directory for the store's own records.
+const METADATA: &str = ".certkit";
+
+/// A directory that is open for change, and locked until this is dropped.
+pub struct Store {
+    engine: Engine<RealDisk>,
+}
+
+impl Store {
+    /// Opens a directory for change, waiting at most `lock_wait` for another process that does so,
+    /// and finishes or drops what an interrupted run left.
+    ///
+    /// A missing directory is made, and removed again if nothing is ever committed. Opening changes
+    /// nothing else.
+    pub fn open(dir: &Path, lock_wait: Duration) -> Result<Self, Error> {
+        let path = std::path::absolute(dir).map_err(Error::io(Operation::Open, dir))?;
+        loop {
+            let (root, mut roots) = engine::make_root(&RealDisk, &path)?;
+            let inspect = || Error::io(Operation::Inspect, &path);
+            let status = RealDisk.dir_status(&root).map_err(inspect())?;
+            lock::acquire(&root, &status, &path, lock_wait)?;
+            // The one that held the lock may have made the directory for nothing and removed it.
+            let current = RealDisk.open_dir(&path).and_then(|dir| RealDisk.dir_status(&dir));
+            match current {
+                Ok(now) if (now.device, now.inode) == (status.device, status.inode) => {
+                    return Ok(Self { engine: Engine::new(RealDisk, path, root, roots)? });
+                }
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    engine::remove_roots(&RealDisk, &mut roots);
+                    return Err(inspect()(error));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.engine.tree.path
+    }
+
+    /// What was done about an earlier run that had been interrupted.
+    pub fn recovered(&self) -> Option<Recovery> {
+        self.engine.recovered.clone()
+    }
+
+    /// Does all of a transaction or nothing; an empty one touches nothing.
+    pub fn commit(&mut self, transaction: Transaction) -> Result<Committed, Error> {
+        self.engine.commit(transaction)
+    }
+
+    /// The backups, newest last.
+    pub fn backups(&self) -> Result<Vec<Backup>, Error> {
+        backup::list(&self.engine.tree)
+    }
+
+    /// Removes all backups but the last `keep`; returns the folders that are gone.
+    pub fn prune_backups(&mut self, keep: usize) -> Result<Vec<PathBuf>, Error> {
+        backup::prune(&self.engine.tree, keep)
+    }
+
+    /// A transaction that brings back what a backup holds: replaced and removed files with content,
+    /// mode and owner; files that had been created are removed.
+    ///
+    /// Its own backup is named after the restored one unless it is [named](Transaction::named) otherwise.
+    pub fn restore(&self, backup: &Backup) -> Result<Transaction, Error> {
+        backup::restore(&self.engine.tree, backup)
+    }
+}
+
+/// What is going on in a directory, or was interrupted.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Pending {
+    /// The process that is changing the directory now.
+    pub holder: Option<Holder>,
+    /// Whether there is a decided change that is not finished.
+    pub decided: bool,
+    /// Whether there is a change that was prepared and not decided.
+    pub staged: bool,
+}
+
+/// Looks, without changing anything, for a change that is under way or was interrupted.
+pub fn pending(dir: &Path) -> Result<Option<Pending>, Error> {
+    let path = std::path::absolute(dir).map_err(Error::io(Operation::Open, dir))?;
+    let root = match RealDisk.open_dir(&path) {
+        Ok(root) => root,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io(Operation::Open, path)(error)),
+    };
+    let status = RealDisk.dir_status(&root).map_err(Error::io(Operation::Inspect, &path))?;
+    let tree = Tree::new(RealDisk, path, root);
+    let pending = Pending {
+        holder: lock::holder(&status),
+        decided: tree.status(&journal::own(journal::JOURNAL))?.is_some(),
+        staged: tree.status(&journal::own(journal::STAGING))?.is_some(),
+    };
+    let any = pending.holder.is_some() || pending.decided || pending.staged;
+    Ok(any.then_some(pending))
+}
+
+/// Writes one file in any directory, at once and durably; only a regular file is replaced.
+pub fn write_atomically(path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
+    write_one(&RealDisk, path, content, mode)
+}
+
+fn write_one<D: Disk>(disk: &D, path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
+    let reject = |reason| Error::Path { path: path.to_owned(), reason };
+    let name = path.file_name().ok_or_else(|| reject("it names a directory"))?;
+    let name = name.to_str().ok_or_else(|| reject("its name is not UTF-8"))?;
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let dir = disk.open_dir(parent).map_err(Error::io(Operation::Open, parent))?;
+    let found = disk.status(&dir, name).map_err(Error::io(Operation::Inspect, path))?;
+    if let Some(status) = found {
+        match status.kind {
+            Kind::Directory => return Err(reject("it is a directory")),
+            Kind::File => {}
+            Kind::Other | Kind::Symlink => return Err(reject("it is not a regular file")),
+        }
+    }
+    let temporary = plan::temporary_name(name, &format!("{:x}", disk.nonce()));
+    let written =
+        stage::create_in(disk, &dir, &temporary, content, mode, None, false).and_then(|()| {
+            let renamed = disk.rename(&dir, &temporary, name);
+            renamed.map_err(|source| (Operation::Rename, source))
+        });
+    if let Err((operation, source)) = written {
+        // The first error is the one to tell; a temporary file that stays is in nobody's way.
+        let _ = disk.unlink(&dir, &temporary);
+        return Err(Error::Io { operation, path: path.to_owned(), source });
+    }
+    disk.sync_dir(&dir).map_err(Error::io(Operation::Sync, parent))
+}

@@ -1,0 +1,20 @@
+//! SHA-256, for telling a staged or published file from any other.
+
+use ring::digest;
+
+/// The SHA-256 digest of `data` in lower-case hexadecimal.
+pub(crate) fn sha256(data: &[u8]) -> String {
+    let digest = digest::digest(&digest::SHA256, data);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn digest_of_abc_is_the_one_of_fips_180() {
+        assert_eq!(
+            super::sha256(b"abc"),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+}

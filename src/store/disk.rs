@@ -1,0 +1,100 @@
+//! The few file-system calls the store is built of, as a trait, so that the tests run the very same
+//! protocol over a disk in memory that fails, crashes and loses power where they want it to.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+/// A file system. Every method is one system call that matters: tests interrupt between any two.
+pub(crate) trait Disk {
+    /// An open directory.
+    type Dir: Clone;
+    /// A file open for writing.
+    type File;
+
+    /// Opens a directory wherever its path leads, symbolic links included.
+    fn open_dir(&self, path: &Path) -> io::Result<Self::Dir>;
+    /// Opens a directory below `root`; a symbolic link that leads out of `root` is an error.
+    fn open_beneath(&self, root: &Self::Dir, path: &str) -> io::Result<Self::Dir>;
+    /// What an open directory is now.
+    fn dir_status(&self, dir: &Self::Dir) -> io::Result<Status>;
+    /// What `name` is, itself (no symbolic link is followed); `None` when there is nothing.
+    fn status(&self, dir: &Self::Dir, name: &str) -> io::Result<Option<Status>>;
+    /// The whole content of a regular file; a symbolic link is an error.
+    fn read(&self, dir: &Self::Dir, name: &str) -> io::Result<Zeroizing<Vec<u8>>>;
+    /// Where a symbolic link points.
+    fn read_link(&self, dir: &Self::Dir, name: &str) -> io::Result<OsString>;
+    /// The names in a directory, sorted.
+    fn list(&self, dir: &Self::Dir) -> io::Result<Vec<OsString>>;
+    /// What a file open for writing is now.
+    fn file_status(&self, file: &Self::File) -> io::Result<Status>;
+    /// The user this process acts as.
+    fn user(&self) -> u32;
+    /// A number that no other call on this machine is given; not secret.
+    fn nonce(&self) -> u64;
+
+    /// Makes a directory; the process's umask may take bits from `mode`.
+    fn make_dir(&self, parent: &Self::Dir, name: &str, mode: u32) -> io::Result<()>;
+    /// Sets a directory's mode.
+    fn set_dir_mode(&self, dir: &Self::Dir, mode: u32) -> io::Result<()>;
+    /// Removes an empty directory.
+    fn remove_dir(&self, parent: &Self::Dir, name: &str) -> io::Result<()>;
+    /// Creates a file that must not exist; the process's umask may take bits from `mode`.
+    fn create(&self, dir: &Self::Dir, name: &str, mode: u32) -> io::Result<Self::File>;
+    /// Opens an existing regular file for appending.
+    fn append(&self, dir: &Self::Dir, name: &str) -> io::Result<Self::File>;
+    /// Sets a file's mode.
+    fn set_mode(&self, file: &Self::File, mode: u32) -> io::Result<()>;
+    /// Sets a file's owner.
+    fn set_owner(&self, file: &Self::File, owner: Owner) -> io::Result<()>;
+    /// Writes all of `data` at the end.
+    fn write(&self, file: &mut Self::File, data: &[u8]) -> io::Result<()>;
+    /// Cuts (or extends) a file to `length`.
+    fn set_length(&self, file: &Self::File, length: u64) -> io::Result<()>;
+    /// Sets room aside after `length`, where the file system can, without changing the length.
+    fn reserve(&self, file: &Self::File, length: u64, room: u64) -> io::Result<()>;
+    /// Makes a file's content, mode and owner durable (not its name).
+    fn sync_file(&self, file: &Self::File) -> io::Result<()>;
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, dir: &Self::Dir) -> io::Result<()>;
+    /// Makes everything on the file system that holds `dir` durable.
+    fn sync_file_system(&self, dir: &Self::Dir) -> io::Result<()>;
+    /// Renames within one directory, replacing what had the new name.
+    fn rename(&self, dir: &Self::Dir, from: &str, to: &str) -> io::Result<()>;
+    /// Removes a file or a symbolic link.
+    fn unlink(&self, dir: &Self::Dir, name: &str) -> io::Result<()>;
+    /// Makes a symbolic link that must not exist.
+    fn symlink(&self, dir: &Self::Dir, name: &str, target: &str) -> io::Result<()>;
+}
+
+/// What a name stands for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kind {
+    Directory,
+    File,
+    Other,
+    Symlink,
+}
+
+/// User and group a file belongs to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Owner {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+/// What is known about a file without reading it.
+#[derive(Clone, Debug)]
+pub(crate) struct Status {
+    pub(crate) kind: Kind,
+    /// Permission bits only.
+    pub(crate) mode: u32,
+    pub(crate) owner: Owner,
+    pub(crate) length: u64,
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    /// Why no rename can replace this file, whoever asks.
+    pub(crate) obstacle: Option<&'static str>,
+}

@@ -1,0 +1,211 @@
+//! Why the store could not do what it was asked.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::lock::Holder;
+
+/// Why the store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A backup's copy is not what its manifest says.
+    #[error("the backup {} is damaged: {reason}", path.display())]
+    DamagedBackup {
+        /// The file of the backup that is wrong.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The journal cannot be read, which the protocol rules out: somebody or something changed it.
+    #[error("the journal {} is damaged: {reason}", path.display())]
+    DamagedJournal {
+        /// The journal.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The change is decided, but something failed before all of it was in place.
+    #[error("the change to {} is decided but not finished", dir.display())]
+    Decided {
+        /// The directory being changed.
+        dir: PathBuf,
+        /// What failed.
+        source: Box<Error>,
+    },
+    /// A file-system call failed.
+    #[error("cannot {operation} {}", path.display())]
+    Io {
+        /// What was being done.
+        operation: Operation,
+        /// To which file or directory.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The change was not made, and what had been prepared for it could not be removed again.
+    #[error("the change was not made, but some of what was prepared for it is still in {}", dir.display())]
+    LeftBehind {
+        /// The directory being changed.
+        dir: PathBuf,
+        /// Why the change was not made.
+        source: Box<Error>,
+    },
+    /// Another process is changing the directory.
+    #[error("{} is being changed by {}", dir.display(), Holder::describe(holder.as_ref()))]
+    LockHeld {
+        /// The directory.
+        dir: PathBuf,
+        /// Who holds the lock, where the system tells.
+        holder: Option<Holder>,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// A decided change cannot be finished: a new file is neither staged nor in place.
+    #[error("cannot finish an interrupted change: the new {} is neither staged nor in place", path.display())]
+    Lost {
+        /// The file.
+        path: PathBuf,
+        /// The journal that asks for it.
+        journal: PathBuf,
+    },
+    /// A path that must not be written.
+    #[error("{} cannot be changed: {reason}", path.display())]
+    Path {
+        /// The path.
+        path: PathBuf,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// A journal of another user asks for changes outside the directory.
+    #[error("{} belongs to another user and asks for changes outside of the directory", path.display())]
+    Untrusted {
+        /// The journal.
+        path: PathBuf,
+    },
+}
+
+/// What was being done when a file-system call failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+#[allow(missing_docs)] // Their Display texts say it.
+pub enum Operation {
+    Append,
+    Create,
+    CreateDirectory,
+    CreateSymlink,
+    Inspect,
+    List,
+    Lock,
+    Open,
+    Read,
+    Remove,
+    RemoveDirectory,
+    Rename,
+    Reserve,
+    SetMode,
+    SetOwner,
+    Sync,
+    Truncate,
+    Write,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Append => "append to",
+            Self::Create => "create",
+            Self::CreateDirectory => "create directory",
+            Self::CreateSymlink => "create symbolic link",
+            Self::Inspect => "inspect",
+            Self::List => "list directory",
+            Self::Lock => "lock",
+            Self::Open => "open directory",
+            Self::Read => "read",
+            Self::Remove => "remove",
+            Self::RemoveDirectory => "remove directory",
+            Self::Rename => "put into place",
+            Self::Reserve => "set room aside in",
+            Self::SetMode => "set the mode of",
+            Self::SetOwner => "set the owner of",
+            Self::Sync => "make durable",
+            Self::Truncate => "shorten",
+            Self::Write => "write",
+        })
+    }
+}
+
+impl Error {
+    /// For `map_err`: the call `operation` on `path` failed.
+    pub(crate) fn io(
+        operation: Operation,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { operation, path: path.into(), source }
+    }
+
+    /// The file or directory the error is about.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::DamagedBackup { path, .. }
+            | Self::DamagedJournal { path, .. }
+            | Self::Io { path, .. }
+            | Self::Lost { path, .. }
+            | Self::Path { path, .. }
+            | Self::Untrusted { path } => path,
+            Self::Decided { source, .. } | Self::LeftBehind { source, .. } => source.path(),
+            Self::LockHeld { dir, .. } => dir,
+        }
+    }
+
+    /// The next step to take, where there is one.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::DamagedBackup { .. } => "choose another backup".to_owned(),
+            Self::DamagedJournal { path, .. } => format!(
+                "nothing was changed; check the files with `certkit verify`, then remove {}",
+                path.display()
+            ),
+            Self::Decided { source, .. } => {
+                let first = source.hint().map(|hint| hint + "; then ").unwrap_or_default();
+                format!("{first}run certkit again: it finishes the change before anything else")
+            }
+            Self::Io { source, .. } => return io_hint(source),
+            Self::LeftBehind { source, .. } => {
+                let first = source.hint().map(|hint| hint + "; then ").unwrap_or_default();
+                format!("{first}run certkit again: it removes what was left")
+            }
+            Self::LockHeld { holder: Some(holder), .. } => {
+                format!("wait for process {} to end, or raise --lock-timeout", holder.pid)
+            }
+            Self::LockHeld { holder: None, .. } => {
+                "wait for the other certkit to end, or raise --lock-timeout".to_owned()
+            }
+            Self::Lost { journal, .. } => format!(
+                "somebody changed the file in between; if the present files are right (`certkit \
+                 verify` tells), remove {}",
+                journal.display()
+            ),
+            Self::Path { .. } => return None,
+            Self::Untrusted { path } => {
+                format!("run certkit as the owner of {}, or remove it", path.display())
+            }
+        })
+    }
+}
+
+fn io_hint(error: &io::Error) -> Option<String> {
+    let hint = match error.kind() {
+        io::ErrorKind::StorageFull => "free some space on the file system",
+        io::ErrorKind::QuotaExceeded => "free some space in the quota",
+        io::ErrorKind::PermissionDenied => "run certkit as the owner of the files, usually root",
+        io::ErrorKind::ReadOnlyFilesystem => "mount the file system for writing",
+        io::ErrorKind::CrossesDevices => {
+            "put a real directory (or a bind mount) in the place of the symbolic link"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}

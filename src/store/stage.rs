@@ -1,0 +1,153 @@
+//! Preparing everything under other names, durable, so that what remains is renames.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::METADATA;
+use super::backup::{self, BackupKind};
+use super::digest::sha256;
+use super::disk::{Disk, Owner};
+use super::error::{Error, Operation};
+use super::journal::{Entry, LOG, own};
+use super::place::{Place, Tree, parent};
+use super::plan::Plan;
+
+/// From how many files and directories on one `syncfs` is cheaper than an `fsync` for each. It
+/// writes back other programs' data too, so it is for bulk issue only.
+const BULK: usize = 64;
+
+/// Makes directories, backup and temporary files, and makes them durable.
+/// Returns the log, open for appending, when there are lines to append.
+pub(crate) fn stage<D: Disk>(tree: &Tree<D>, plan: &mut Plan) -> Result<Option<D::File>, Error> {
+    let mut touched = BTreeSet::new();
+    for key in &plan.journal.directories {
+        tree.make_dir(key, directory_mode(key))?;
+        touched.insert(parent(key).to_owned());
+    }
+    let files = plan.journal.copies.len() + plan.temporaries.len();
+    let bulk = files + plan.journal.directories.len() > BULK;
+    copy(tree, plan, bulk)?;
+    touched.extend(plan.journal.copies.iter().map(|place| place.parent().to_owned()));
+    for temporary in &plan.temporaries {
+        let content = temporary.content.as_bytes();
+        create(tree, &temporary.place, content, temporary.mode, temporary.owner, bulk)?;
+    }
+    for entry in &plan.journal.entries {
+        if let Entry::Symlink { path, temporary, target } = entry {
+            let made = tree.disk.symlink(&tree.dir(path.parent())?, temporary, target);
+            let path = tree.full(path.sibling(temporary).as_str());
+            made.map_err(Error::io(Operation::CreateSymlink, path))?;
+        }
+        if entry.temporary().is_some() {
+            touched.insert(entry.path().parent().to_owned());
+        }
+    }
+    let log = open_log(tree, plan)?;
+    sync(tree, &touched, bulk)?;
+    Ok(log)
+}
+
+/// Makes the names in `dirs` durable, and with `all` everything else on their file systems.
+pub(crate) fn sync<D: Disk>(
+    tree: &Tree<D>,
+    dirs: &BTreeSet<String>,
+    all: bool,
+) -> Result<(), Error> {
+    if !all && dirs.len() <= BULK {
+        return dirs.iter().try_for_each(|key| tree.sync_dir(key));
+    }
+    let mut file_systems = BTreeMap::new();
+    for key in dirs {
+        let dir = tree.dir(key)?;
+        let status = tree.disk.dir_status(&dir);
+        let status = status.map_err(Error::io(Operation::Inspect, tree.full(key)))?;
+        file_systems.entry(status.device).or_insert((dir, key));
+    }
+    for (dir, key) in file_systems.values() {
+        let synced = tree.disk.sync_file_system(dir);
+        synced.map_err(Error::io(Operation::Sync, tree.full(key)))?;
+    }
+    Ok(())
+}
+
+/// Creates a file with exactly this mode and owner; nobody else can open it a moment before.
+pub(crate) fn create<D: Disk>(
+    tree: &Tree<D>,
+    place: &Place,
+    content: &[u8],
+    mode: u32,
+    owner: Option<Owner>,
+    bulk: bool,
+) -> Result<(), Error> {
+    let path = tree.full(place.as_str());
+    let dir = tree.dir(place.parent())?;
+    create_in(&tree.disk, &dir, place.name(), content, mode, owner, bulk)
+        .map_err(|(operation, source)| Error::Io { operation, path, source })
+}
+
+/// As [`create`], in an open directory.
+pub(crate) fn create_in<D: Disk>(
+    disk: &D,
+    dir: &D::Dir,
+    name: &str,
+    content: &[u8],
+    mode: u32,
+    owner: Option<Owner>,
+    bulk: bool,
+) -> Result<(), (Operation, std::io::Error)> {
+    let failed = |operation| move |source| (operation, source);
+    let mut file = disk.create(dir, name, mode).map_err(failed(Operation::Create))?;
+    let status = disk.file_status(&file).map_err(failed(Operation::Inspect))?;
+    // The owner first: changing it clears set-user-ID bits.
+    if let Some(owner) = owner.filter(|owner| *owner != status.owner) {
+        disk.set_owner(&file, owner).map_err(failed(Operation::SetOwner))?;
+    }
+    if status.mode != mode {
+        disk.set_mode(&file, mode).map_err(failed(Operation::SetMode))?;
+    }
+    disk.write(&mut file, content).map_err(failed(Operation::Write))?;
+    if !bulk {
+        disk.sync_file(&file).map_err(failed(Operation::Sync))?;
+    }
+    Ok(())
+}
+
+fn copy<D: Disk>(tree: &Tree<D>, plan: &mut Plan, bulk: bool) -> Result<(), Error> {
+    let Some(id) = plan.journal.backup.clone() else { return Ok(()) };
+    let mut digests = Vec::with_capacity(plan.originals.len());
+    for (original, copy) in plan.originals.iter().zip(&plan.journal.copies) {
+        // By copy: with a hard link, fsnotify keeps watching the old file (Kubernetes reloads by it).
+        let content = tree.read(original)?;
+        digests.push(sha256(&content));
+        create(tree, copy, &content, 0o600, None, bulk)?;
+    }
+    let files = plan.backup.iter_mut().filter_map(|entry| match &mut entry.kind {
+        BackupKind::File { sha256, .. } => Some(sha256),
+        _ => None,
+    });
+    for (entry, digest) in files.zip(digests) {
+        *entry = digest;
+    }
+    let manifest = backup::encode_manifest(&id, &plan.backup);
+    create(tree, &backup::manifest_place(&backup::folder(&id)), &manifest, 0o600, None, bulk)
+}
+
+/// Opens (or creates) the log and sets room aside: appending must not fail when all is decided.
+fn open_log<D: Disk>(tree: &Tree<D>, plan: &Plan) -> Result<Option<D::File>, Error> {
+    let Some(log) = &plan.journal.log else { return Ok(None) };
+    let path = tree.full(own(LOG).as_str());
+    let dir = tree.dir(METADATA)?;
+    let file = if log.created {
+        tree.disk.create(&dir, LOG, 0o600).map_err(Error::io(Operation::Create, &path))?
+    } else {
+        tree.disk.append(&dir, LOG).map_err(Error::io(Operation::Append, &path))?
+    };
+    let reserved = tree.disk.reserve(&file, log.length, log.lines.len() as u64);
+    reserved.map_err(Error::io(Operation::Reserve, &path))?;
+    Ok(Some(file))
+}
+
+/// Directories are for everybody to pass, as kubeadm makes them; the store's own hold old keys.
+fn directory_mode(key: &str) -> u32 {
+    let own = key.strip_prefix(METADATA).is_some_and(|rest| rest.starts_with('/'));
+    if own { 0o700 } else { 0o755 }
+}

@@ -1,0 +1,187 @@
+//! What is to be changed, before anything is.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use super::disk::Owner;
+
+/// A file's content, wiped from memory when dropped.
+#[derive(Clone)]
+pub struct Content(Zeroizing<Vec<u8>>);
+
+impl Content {
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<Vec<u8>> for Content {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+}
+
+impl From<String> for Content {
+    fn from(text: String) -> Self {
+        Self(Zeroizing::new(text.into_bytes()))
+    }
+}
+
+impl From<&str> for Content {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+impl From<Zeroizing<Vec<u8>>> for Content {
+    fn from(bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl From<Zeroizing<String>> for Content {
+    fn from(mut text: Zeroizing<String>) -> Self {
+        std::mem::take(&mut *text).into()
+    }
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Content({} bytes)", self.0.len())
+    }
+}
+
+/// A set of changes that happen all together or not at all.
+///
+/// A relative path is beneath the store's directory: no symbolic link may lead out of it. An absolute
+/// path is anywhere else (the kubelet's directory, a static pod's manifest): links in its directories
+/// are followed, as they are the administrator's. In both, `..` is refused, the last component is
+/// never followed, and missing directories are made.
+#[derive(Debug)]
+pub struct Transaction {
+    id: String,
+    changes: Vec<Change>,
+    log: Vec<String>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Change {
+    pub(crate) path: PathBuf,
+    pub(crate) action: Action,
+}
+
+#[derive(Debug)]
+pub(crate) enum Action {
+    Remove,
+    Symlink { target: PathBuf },
+    Write { content: Content, mode: u32, attributes: Attributes },
+}
+
+/// Whose mode and owner a written file gets.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Attributes {
+    /// Mode as asked, owner as the process's.
+    Asked,
+    /// Those of the file that is replaced; as `Asked` for a new file.
+    Kept,
+    /// Mode as asked and this owner.
+    Owned(Owner),
+}
+
+impl Transaction {
+    /// An empty transaction. `id_time`, a compact timestamp like `20271121T171100Z`, names its backup.
+    pub fn new(id_time: &str) -> Self {
+        Self { id: id_time.to_owned(), changes: Vec::new(), log: Vec::new() }
+    }
+
+    /// The same transaction with another name for its backup.
+    pub fn named(mut self, id_time: &str) -> Self {
+        id_time.clone_into(&mut self.id);
+        self
+    }
+
+    /// Creates or replaces a file; it gets `mode` and the process's owner.
+    pub fn write(
+        &mut self,
+        path: impl Into<PathBuf>,
+        content: impl Into<Content>,
+        mode: u32,
+    ) -> &mut Self {
+        self.push_write(path.into(), content.into(), mode, Attributes::Asked)
+    }
+
+    /// As [`write`](Self::write), but a file that is replaced keeps its mode and owner.
+    pub fn write_keeping_mode(
+        &mut self,
+        path: impl Into<PathBuf>,
+        content: impl Into<Content>,
+        mode: u32,
+    ) -> &mut Self {
+        self.push_write(path.into(), content.into(), mode, Attributes::Kept)
+    }
+
+    /// Removes a file or a symbolic link; nothing happens when there is none.
+    pub fn remove(&mut self, path: impl Into<PathBuf>) -> &mut Self {
+        self.push(path.into(), Action::Remove)
+    }
+
+    /// Creates a symbolic link, or replaces one; anything else in its place is an error.
+    pub fn symlink(&mut self, path: impl Into<PathBuf>, target: impl Into<PathBuf>) -> &mut Self {
+        self.push(path.into(), Action::Symlink { target: target.into() })
+    }
+
+    /// Appends a line to `.certkit/log.jsonl`, exactly once however often the change is interrupted.
+    pub fn log(&mut self, json_line: String) -> &mut Self {
+        self.log.push(json_line);
+        self
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.log.is_empty()
+    }
+
+    /// The paths that are to be changed, in the order they were given.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.changes.iter().map(|change| change.path.as_path())
+    }
+
+    pub(crate) fn write_owned(&mut self, path: PathBuf, content: Content, mode: u32, owner: Owner) {
+        self.push_write(path, content, mode, Attributes::Owned(owner));
+    }
+
+    pub(crate) fn into_parts(self) -> (String, Vec<Change>, Vec<String>) {
+        (self.id, self.changes, self.log)
+    }
+
+    fn push_write(
+        &mut self,
+        path: PathBuf,
+        content: Content,
+        mode: u32,
+        attributes: Attributes,
+    ) -> &mut Self {
+        self.push(path, Action::Write { content, mode, attributes })
+    }
+
+    fn push(&mut self, path: PathBuf, action: Action) -> &mut Self {
+        self.changes.push(Change { path, action });
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_output_holds_no_content() {
+        let mut transaction = Transaction::new("20271121T171100Z");
+        transaction.write("pki/ca.key", "SECRET", 0o600);
+        assert!(!format!("{transaction:?}").contains("SECRET"));
+        assert!(format!("{transaction:?}").contains("6 bytes"));
+    }
+}

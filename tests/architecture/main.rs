@@ -1,0 +1,455 @@
+//! The rules of `docs/architecture.md` that can be read off the sources, each with a proof that it can
+//! fail.
+
+mod source;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
+
+use source::{Source, without_comments};
+
+/// Each layer and what it may use besides itself. The binary and the crate root are above all.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("model", &[]),
+    ("pki", &["model"]),
+    ("store", &["model"]),
+    ("tls", &["model", "pki"]),
+    ("render", &["model"]),
+    ("ops", &["model", "pki", "store", "tls", "render"]),
+    ("cli", &["model", "pki", "store", "tls", "render", "ops"]),
+];
+
+/// What the model must not name: the world it would read or change.
+const WORLD: &[&str] = &[
+    "std::env",
+    "std::fs",
+    "std::net::TcpListener",
+    "std::net::TcpStream",
+    "std::net::ToSocketAddrs",
+    "std::net::UdpSocket",
+    "std::process",
+    "std::thread",
+    "std::time::Instant",
+    "std::time::SystemTime",
+    "clap",
+    "getrandom",
+    "rand",
+    "rcgen",
+    "ring",
+    "rustix",
+    "rustls",
+];
+
+/// Crates named in more than one module, where, and why. All others: in one, such as `pki::issue` with
+/// the files below `pki/issue/`.
+const SPREAD: &[(&str, &[&str], &str)] = &[
+    ("anstyle", &["cli"], "styles of clap's help and of tables"),
+    ("clap", &["cli"], "each command's arguments stand beside it"),
+    ("ring", &["pki", "store::digest"], "keys, signatures, key identifiers; the journal's digests"),
+    (
+        "rustix",
+        &["cli", "ops", "store"],
+        "what std lacks: terminals; this host; directories by handle",
+    ),
+    ("rustls", &["tls"], "handshakes in memory and over the network"),
+    ("rustls_pki_types", &["pki", "tls"], "what passes between PEM, inspection and handshakes"),
+    ("serde", &[""], "derives"),
+    (
+        "serde_json",
+        &["cli", "ops", "render", "store"],
+        "output; config files; the journal and the log",
+    ),
+    ("thiserror", &[""], "derives"),
+    ("time", &["model::timestamp", "pki"], "rcgen and x509-parser speak it"),
+    ("zeroize", &["pki", "store", "tls"], "wherever a private key's octets pass"),
+];
+
+/// Packages whose library has another name.
+const RENAMED: &[(&str, &str)] = &[("rustls-webpki", "webpki")];
+
+/// How long a file may be before it should be two rooms.
+const LINES: usize = 450;
+
+/// Files that may be longer, and why.
+const LONG: &[(&str, &str)] = &[];
+
+/// Words in a comment that state why an `unwrap` cannot fail.
+const INVARIANT: &[&str] = &["invariant", "cannot", "never", "always", "infallible"];
+
+#[test]
+fn layers_use_only_what_is_below_them() {
+    holds(sources().iter().flat_map(layer_faults));
+}
+
+#[test]
+fn the_model_knows_no_clock_no_randomness_no_files() {
+    holds(sources().iter().flat_map(world_faults));
+}
+
+#[test]
+fn each_crate_is_named_in_one_module() {
+    holds(crate_faults(&sources(), &dependencies(&manifest())));
+}
+
+#[test]
+fn the_table_of_spread_crates_is_current() {
+    let dependencies = dependencies(&manifest());
+    for (name, _, why) in SPREAD {
+        assert!(dependencies.contains(*name), "{name} ({why}) is no dependency any more");
+    }
+}
+
+#[test]
+fn files_are_of_readable_length() {
+    holds(sources().iter().flat_map(length_faults));
+    for (path, _) in LONG {
+        let file = root().join("src").join(path);
+        let lines = fs::read_to_string(&file).expect("a listed file").lines().count();
+        assert!(lines > LINES, "{path} needs no exception any more");
+    }
+}
+
+#[test]
+fn only_cli_and_main_print() {
+    holds(sources().iter().flat_map(print_faults));
+}
+
+#[test]
+fn each_unwrap_states_its_invariant() {
+    holds(sources().iter().flat_map(unwrap_faults));
+}
+
+#[test]
+fn no_mod_rs() {
+    holds(sources().iter().filter(|s| s.path.ends_with("mod.rs")).map(|s| s.path.clone()));
+}
+
+fn layer_faults(source: &Source) -> Vec<String> {
+    let Some(layer) = source.layer() else { return Vec::new() };
+    let Some((_, below)) = LAYERS.iter().find(|(name, _)| *name == layer) else {
+        return vec![format!("{}: `{layer}` is no layer", source.path)];
+    };
+    let named = source.named().into_iter().filter(|named| named.path[0] == "crate");
+    named
+        .filter(|named| {
+            let target = named.path.get(1).map_or("*", String::as_str);
+            target != layer && !below.contains(&target)
+        })
+        .map(|named| {
+            format!("{}:{}: {layer} names {}", source.path, named.line, named.path.join("::"))
+        })
+        .collect()
+}
+
+fn world_faults(source: &Source) -> Vec<String> {
+    if source.layer().as_deref() != Some("model") {
+        return Vec::new();
+    }
+    let named = source.named().into_iter().map(|named| (named.path.join("::"), named.line));
+    named
+        .filter(|(path, _)| {
+            let reads_clock = path.ends_with("::now_utc") || path.ends_with("::now_local");
+            reads_clock || WORLD.iter().any(|world| within(path, world))
+        })
+        .map(|(path, line)| format!("{}:{line}: the model names {path}", source.path))
+        .collect()
+}
+
+fn crate_faults(sources: &[Source], dependencies: &BTreeSet<String>) -> Vec<String> {
+    let mut modules: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
+    for source in sources {
+        let module = source.module().join("::");
+        for named in source.named() {
+            if dependencies.contains(&named.path[0]) {
+                let places = modules.entry(named.path[0].clone()).or_default();
+                places.entry(module.clone()).or_insert(named.line);
+            }
+        }
+    }
+    let mut faults = Vec::new();
+    for (name, places) in modules {
+        if let Some((_, allowed, _)) = SPREAD.iter().find(|(spread, ..)| *spread == name) {
+            let strays = places.keys().filter(|m| !allowed.iter().any(|a| within(m, a)));
+            faults.extend(strays.map(|module| format!("{name} is named in {module}")));
+        } else if places.len() > 1 && shared(places.keys()) < 2 {
+            let places: Vec<_> = places.iter().map(|(m, line)| format!("{m}:{line}")).collect();
+            faults.push(format!("{name} is named in {}", places.join(", ")));
+        }
+    }
+    faults
+}
+
+fn length_faults(source: &Source) -> Option<String> {
+    let lines = source.text.lines().count();
+    let excepted = LONG.iter().any(|(path, _)| *path == source.path);
+    (lines > LINES && !excepted).then(|| format!("{}: {lines} lines", source.path))
+}
+
+fn print_faults(source: &Source) -> Vec<String> {
+    if matches!(source.layer().as_deref(), None | Some("cli")) && source.path != "lib.rs" {
+        return Vec::new();
+    }
+    const MACROS: &[&str] = &["print!", "println!", "eprint!", "eprintln!", "dbg!"];
+    let lines = source.code.lines().enumerate();
+    lines
+        .filter(|(_, line)| {
+            let mut words = line.split(|c: char| !c.is_alphanumeric() && !matches!(c, '_' | '!'));
+            words.any(|word| MACROS.contains(&word))
+        })
+        .map(|(i, line)| format!("{}:{}: {}", source.path, i + 1, line.trim()))
+        .collect()
+}
+
+fn unwrap_faults(source: &Source) -> Vec<String> {
+    const PANICS: &[&str] = &[
+        ".unwrap()",
+        ".unwrap_err()",
+        // With a message: a parser may have an `expect` of its own.
+        ".expect(\"",
+        ".expect(&",
+        ".expect_err(\"",
+        "panic!(",
+        "unreachable!(",
+        "todo!(",
+        "unimplemented!(",
+    ];
+    if source.is_test() {
+        return Vec::new();
+    }
+    let text: Vec<&str> = source.text.lines().collect();
+    let stripped = without_comments(&source.text);
+    let stripped: Vec<&str> = stripped.lines().collect();
+    let code: Vec<&str> = source.code.lines().collect();
+    let states = |i: usize| {
+        let Some((_, comment)) = text[i].split_once("//") else { return false };
+        INVARIANT.iter().any(|word| comment.contains(word))
+    };
+    let mut faults = Vec::new();
+    for (i, line) in code.iter().enumerate() {
+        if !PANICS.iter().any(|panic| line.contains(panic)) {
+            continue;
+        }
+        // The comment stands on the line itself or above the statement, which may have several lines.
+        let mut stated = states(i);
+        for above in (0..i).rev() {
+            let end = stripped[above].trim_end();
+            if stated || end.ends_with([';', '{', '}']) {
+                break;
+            }
+            stated = states(above);
+        }
+        if !stated {
+            faults.push(format!("{}:{}: {}", source.path, i + 1, text[i].trim()));
+        }
+    }
+    faults
+}
+
+/// How many leading segments the modules have in common: two or more are one module and its rooms.
+fn shared<'a>(modules: impl Iterator<Item = &'a String>) -> usize {
+    let all: Vec<Vec<&str>> = modules.map(|module| module.split("::").collect()).collect();
+    (0..)
+        .take_while(|&i| all[0].get(i).is_some() && all.iter().all(|m| m.get(i) == all[0].get(i)))
+        .count()
+}
+
+/// Whether a path is the other or lies below it.
+fn within(path: &str, above: &str) -> bool {
+    above.is_empty()
+        || path.strip_prefix(above).is_some_and(|r| r.is_empty() || r.starts_with("::"))
+}
+
+/// The names by which the code knows the packages of `[dependencies]`.
+fn dependencies(manifest: &str) -> BTreeSet<String> {
+    let lines = manifest.lines().skip_while(|line| line.trim() != "[dependencies]").skip(1);
+    lines
+        .take_while(|line| !line.starts_with('['))
+        .filter_map(|line| line.split_once('=').map(|(name, _)| name.trim()))
+        .filter(|name| !name.starts_with('#'))
+        .map(|name| match RENAMED.iter().find(|(package, _)| *package == name) {
+            Some((_, library)) => (*library).to_owned(),
+            None => name.replace('-', "_"),
+        })
+        .collect()
+}
+
+fn sources() -> Vec<Source> {
+    fn read(folder: &Path, src: &Path, found: &mut Vec<Source>) {
+        for entry in fs::read_dir(folder).expect("a folder below src") {
+            let path = entry.expect("a folder's entry").path();
+            if path.is_dir() {
+                read(&path, src, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(src).expect("below src").to_str().expect("UTF-8");
+                found.push(Source::new(name, &fs::read_to_string(&path).expect("a source file")));
+            }
+        }
+    }
+    let src = root().join("src");
+    let mut found = Vec::new();
+    read(&src, &src, &mut found);
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    assert!(found.iter().any(|s| s.path == "lib.rs"), "no sources found");
+    found.retain(|source| !source.is_test());
+    found
+}
+
+fn manifest() -> String {
+    fs::read_to_string(root().join("Cargo.toml")).expect("the manifest")
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[track_caller]
+fn holds(faults: impl IntoIterator<Item = String>) {
+    let faults: Vec<_> = faults.into_iter().collect();
+    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+}
+
+/// Each rule, shown to fail.
+mod rules_can_fail {
+    use super::*;
+
+    fn faults_of(rule: fn(&Source) -> Vec<String>, path: &str, text: &str) -> Vec<String> {
+        rule(&Source::new(path, text))
+    }
+
+    #[test]
+    fn an_upward_use_is_found_however_it_is_written() {
+        for text in [
+            "use crate::ops::observe;",
+            "use crate::{model, ops::{self, apply}};",
+            "pub(crate) use super::super::cli;",
+            "use super::{\n    super::store::Lock,\n};",
+            "fn f() -> crate::ops::Report { todo() }",
+            "use crate::*;",
+            "use crate::Error;",
+        ] {
+            assert!(!faults_of(layer_faults, "pki/key.rs", text).is_empty(), "{text}");
+        }
+        assert_eq!(faults_of(layer_faults, "net.rs", ""), ["net.rs: `net` is no layer"]);
+    }
+
+    #[test]
+    fn a_downward_use_is_no_fault() {
+        for text in [
+            "use crate::model::{self, name::Name};",
+            "use super::{issue, pem};",
+            "use self::inner::Thing;",
+            "// crate::ops\nconst A: &str = \"crate::ops::b\"; /* crate::cli::c */",
+            "#[cfg(test)]\nmod tests {\n    use crate::ops::observe;\n}",
+            "fn f<'a>(s: &'a str) -> impl Iterator + use<'a> { s.chars() }",
+        ] {
+            assert_eq!(faults_of(layer_faults, "pki/key.rs", text), [""; 0], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_clock_in_the_model_is_found() {
+        for text in [
+            "use std::{fmt, time::SystemTime};",
+            "use std::time;\nfn f() { time::Instant::now(); }",
+            "fn f() { std::env::var(\"HOME\"); }",
+            "use std::fs;",
+            "fn f() -> T { OffsetDateTime::now_utc() }",
+            "use rand::Rng;",
+        ] {
+            assert!(!faults_of(world_faults, "model/name.rs", text).is_empty(), "{text}");
+            assert!(faults_of(world_faults, "ops/observe.rs", text).is_empty(), "{text}");
+        }
+        assert_eq!(faults_of(world_faults, "model/a.rs", "use std::time::Duration;"), [""; 0]);
+    }
+
+    #[test]
+    fn a_crate_in_a_second_module_is_found() {
+        let known = dependencies(
+            "[package]\nname = \"x\"\n[dependencies]\nrcgen = \"1\"\nrustls-webpki = \"1\"\n\
+             rustls-pemfile = { version = \"2\" }\nring = \"1\"\ntime = \"1\"\n[dev-dependencies]\n\
+             insta = \"1\"\n",
+        );
+        let names: Vec<_> = known.iter().map(String::as_str).collect();
+        assert_eq!(names, ["rcgen", "ring", "rustls_pemfile", "time", "webpki"]);
+
+        let issue = Source::new("pki/issue.rs", "use rcgen::Certificate;");
+        let other = Source::new("pki/key.rs", "use std::fmt;\nimpl rcgen::SigningKey for Key {}");
+        assert_eq!(crate_faults(&[issue], &known), [""; 0]);
+        let issue = Source::new("pki/issue.rs", "use rcgen::Certificate;");
+        assert_eq!(
+            crate_faults(&[issue, other], &known),
+            ["rcgen is named in pki::issue:1, pki::key:2"]
+        );
+
+        let rooms = ["pki/inspect/name.rs", "pki/inspect/extension.rs"];
+        let rooms = rooms.map(|path| Source::new(path, "use rcgen::KeyPair;"));
+        assert_eq!(crate_faults(&rooms, &known), [""; 0]);
+
+        let stray = Source::new("ops/apply.rs", "fn f() { ring::digest::digest(a, b); }");
+        assert_eq!(crate_faults(&[stray], &known), ["ring is named in ops::apply"]);
+
+        let clock = "use std::{fmt, time};\nfn f() -> time::Duration { std::time::Duration::ZERO }";
+        let standard = Source::new("ops/apply.rs", clock);
+        assert_eq!(crate_faults(&[standard], &known), [""; 0]);
+    }
+
+    #[test]
+    fn a_long_file_is_found() {
+        assert_eq!(length_faults(&Source::new("a.rs", &"\n".repeat(LINES))), None);
+        let long = length_faults(&Source::new("a.rs", &"\n".repeat(LINES + 1)));
+        assert_eq!(long.as_deref(), Some("a.rs: 451 lines"));
+    }
+
+    #[test]
+    fn a_print_below_cli_is_found() {
+        for text in ["fn f() { println!(\"{x}\"); }", "std::eprint!()", "let a = dbg!(key);"] {
+            assert_eq!(faults_of(print_faults, "ops/apply.rs", text).len(), 1, "{text}");
+            assert_eq!(faults_of(print_faults, "lib.rs", text).len(), 1, "{text}");
+            assert_eq!(faults_of(print_faults, "cli/init.rs", text), [""; 0], "{text}");
+        }
+        let quiet = "/// println!\nconst A: &str = \"println!\";\nmy_println!();";
+        assert_eq!(faults_of(print_faults, "ops/apply.rs", quiet), [""; 0]);
+    }
+
+    #[test]
+    fn an_unwrap_without_reason_is_found() {
+        for text in [
+            "let a = b.unwrap();",
+            "// Invariant of the line before.\nlet c = d; // cannot fail\nlet a = b.expect(\"b\");",
+            "let a = b\n    .first()\n    .expect(\"never // empty\"[..]);\n// cannot fail",
+            "// takes the first\nlet a = b.unwrap();",
+            "_ => unreachable!(),",
+        ] {
+            assert_eq!(faults_of(unwrap_faults, "pki/key.rs", text).len(), 1, "{text}");
+        }
+        for text in [
+            "let a = b.unwrap(); // the invariant: b is set above",
+            "// Cannot be empty: an invariant of Name.\nlet a = b\n    .first()\n    .unwrap();",
+            "let a = b.unwrap_or_default();",
+            "let oid = fields.expect(OID)?;",
+            "/// `x.unwrap()`\n#[cfg(test)]\nmod tests {\n    fn t() { x.unwrap(); }\n}",
+        ] {
+            assert_eq!(faults_of(unwrap_faults, "pki/key.rs", text), [""; 0], "{text}");
+        }
+    }
+
+    #[test]
+    fn literals_and_comments_are_out_of_the_way() {
+        let text = "a r#\"x\"y\"# 'b' '\\'' b\"\\\"z\" &'c d /* e /* f */ g */ h // i\nj";
+        let code = without_comments(text);
+        let words: Vec<_> = code.split_whitespace().collect();
+        assert_eq!(words, ["a", "\"", "b\"", "&'c", "d", "h", "j"]);
+        assert_eq!(code.lines().count(), 2);
+    }
+
+    #[test]
+    fn test_code_ends_where_its_item_ends() {
+        let text =
+            "#[cfg(test)]\nfn t(a: [u8; 2]) { b() }\nuse std::fs;\n#[cfg(test)]\nmod tests;\n";
+        let source = Source::new("model/a.rs", text);
+        assert_eq!(world_faults(&source), ["model/a.rs:3: the model names std::fs"]);
+    }
+}

@@ -1,0 +1,207 @@
+//! What tests share: the binary under test, programs of other people as oracles, golden files.
+//!
+//! Every test that needs another program asks [`need`] for it first:
+//!
+//! ```ignore
+//! let Some(etcd) = support::need("etcd") else { return };
+//! ```
+//!
+//! A missing program is a skipped test, reported by name at the end of `make test`. Where `CI` is set
+//! it is a failure instead: there, `tests/needs.sh` has run and nothing may be missing.
+#![allow(dead_code)] // Each test binary uses its own part of this.
+
+pub mod etcd;
+pub mod tree;
+
+use std::{
+    env, fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use tempfile::TempDir;
+
+/// The program's path, or `None` after reporting the running test as skipped. A failure on CI.
+#[track_caller]
+pub fn need(program: &str) -> Option<PathBuf> {
+    let found = find(program);
+    if found.is_none() {
+        report_skipped(program);
+        assert!(!on_ci(), "needs {program}, which is not installed; see tests/needs.sh");
+    }
+    found
+}
+
+/// Like [`need`] for what cannot be had everywhere, such as `systemd-analyze`: never a failure.
+pub fn optional(program: &str) -> Option<PathBuf> {
+    let found = find(program);
+    if found.is_none() {
+        report_skipped(program);
+    }
+    found
+}
+
+/// kube-apiserver out of the folder that `KUBEBUILDER_ASSETS` names, or `None` after reporting the
+/// running test as skipped, on CI too: no package has it. A folder without it is a mistake.
+#[track_caller]
+pub fn kube_apiserver() -> Option<PathBuf> {
+    let Some(assets) = env::var_os("KUBEBUILDER_ASSETS") else {
+        report_skipped("kube-apiserver (KUBEBUILDER_ASSETS)");
+        return None;
+    };
+    let program = Path::new(&assets).join("kube-apiserver");
+    assert!(program.is_file(), "KUBEBUILDER_ASSETS is set, but there is no {}", program.display());
+    Some(program)
+}
+
+/// certkit as built for this test run, free of the caller's settings.
+pub fn certkit() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_certkit"));
+    for (name, _) in env::vars_os() {
+        if name.to_string_lossy().starts_with("CERTKIT_") {
+            command.env_remove(name);
+        }
+    }
+    command.env_remove("CLICOLOR_FORCE").env("NO_COLOR", "1").env("TZ", "UTC").env("LC_ALL", "C");
+    command
+}
+
+/// Runs the command, which must succeed; otherwise all it said is in the failure.
+#[track_caller]
+pub fn run(command: &mut Command) -> Output {
+    let output = output(command);
+    assert!(output.status.success(), "{}", account(command, &output));
+    output
+}
+
+/// Runs the command, which must end with this exit code.
+#[track_caller]
+pub fn run_to_exit(command: &mut Command, code: i32) -> Output {
+    let output = output(command);
+    assert!(
+        output.status.code() == Some(code),
+        "wanted exit code {code}: {}",
+        account(command, &output)
+    );
+    output
+}
+
+/// What the command wrote on stdout, as text. It must succeed.
+#[track_caller]
+pub fn stdout(command: &mut Command) -> String {
+    text(run(command).stdout)
+}
+
+/// What `openssl ARGS` wrote on stdout. Ask [`need`] for `openssl` first.
+#[track_caller]
+pub fn openssl(args: &[&str]) -> String {
+    stdout(Command::new("openssl").args(args))
+}
+
+/// A folder that is gone when the test ends.
+#[track_caller]
+pub fn temp_dir() -> TempDir {
+    tempfile::Builder::new().prefix("certkit-test-").tempdir().expect("a temporary folder")
+}
+
+/// Compares with the golden file `tests/golden/NAME`; `make golden` rewrites it instead.
+#[track_caller]
+pub fn golden(name: &str, actual: &str) {
+    golden_file(&Path::new("tests/golden").join(name), actual);
+}
+
+/// Compares with a file of the project that is kept current by a test, such as a generated page.
+#[track_caller]
+pub fn golden_file(relative: &Path, actual: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(relative);
+    if env::var_os("CERTKIT_GOLDEN").is_some_and(|mode| mode == "write") {
+        assert!(!on_ci(), "golden files are not rewritten on CI");
+        fs::create_dir_all(path.parent().expect("joined above")).expect("golden folder");
+        // Untouched when right: its time of change is when it last changed.
+        if fs::read_to_string(&path).ok().as_deref() != Some(actual) {
+            fs::write(&path, actual).unwrap_or_else(|e| panic!("write {}: {e}", path.display()));
+        }
+        return;
+    }
+    let shown = relative.display();
+    let expected = fs::read_to_string(&path)
+        .unwrap_or_else(|e| panic!("read {shown}: {e}; `make golden` writes it"));
+    if let Some(difference) = first_difference(&expected, actual) {
+        panic!("{shown} is not what came out; `make golden` rewrites it\n{difference}");
+    }
+}
+
+/// The first line that differs, with its number, or `None` for equal texts.
+pub fn first_difference(expected: &str, actual: &str) -> Option<String> {
+    if expected == actual {
+        return None;
+    }
+    let (mut old, mut new) = (expected.split('\n'), actual.split('\n'));
+    for number in 1.. {
+        let (left, right) = (old.next(), new.next());
+        if left != right {
+            let show = |line: Option<&str>| line.map_or("(end)".to_owned(), |l| format!("{l:?}"));
+            return Some(format!(
+                "line {number}\n  expected {}\n  actual   {}",
+                show(left),
+                show(right)
+            ));
+        }
+    }
+    unreachable!("texts that differ differ in a line")
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    // Debian keeps some in /usr/sbin, which is not on everybody's path.
+    env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .map(|folder| folder.join(program))
+        .find(|candidate| candidate.is_file())
+}
+
+fn on_ci() -> bool {
+    env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false" && value != "0")
+}
+
+/// Says it on stderr, and to `certkit-skipped.txt` in the target folder for `make test` to list: the
+/// test harness swallows what passing tests print.
+fn report_skipped(program: &str) {
+    let thread = std::thread::current();
+    let test = match thread.name() {
+        Some(name) if name != "main" => name.to_owned(),
+        // A run with one thread: the harness calls the test from its own.
+        _ => env::var("NEXTEST_TEST_NAME").unwrap_or_else(|_| "a test".to_owned()),
+    };
+    let line = format!("SKIPPED {}::{test}: needs {program}\n", env!("CARGO_CRATE_NAME"));
+    eprint!("{line}");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp has a parent");
+    let path = target.join("certkit-skipped.txt");
+    // One write of a short line to a file opened for appending is not torn by another test's.
+    fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .and_then(|mut file| file.write_all(line.as_bytes()))
+        .unwrap_or_else(|e| panic!("write {}: {e}", path.display()));
+}
+
+#[track_caller]
+fn output(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|e| panic!("start {command:?}: {e}"))
+}
+
+#[track_caller]
+fn text(octets: Vec<u8>) -> String {
+    String::from_utf8(octets).expect("output is UTF-8")
+}
+
+fn account(command: &Command, output: &Output) -> String {
+    format!(
+        "{command:?} ended with {}\n--- stdout\n{}--- stderr\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
