@@ -99,7 +99,13 @@ impl Format {
     }
 
     /// Whether it can say anything about a component with these settings.
-    fn suits(self, sheet: &[SettingValue], spec: &ComponentSpec, templates: &Templates) -> bool {
+    fn suits(
+        self,
+        cluster: &Cluster,
+        sheet: &[SettingValue],
+        spec: &ComponentSpec,
+        templates: &Templates,
+    ) -> bool {
         let own = format!("flags/{}/{}.{}", self.name(), spec.id, self.extension());
         let has_flags = sheet.iter().any(|setting| setting.flag.is_some());
         templates.has(&own)
@@ -107,7 +113,7 @@ impl Format {
                 Self::Args | Self::Env => has_flags,
                 Self::Config => spec.config.is_some(),
                 Self::Json => true,
-                Self::Kubeadm => sheet::in_kubeadm(spec.id),
+                Self::Kubeadm => sheet::in_kubeadm(spec.id, cluster),
                 Self::StaticPod => has_flags && spec.static_pod,
                 Self::Systemd => has_flags && spec.unit.is_some(),
             }
@@ -246,7 +252,7 @@ pub fn flags(
         let on =
             host.filter(|h| h.is_in(spec.scope)).or_else(|| cluster.hosts_in(spec.scope).next());
         let found = settings(&cluster, on, spec, place);
-        if !request.format.suits(&found, spec, templates) {
+        if !request.format.suits(&cluster, &found, spec, templates) {
             if request.components.is_empty() {
                 continue;
             }
@@ -373,12 +379,13 @@ fn of_host(
         .filter(|spec| cluster.has(spec.present) && (people_too || runs_by_itself(spec)));
     let on = |host: &Host, spec: &ComponentSpec| host.is_in(spec.scope);
     Ok(match host {
+        // A ClusterConfiguration is for the whole cluster, whichever host it is printed for.
+        _ if format == Format::Kubeadm => candidates.collect(),
         Some(host) => candidates
             .filter(|spec| {
                 on(host, spec) || (spec.scope == Scope::Cluster && cluster.is_one_host())
             })
             .collect(),
-        None if format == Format::Kubeadm => candidates.collect(),
         None => {
             let found: Vec<_> = candidates.collect();
             let differ = cluster
@@ -402,7 +409,7 @@ fn no_form(
 ) -> FlagsError {
     let has = |spec: &ComponentSpec, format: Format| {
         let host = cluster.hosts_in(spec.scope).next();
-        format.suits(&settings(cluster, host, spec, place), spec, templates)
+        format.suits(cluster, &settings(cluster, host, spec, place), spec, templates)
     };
     FlagsError::NoForm {
         component: spec.id,

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::{
     model::{
-        catalogue::ComponentSpec,
+        catalogue::{ComponentSpec, Reload},
         cluster::{Cluster, Etcd, Host},
         settings::{
             Mount, Scalar, SettingValue, etcd_endpoints, kubeadm_mounts, lines, mounts_missing,
@@ -170,7 +170,9 @@ impl Entry {
             if !setting.default.is_empty() {
                 comments.push(format!("without it: {}", setting.default));
             }
-            comments.push(format!("a change: {}", reload_words(setting.reload)));
+            if setting.reload != Reload::Nothing {
+                comments.push(format!("a changed file: {}", reload_words(setting.reload)));
+            }
         }
         let last = |text: &str| text.rsplit('/').next().unwrap_or_default().to_owned();
         Self {
@@ -249,9 +251,11 @@ pub fn all(sheets: &[Sheet]) -> All<'_> {
     All { settings: sheets.iter().flat_map(|sheet| &sheet.settings).collect() }
 }
 
-/// Whether kubeadm's configuration can set this component.
-pub fn in_kubeadm(component: &str) -> bool {
-    KUBEADM.iter().any(|(id, _)| *id == component) || matches!(component, "etcd" | "kubelet")
+/// Whether kubeadm's configuration can set this component: its own etcd, not one on other hosts.
+pub fn in_kubeadm(component: &str, cluster: &Cluster) -> bool {
+    KUBEADM.iter().any(|(id, _)| *id == component)
+        || component == "kubelet"
+        || component == "etcd" && cluster.etcd == Etcd::Stacked
 }
 
 /// Components with a section of their own in a ClusterConfiguration.
@@ -329,7 +333,7 @@ pub fn kubeadm<'a>(cluster: &'a Cluster, sheets: &'a [Sheet]) -> Kubeadm<'a> {
         service_subnets: subnets.join(","),
         certificates,
         sections,
-        etcd_local: sheet("etcd").filter(|_| stacked).map_or(&[], |sheet| &sheet.flags),
+        etcd_local: sheet("etcd").map_or(&[], |sheet| &sheet.flags),
         etcd_external: external.into_iter().collect(),
         kubelet: sheet("kubelet").map_or(&[], |sheet| &sheet.config),
     }
