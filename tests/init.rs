@@ -222,8 +222,9 @@ fn a_file_that_is_wrong_is_named_and_nothing_is_written() {
             }
             fs::write(&path, wrong).unwrap();
             let before = snapshot(dir.path());
-            let output = run_to_exit(&mut init(dir.path(), &[]), 3);
+            let output = init(dir.path(), &[]).output().unwrap();
             let said = stderr(&output);
+            assert_eq!(output.status.code(), Some(3), "{kind} in {name}: {said}");
             assert!(said.contains(&name), "{kind} in {name}: {said}");
             assert!(said.contains("hint:"), "{kind} in {name}: {said}");
             assert!(!said.contains("-----BEGIN"), "{said}");
