@@ -233,9 +233,6 @@ fn purpose(purpose: &ExtendedKeyPurpose) -> String {
         ExtendedKeyPurpose::Other(oid) => {
             oid.iter().map(usize::to_string).collect::<Vec<_>>().join(".")
         }
-        // The type may grow.
-        #[allow(unreachable_patterns)]
-        other => format!("{other:?}"),
     }
 }
 
