@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use super::{apply, declared, observe};
+use super::{
+    apply::{self, Template},
+    declared, observe,
+};
 use crate::{
     document,
     model::{
@@ -132,7 +135,7 @@ pub fn run(request: Request<'_>) -> Result<Report, Error> {
     let observation = observe::observe(&cluster, dir);
     let plan =
         plan::init::plan(&cluster, &observation.inventory, now).map_err(Error::Contradictions)?;
-    let mut prepared = apply::prepare(&plan, &cluster, observation, dir, now)?;
+    let mut prepared = apply::prepare(&plan, &cluster, observation, dir, now, Template::Declared)?;
     log(&plan, &prepared.issued, now, &mut prepared.transaction);
     let committed = store.commit(prepared.transaction)?;
     Ok(Report {
