@@ -6,4 +6,5 @@ pub mod apply;
 pub mod declared;
 pub mod init;
 pub mod observe;
+pub mod parallel;
 pub mod read;
