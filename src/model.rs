@@ -16,5 +16,6 @@ pub mod plan;
 pub mod profile;
 pub mod resolve;
 pub mod san;
+pub mod settings;
 pub mod timestamp;
 pub mod usage;

@@ -30,17 +30,19 @@ pub enum Error {
     },
 }
 
+const DAMAGED: &str = "correct it there; if it is damaged, restore it from a backup";
+
 impl Error {
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Document(error) => error.hint(),
+            Self::Document(error) => Some(error.hint().unwrap_or(DAMAGED).into()),
             Self::Missing(_) => Some(
                 "run `certkit init` to make a PKI, `certkit init --adopt` to declare one that is \
                  there, or name its directory with --dir"
                     .into(),
             ),
-            Self::Unreadable { .. } => None,
+            Self::Unreadable { .. } => Some(DAMAGED.into()),
         }
     }
 }
