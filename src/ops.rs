@@ -7,4 +7,5 @@ pub mod declared;
 pub mod flags;
 pub mod init;
 pub mod observe;
+pub mod parallel;
 pub mod read;

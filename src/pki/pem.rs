@@ -5,10 +5,14 @@
 //! not, so the blocks are found here, each is decoded by itself, and whatever is not understood is an
 //! error that says what it is. Text before, between and after blocks is allowed.
 
+mod stream;
+
 use std::fmt;
 
 use rustls_pemfile::Item;
 use zeroize::{Zeroize, Zeroizing};
+
+pub use stream::Certificates;
 
 /// One block of a PEM file.
 #[derive(Debug, PartialEq, Eq)]
