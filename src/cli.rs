@@ -9,6 +9,7 @@ mod flags;
 mod init;
 mod man;
 pub mod output;
+mod rotate;
 mod template;
 
 use std::{
@@ -64,6 +65,7 @@ enum Command {
     Completions(completions::CompletionsArgs),
     Flags(flags::FlagsArgs),
     Man(man::ManArgs),
+    Rotate(Box<rotate::RotateArgs>),
     Template(template::TemplateArgs),
 }
 
@@ -113,6 +115,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Completions(args) => completions::run(args),
         Command::Flags(args) => flags::run(args, &cli.global),
         Command::Man(args) => man::run(args),
+        Command::Rotate(args) => rotate::run(args, &cli.global),
         Command::Template(args) => template::run(args, &cli.global),
     }
 }

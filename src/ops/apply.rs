@@ -142,10 +142,8 @@ pub fn prepare(
         template,
     };
     // A CA that signs nothing now need not be able to.
-    let signers: BTreeSet<&str> = plan
-        .changes()
-        .filter_map(|step| instances[issued(step)?.0].issuer)
-        .collect();
+    let signers: BTreeSet<&str> =
+        plan.changes().filter_map(|step| instances[issued(step)?.0].issuer).collect();
     for (index, observe::Authority { certificates, key }) in observation.authorities {
         let (id, label) = (instances[index].spec.id, || instances[index].label());
         let signer = certificates.first().cloned().zip(key).filter(|_| signers.contains(id));

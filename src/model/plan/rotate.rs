@@ -123,12 +123,16 @@ impl Obstacle {
     /// What to do about it.
     pub fn hint(&self) -> String {
         match self {
-            Self::External { .. } => "`certkit rotate --csr-only` writes requests; have them signed, then \
+            Self::External { .. } => {
+                "`certkit rotate --csr-only` writes requests; have them signed, then \
                                       `certkit import FILE...`"
-                .into(),
-            Self::Foreign { .. } => "renew it where it was signed, or name it to have it signed by the \
+                    .into()
+            }
+            Self::Foreign { .. } => {
+                "renew it where it was signed, or name it to have it signed by the \
                                      CA in place"
-                .into(),
+                    .into()
+            }
             Self::Broken { hint, .. } => hint.clone(),
         }
     }
@@ -145,7 +149,8 @@ pub fn plan(cluster: &Cluster, inventory: &Inventory, request: &Request) -> Rota
         };
         if selected {
             let observed = &inventory.instances[index];
-            let one = One { cluster, inventory, instances: &instances, request, instance, observed };
+            let one =
+                One { cluster, inventory, instances: &instances, request, instance, observed };
             one.plan(index, &mut rotation);
         }
     }
@@ -291,9 +296,8 @@ impl One<'_> {
     /// The key of the new certificate. What is missing or another's cannot be kept, and what is asked for
     /// comes before what the catalogue says.
     fn key(&self, certificate: &CertView) -> KeyChoice {
-        let usable = self.observed.key.present().is_some_and(|key| {
-            key.public_key == certificate.public_key
-        });
+        let usable =
+            self.observed.key.present().is_some_and(|key| key.public_key == certificate.public_key);
         let drifted = self.inventory.declared && self.algorithm_difference(certificate).is_some();
         match (usable, self.request.key, self.instance.spec.key) {
             (false, ..) => KeyChoice::New,
@@ -305,9 +309,10 @@ impl One<'_> {
 
     /// What stands against signing it with the CA in place.
     fn obstacle(&self, certificate: &CertView) -> Option<Obstacle> {
-        let above = self.instances.iter().position(|other| {
-            Some(other.spec.id) == self.instance.issuer && other.spec.is_ca()
-        })?;
+        let above = self
+            .instances
+            .iter()
+            .position(|other| Some(other.spec.id) == self.instance.issuer && other.spec.is_ca())?;
         let observed = &self.inventory.instances[above];
         let (file, key_file) = (observed.place.cert(), observed.place.key());
         let authority = match &observed.certificates {
@@ -376,21 +381,15 @@ pub fn is_due(validity: Validity, within: Option<Threshold>, now: Timestamp) -> 
 
 /// How a leaf differs from what is declared, each difference in a few words. The key's algorithm is
 /// [`algorithm_difference`]'s, and its term is judged by time alone.
-pub fn differences(
-    instance: &Instance<'_>,
-    cluster: &Cluster,
-    observed: &Observed,
-) -> Vec<String> {
+pub fn differences(instance: &Instance<'_>, cluster: &Cluster, observed: &Observed) -> Vec<String> {
     let Some(certificate) = observed.certificate() else { return Vec::new() };
     let mut differences = Vec::new();
     if observed.signed_by_issuer == Some(false) {
         let authority = instance.issuer.unwrap_or_default();
         differences.push(format!("signed by {}, not by {authority}", certificate.issuer));
     }
-    differences.extend(profile_differences(
-        &certificate.profile,
-        &resolve::profile(instance, cluster),
-    ));
+    differences
+        .extend(profile_differences(&certificate.profile, &resolve::profile(instance, cluster)));
     differences
 }
 
@@ -415,12 +414,10 @@ pub fn profile_differences(found: &Profile, declared: &Profile) -> Vec<String> {
         differences.push(format!("{}, declared {}", text(found.kind), text(declared.kind)));
     }
     let (has, wants) = (found.key_usages.0, declared.key_usages.0);
-    differences.extend(
-        KeyUsages(wants & !has).names().map(|name| format!("key usage missing {name}")),
-    );
-    differences.extend(
-        KeyUsages(has & !wants).names().map(|name| format!("key usage surplus {name}")),
-    );
+    differences
+        .extend(KeyUsages(wants & !has).names().map(|name| format!("key usage missing {name}")));
+    differences
+        .extend(KeyUsages(has & !wants).names().map(|name| format!("key usage surplus {name}")));
     let usages = |p: &Profile| p.extended_usages.iter().cloned().collect::<BTreeSet<_>>();
     let (has, wants) = (usages(found), usages(declared));
     differences.extend(wants.difference(&has).map(|usage| format!("usage missing {usage}")));

@@ -233,10 +233,8 @@ impl Context<'_> {
             let bundle = self.bundle(id, &bundle, output)?;
             edit.certificate_authority_data = Some((None, bundle.into_bytes()));
         }
-        document::kubeconfig::edit(old, &edit).map_err(|source| Error::Kubeconfig {
-            path: self.dir.join(path),
-            source,
-        })
+        document::kubeconfig::edit(old, &edit)
+            .map_err(|source| Error::Kubeconfig { path: self.dir.join(path), source })
     }
 
     fn kubeconfig(
@@ -318,4 +316,3 @@ impl Output {
         self.prepared.transaction.write_keeping_mode(path, content, mode);
     }
 }
-
