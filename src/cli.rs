@@ -5,8 +5,8 @@
 
 mod completions;
 mod failure;
-mod init;
 mod flags;
+mod init;
 mod man;
 pub mod output;
 mod template;
