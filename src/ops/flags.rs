@@ -1,7 +1,7 @@
 //! `certkit flags`: what makes the components use this PKI, in the form asked for.
 //!
 //! Decides which components of which host are meant and whether a format can say it; the values come
-//! from [`settings`], the text from templates.
+//! from [`settings()`], the text from templates.
 
 mod error;
 mod format;
