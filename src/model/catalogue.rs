@@ -167,8 +167,9 @@ pub enum Home {
 pub enum ApiServer {
     /// The cluster's endpoint, a load balancer where there is one.
     Endpoint,
-    /// The one on the same host. kubeadm does this for controller-manager and scheduler, so that during
-    /// an upgrade they never talk to an older apiserver (Kubernetes version skew policy).
+    /// The one on the same host, where there is one, else the endpoint. kubeadm does this so that during
+    /// an upgrade controller-manager, scheduler and kubelet never talk to an apiserver older than
+    /// themselves (Kubernetes version skew policy; ControlPlaneKubeletLocalMode).
     Local,
 }
 

@@ -475,7 +475,8 @@ impl Context<'_> {
         let Home::Kubeconfig { server, .. } = instance.spec.home else {
             return Err(gone(instance));
         };
-        let endpoint = match (server, instance.host.and_then(|h| h.address())) {
+        let local = instance.host.filter(|h| h.control_plane).and_then(|h| h.address());
+        let endpoint = match (server, local) {
             (ApiServer::Local, Some(ip)) => Endpoint { host: San::Ip(ip), port: API_PORT },
             _ => self.cluster.endpoint.clone(),
         };

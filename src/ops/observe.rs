@@ -178,7 +178,7 @@ fn find(cluster: &Cluster, dir: &Path, instance: &Instance<'_>) -> Found {
 fn pair(dir: &Path, cert: &Path, key: &Path) -> (Piece<Vec<Certificate>>, Piece<PrivateKey>) {
     let content = read::file(&dir.join(cert));
     let certificates = match &content {
-        Piece::Present(pem) => parse_certificates(pem, cert == key),
+        Piece::Present(pem) => parsed(inspect::from_pem(pem)),
         Piece::Missing => Piece::Missing,
         Piece::Bad(why) => Piece::Bad(why.clone()),
     };
@@ -189,15 +189,6 @@ fn pair(dir: &Path, cert: &Path, key: &Path) -> (Piece<Vec<Certificate>>, Piece<
         Piece::Bad(why) => Piece::Bad(why),
     };
     (certificates, key)
-}
-
-/// A combined file may hold a key alone, while its certificate is waited for.
-fn parse_certificates(pem: &[u8], may_be_absent: bool) -> Piece<Vec<Certificate>> {
-    match inspect::from_pem(pem) {
-        Ok(all) => Piece::Present(all),
-        Err(_) if may_be_absent && PrivateKey::from_pem(pem).is_ok() => Piece::Missing,
-        Err(error) => Piece::Bad(with_causes(&error)),
-    }
 }
 
 fn parse_key(pem: &[u8], certificate: Option<&Certificate>) -> Piece<PrivateKey> {

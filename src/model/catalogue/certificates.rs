@@ -283,7 +283,7 @@ pub static CERTIFICATES: &[CertSpec] = &[
             Home::Kubeconfig {
                 file: "kubelet.conf",
                 pem: Some("pki/kubelet-client.pem"),
-                server: ApiServer::Endpoint,
+                server: ApiServer::Local,
             },
         )
     },
