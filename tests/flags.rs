@@ -336,10 +336,10 @@ fn a_value_with_a_control_character_is_refused_and_named() {
             assert!(!error.to_string().chars().any(char::is_control));
         }
     }
-    let asked = FlagsRequest { host_dir: Some("/a\nb".into()), ..FlagsRequest::default() };
-    assert!(matches!(ask(&one_host(), &asked), Err(FlagsError::HostDir { .. })));
-    let asked = FlagsRequest { host_dir: Some("a/b".into()), ..FlagsRequest::default() };
-    assert!(matches!(ask(&one_host(), &asked), Err(FlagsError::HostDir { .. })));
+    for bad in ["/a\nb", "a/b", "/a/../b", ""] {
+        let asked = FlagsRequest { host_dir: Some(bad.into()), ..FlagsRequest::default() };
+        assert!(matches!(ask(&one_host(), &asked), Err(FlagsError::HostDir { .. })), "{bad:?}");
+    }
 }
 
 /// YAML as kubectl reads it, back as JSON.
