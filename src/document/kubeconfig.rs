@@ -378,7 +378,7 @@ fn entries(
         }
         match item.get(inner) {
             // `user:` with nothing after it.
-            None => found.push((name, Node::placeless(Value::Map(Vec::new())))),
+            None => found.push((name, Node::at(item.place, Value::Map(Vec::new())))),
             Some(node) if node.map().is_some() => {
                 let shared = document.shared || list_is_shared || item.shared || node.shared;
                 found.push((name, Node { shared, ..node.clone() }));

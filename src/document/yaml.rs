@@ -7,9 +7,9 @@
 use std::{collections::HashMap, fmt, ops::Range, rc::Rc};
 
 use serde::Serialize;
-pub(super) use serde_saphyr::granit_parser::ErrorKind;
 use serde_saphyr::granit_parser::{
-    BorrowedInput, Event, FallibleBufferedInput, Options, Parser, ScalarStyle, Span, StrInput,
+    BorrowedInput, ErrorKind, Event, FallibleBufferedInput, InputIoError, Options, Parser,
+    ScalarStyle, Span, StrInput,
 };
 use zeroize::Zeroizing;
 
@@ -26,6 +26,11 @@ pub struct Place {
     pub line: usize,
     /// Counted from 1, in characters.
     pub column: usize,
+}
+
+impl Place {
+    /// Where values stand that were read from no YAML.
+    pub(super) const NOWHERE: Self = Self { line: 0, column: 0 };
 }
 
 impl fmt::Display for Place {
@@ -72,9 +77,8 @@ pub(super) enum Style {
 }
 
 impl Node {
-    /// A value that stands nowhere, as one read from JSON.
-    pub fn placeless(value: Value) -> Self {
-        let place = Place { line: 1, column: 1 };
+    /// A value of which no more is known than where it stands.
+    pub fn at(place: Place, value: Value) -> Self {
         Self { place, span: None, shared: false, value: Rc::new(value) }
     }
 
@@ -135,15 +139,28 @@ pub(super) fn documents(text: &str) -> Result<Vec<Node>, SyntaxError> {
     Ok(documents)
 }
 
-/// The characters of a stream, for [`Events::stream`].
-pub(super) trait Characters: Iterator<Item = Result<char, ErrorKind>> {}
-impl<I: Iterator<Item = Result<char, ErrorKind>>> Characters for I {}
-
 /// A parser and the anchors met so far.
 pub(super) struct Events<'i, I: BorrowedInput<'i>> {
     parser: Parser<'i, I>,
     anchors: HashMap<usize, (Node, usize)>,
     values: usize,
+    /// How many lists and mappings are open.
+    depth: usize,
+    /// Whether the parser gave up, so that nothing follows.
+    broken: bool,
+}
+
+/// Events of a stream of characters. An error of the stream ends it.
+pub(super) fn stream<C>(characters: C) -> Events<'static, impl BorrowedInput<'static>>
+where
+    C: Iterator<Item = std::io::Result<char>> + 'static,
+{
+    let characters = characters.map(|character| {
+        character.map_err(|error| ErrorKind::InputIo {
+            error: InputIoError::from_message(error.to_string()),
+        })
+    });
+    Events::new(FallibleBufferedInput::new(characters))
 }
 
 /// One thing of a stream too large for a tree.
@@ -156,15 +173,8 @@ pub(super) enum Token {
     Map,
     /// A list or mapping ends.
     End,
-    /// A scalar, or an alias of one; aliases of anything larger are an error.
-    Scalar(Node),
-}
-
-impl<C: Characters> Events<'static, FallibleBufferedInput<C>> {
-    /// Events of a stream of characters.
-    pub fn stream(characters: C) -> Self {
-        Self::new(FallibleBufferedInput::new(characters))
-    }
+    /// A scalar or an alias.
+    Node(Node),
 }
 
 impl<'i, I: BorrowedInput<'i>> Events<'i, I> {
@@ -173,7 +183,8 @@ impl<'i, I: BorrowedInput<'i>> Events<'i, I> {
         options.set_emit_comments(false);
         options.flow_nesting_limit = DEPTH;
         options.block_nesting_limit = DEPTH;
-        Self { parser: Parser::with_options(input, options), anchors: HashMap::new(), values: 0 }
+        let parser = Parser::with_options(input, options);
+        Self { parser, anchors: HashMap::new(), values: 0, depth: 0, broken: false }
     }
 
     /// The next token, `None` at the end of the stream.
@@ -181,15 +192,12 @@ impl<'i, I: BorrowedInput<'i>> Events<'i, I> {
         while let Some((event, span)) = self.next()? {
             let at = place(&span);
             let token = match event {
-                Event::DocumentStart(..) => {
-                    self.forget();
-                    Token::Document
-                }
+                Event::DocumentStart(..) => Token::Document,
                 Event::SequenceStart(..) => Token::List,
                 Event::MappingStart(..) => Token::Map,
                 Event::SequenceEnd | Event::MappingEnd => Token::End,
                 event @ (Event::Scalar(..) | Event::Alias(_)) => {
-                    Token::Scalar(self.node(event, span)?)
+                    Token::Node(self.node(event, span)?)
                 }
                 _ => continue,
             };
@@ -198,25 +206,41 @@ impl<'i, I: BorrowedInput<'i>> Events<'i, I> {
         Ok(None)
     }
 
-    /// The next value as a whole, `None` where the list it is expected in ends.
-    pub fn item(&mut self) -> Result<Option<Node>, SyntaxError> {
-        match self.next()? {
-            None | Some((Event::SequenceEnd | Event::MappingEnd, _)) => Ok(None),
-            Some((event, span)) => self.node(event, span).map(Some),
-        }
-    }
-
-    /// Starts the count of values anew and drops anchors: what a stream does after each item.
-    pub fn forget(&mut self) {
+    /// The next value as a whole, `None` where what it is expected in ends. A value that is
+    /// grammatical and yet refused is passed over, so that the next one can be read.
+    #[allow(clippy::type_complexity)] // The two errors are what this is about.
+    pub fn value(&mut self) -> Result<Option<Result<Node, SyntaxError>>, SyntaxError> {
         self.anchors.clear();
         self.values = 0;
+        let depth = self.depth;
+        let node = match self.next()? {
+            None | Some((Event::SequenceEnd | Event::MappingEnd, _)) => return Ok(None),
+            Some((event, span)) => self.node(event, span),
+        };
+        if let Err(error) = node {
+            while self.depth > depth && !self.broken {
+                self.next()?;
+            }
+            return if self.broken { Err(error) } else { Ok(Some(Err(error))) };
+        }
+        Ok(Some(node))
     }
 
     fn next(&mut self) -> Result<Option<(Event<'i>, Span)>, SyntaxError> {
         match self.parser.next_event() {
             None => Ok(None),
-            Some(Ok((event, span))) => Ok(Some((event, span))),
+            Some(Ok((event, span))) => {
+                match event {
+                    Event::SequenceStart(..) | Event::MappingStart(..) => self.depth += 1,
+                    Event::SequenceEnd | Event::MappingEnd => {
+                        self.depth = self.depth.saturating_sub(1);
+                    }
+                    _ => {}
+                }
+                Ok(Some((event, span)))
+            }
             Some(Err(error)) => {
+                self.broken = true;
                 let marker = error.marker();
                 let place = Place { line: marker.line(), column: marker.col() + 1 };
                 Err(SyntaxError { place, why: error.info().to_string() })
@@ -241,7 +265,7 @@ impl<'i, I: BorrowedInput<'i>> Events<'i, I> {
         let (value, anchor, range) = match event {
             Event::Alias(id) => {
                 let Some((node, size)) = self.anchors.get(&id).cloned() else {
-                    return Err(fault(&span, "an alias of what it stands in"));
+                    return Err(fault(&span, "an alias of something that is not complete here"));
                 };
                 self.count(size, &span)?;
                 return Ok(Node {
