@@ -4,6 +4,8 @@
 //! `yes`, and what a field means is its reader's business. Refused, because each has been read in two
 //! ways by two programs: duplicate keys, merge keys (`<<`), keys that are lists or mappings.
 
+mod scalar;
+
 use std::{collections::HashMap, fmt, ops::Range, rc::Rc};
 
 use serde::Serialize;
@@ -12,6 +14,8 @@ use serde_saphyr::granit_parser::{
     ScalarStyle, Span, StrInput,
 };
 use zeroize::Zeroizing;
+
+pub(super) use self::scalar::scalar;
 
 /// How many values one document may hold, what aliases repeat counted each time.
 const VALUES: usize = 1_000_000;
@@ -363,159 +367,5 @@ pub struct EmitError {
     cause: String,
 }
 
-/// A text as a YAML scalar that every parser, YAML 1.1's too, reads back as this text.
-pub(super) fn scalar(text: &str) -> String {
-    if is_plain(text) {
-        return text.to_owned();
-    }
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            ' '..='~' => quoted.push(c),
-            c if c.is_alphanumeric() => quoted.push(c),
-            c if u32::from(c) <= 0xffff => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
-            c => quoted.push_str(&format!("\\U{:08X}", u32::from(c))),
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
-/// Whether a text can stand without quotes in every place. What YAML 1.1 takes for a number, a date, a
-/// boolean or null cannot, and neither can much that could: quotes never hurt.
-fn is_plain(text: &str) -> bool {
-    let Some(first) = text.chars().next() else { return false };
-    let tame = |c: char| c.is_ascii_alphanumeric() || "-._/:@+=".contains(c);
-    let word = text.to_ascii_lowercase();
-    let reserved =
-        ["y", "n", "yes", "no", "on", "off", "true", "false", "null"].contains(&word.as_str());
-    // `10.0.0.1`, `10.96.0.0/12` and `30d` are no numbers to any parser; `1e3`, `0x1f`, `1.5`, `1_000`
-    // and `190:20:30` are.
-    let number_like = first.is_ascii_digit()
-        && text.parse::<std::net::Ipv4Addr>().is_err()
-        && !text.contains('/')
-        && text.parse::<crate::model::duration::Span>().is_err();
-    (first.is_ascii_alphanumeric() || first == '/')
-        && text.chars().all(tame)
-        && !text.ends_with(':')
-        && !reserved
-        && !number_like
-}
-
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn why(text: &str) -> String {
-        documents(text).map(|_| ()).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn values_know_line_column_and_octets() {
-        let text = "a: 1\r\nä: 'x'\r\nlist:\r\n- \"two words\" # c\r\n";
-        let doc = documents(text).unwrap().remove(0);
-        let x = doc.get("ä").unwrap();
-        assert_eq!((x.place, x.text()), (Place { line: 2, column: 4 }, Some("x")));
-        assert_eq!(&text[x.span.clone().unwrap()], "'x'");
-        let item = &doc.get("list").unwrap().list().unwrap()[0];
-        assert_eq!(item.place, Place { line: 4, column: 3 });
-        assert_eq!(&text[item.span.clone().unwrap()], "\"two words\"");
-    }
-
-    #[test]
-    fn what_two_programs_read_in_two_ways_is_refused() {
-        assert!(why("a: 1\nb: 2\na: 3\n").contains("line 3, column 1: `a` stands here a second"));
-        assert!(why("x: &x {a: 1}\ny: {<<: *x}\n").contains("merge keys"));
-        assert!(why("? [a]\n: b\n").contains("a key must be a text"));
-        assert!(why("a: !!binary aGk=\n").contains("tags"));
-        assert!(why("a: &a [*a]\n").contains("alias"), "{}", why("a: &a [*a]\n"));
-        assert!(why("a:\n\t- b\n").starts_with("line 2"), "{}", why("a:\n\t- b\n"));
-        assert!(why(&"[".repeat(100_000)).contains("line 1"));
-    }
-
-    #[test]
-    fn an_alias_bomb_is_stopped() {
-        let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
-        for i in 1..12 {
-            let list = vec![format!("*a{}", i - 1); 10].join(", ");
-            text.push_str(&format!("a{i}: &a{i} [{list}]\n"));
-        }
-        assert!(why(&text).contains("aliases counted"));
-    }
-
-    #[test]
-    fn null_is_nothing_unless_quoted() {
-        let doc = documents("a: null\nb: 'null'\nc:\nd: ''\n").unwrap().remove(0);
-        assert!(doc.get("a").is_none() && doc.get("c").is_none());
-        assert_eq!(doc.get("b").and_then(Node::text), Some("null"));
-        assert_eq!(doc.get("d").and_then(Node::text), Some(""));
-    }
-
-    #[test]
-    fn what_other_parsers_take_for_numbers_or_booleans_is_quoted() {
-        for text in [
-            "yes",
-            "No",
-            "on",
-            "OFF",
-            "y",
-            "N",
-            "true",
-            "null",
-            "~",
-            "",
-            "1_000",
-            "0x1f",
-            "1e3",
-            "1.5",
-            "12",
-            "190:20:30",
-            "2020-01-01",
-            "<<",
-            "=",
-            "- a",
-            "a: b",
-            "a #b",
-            "*a",
-            "&a",
-            "!a",
-            "|",
-            ">",
-            "%a",
-            "@a",
-            "`a",
-            "a:",
-            " a",
-            "a ",
-            "\u{85}",
-            "\u{feff}",
-            "0o14",
-            ".inf",
-            "-1",
-            "+1",
-            "-",
-            "...",
-        ] {
-            assert!(scalar(text).starts_with('"'), "{text:?}");
-        }
-        for text in ["prod", "10.0.0.1", "10.96.0.0/12", "30d", "a:b@c", "/etc/x", "LS0tLS1=="] {
-            assert_eq!(scalar(text), text);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn scalars_read_back(text in prop_oneof![any::<String>(), "[-a-zA-Z0-9_.:/+=@<>~ ]{0,12}"]) {
-            for yaml in [format!("k: {}\n", scalar(&text)), format!("{{k: [{}, x]}}\n", scalar(&text))] {
-                let doc = documents(&yaml).unwrap().remove(0);
-                let node = doc.get("k").unwrap();
-                let node = node.list().map_or(node, |items| &items[0]);
-                prop_assert_eq!(node.text(), Some(text.as_str()));
-            }
-        }
-    }
-}
+mod tests;

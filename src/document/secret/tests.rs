@@ -1,6 +1,10 @@
-use std::io::Cursor;
+use std::{
+    cell::Cell,
+    io::{self, Cursor},
+    rc::Rc,
+};
 
-use super::*;
+use super::{source::ITEM, *};
 
 fn all(text: &str) -> (Vec<SecretItem>, Result<Summary, DocumentError>) {
     let mut items = Vec::new();
@@ -247,7 +251,8 @@ fn five_thousand_secrets_are_read_one_at_a_time() {
             "{comma}{{\"data\":{{\"tls.crt\":\"{for_json}\"}},\"kind\":\"Secret\",\"metadata\":{{\"name\":\"s{n}\"}}}}"
         )
     };
-    let forms: [(&str, Box<dyn Fn(usize) -> String>, &str); 2] = [
+    type Item = Box<dyn Fn(usize) -> String>;
+    let forms: [(&str, Item, &str); 2] = [
         ("apiVersion: v1\nitems:\n", Box::new(yaml), "kind: List\n"),
         ("{\"items\":[", Box::new(json), "],\"kind\":\"List\"}"),
     ];
