@@ -136,7 +136,7 @@ pub(super) fn documents(text: &str) -> Result<Vec<Node>, SyntaxError> {
     let mut documents = Vec::new();
     while let Some((event, span)) = events.next()? {
         if let Event::DocumentStart(..) = event {
-            let (first, span) = events.expect(&span)?;
+            let (first, span) = events.follow(&span)?;
             documents.push(events.node(first, span)?);
         }
     }
@@ -252,7 +252,7 @@ impl<'i, I: BorrowedInput<'i>> Events<'i, I> {
         }
     }
 
-    fn expect(&mut self, after: &Span) -> Result<(Event<'i>, Span), SyntaxError> {
+    fn follow(&mut self, after: &Span) -> Result<(Event<'i>, Span), SyntaxError> {
         self.next()?.ok_or_else(|| fault(after, "it ends in the middle"))
     }
 
@@ -294,7 +294,7 @@ impl<'i, I: BorrowedInput<'i>> Events<'i, I> {
             Event::SequenceStart(_, anchor, _) => {
                 let mut items = Vec::new();
                 loop {
-                    match self.expect(&span)? {
+                    match self.follow(&span)? {
                         (Event::SequenceEnd, _) => break,
                         (event, at) => items.push(self.node(event, at)?),
                     }
@@ -316,7 +316,7 @@ impl<'i, I: BorrowedInput<'i>> Events<'i, I> {
         let mut entries: Vec<(Node, Node)> = Vec::new();
         let mut seen = std::collections::HashSet::new();
         loop {
-            let (event, at) = self.expect(start)?;
+            let (event, at) = self.follow(start)?;
             if let Event::MappingEnd = event {
                 return Ok(entries);
             }
@@ -332,7 +332,7 @@ impl<'i, I: BorrowedInput<'i>> Events<'i, I> {
                 let why = format!("`{}` stands here a second time", text.escape_default());
                 return Err(fault(&at, why));
             }
-            let (event, at) = self.expect(&at)?;
+            let (event, at) = self.follow(&at)?;
             let value = self.node(event, at)?;
             entries.push((key, value));
         }
