@@ -33,7 +33,16 @@ fn an_apiserver_starts_from_the_flags_and_kubectl_gets_in() {
     let (api_port, _) = free_ports("127.0.0.1");
     let endpoint = format!("127.0.0.1:{api_port}");
     run(certkit()
-        .args(["init", "--name", "test", "--host", "cp1=127.0.0.1", "--endpoint", &endpoint, "--dir"])
+        .args([
+            "init",
+            "--name",
+            "test",
+            "--host",
+            "cp1=127.0.0.1",
+            "--endpoint",
+            &endpoint,
+            "--dir",
+        ])
         .arg(&pki));
     let flags = |component: &str| stdout(certkit().args(["flags", component, "--dir"]).arg(&pki));
     let ports = free_ports("127.0.0.1");

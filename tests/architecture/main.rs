@@ -60,7 +60,7 @@ const SPREAD: &[(&str, &[&str], &str)] = &[
     ("serde", &[""], "derives"),
     (
         "serde_json",
-        &["cli", "ops", "render", "store"],
+        &["cli", "document", "ops", "render", "store"],
         "output; config files; the journal and the log",
     ),
     ("thiserror", &[""], "derives"),
