@@ -4,6 +4,7 @@
 //! a request, and the printing of what came back. Nothing is decided here.
 
 mod completions;
+mod export;
 mod failure;
 mod flags;
 mod init;
@@ -63,6 +64,7 @@ pub struct Global {
 enum Command {
     Init(Box<init::InitArgs>),
     Completions(completions::CompletionsArgs),
+    Export(export::ExportArgs),
     Flags(flags::FlagsArgs),
     Man(man::ManArgs),
     Rotate(Box<rotate::RotateArgs>),
@@ -113,6 +115,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
     match &cli.command {
         Command::Init(args) => init::run(args, &cli.global),
         Command::Completions(args) => completions::run(args),
+        Command::Export(args) => export::run(args, &cli.global),
         Command::Flags(args) => flags::run(args, &cli.global),
         Command::Man(args) => man::run(args),
         Command::Rotate(args) => rotate::run(args, &cli.global),

@@ -4,6 +4,7 @@
 
 pub mod apply;
 pub mod declared;
+pub mod export;
 pub mod flags;
 pub mod init;
 pub mod log;
