@@ -2,6 +2,7 @@
 //!
 //! Nothing here parses arguments or prints.
 
+pub mod adopt;
 pub mod apply;
 pub mod declared;
 pub mod export;

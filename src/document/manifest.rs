@@ -43,6 +43,20 @@ pub fn names(bytes: &[u8]) -> Result<Vec<String>, ManifestError> {
     Ok(names)
 }
 
+/// Everything the pod's containers are started with, in order.
+pub fn arguments(bytes: &[u8]) -> Result<Vec<String>, ManifestError> {
+    let pod = pod(text(bytes)?)?;
+    let containers = pod.get("spec").and_then(|spec| spec.get("containers")?.list());
+    let mut arguments = Vec::new();
+    for container in containers.unwrap_or_default() {
+        for list in ["command", "args"] {
+            let items = container.get(list).and_then(Node::list).unwrap_or_default();
+            arguments.extend(items.iter().filter_map(Node::text).map(str::to_owned));
+        }
+    }
+    Ok(arguments)
+}
+
 /// The manifest with these annotations, every other octet as it was. An annotation that is there gets the
 /// new value; others are put first.
 pub fn annotate(bytes: &[u8], annotations: &[(String, String)]) -> Result<Vec<u8>, ManifestError> {

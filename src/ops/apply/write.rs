@@ -272,13 +272,9 @@ impl Context<'_> {
         Ok(secret(&text))
     }
 
-    /// The bundle file of a CA, `/etc/kubernetes`-relative.
+    /// The file of what is trusted in place of a CA, `/etc/kubernetes`-relative.
     fn bundle_path(&self, id: &str) -> Option<PathBuf> {
-        let instance = self.instances.iter().find(|i| i.spec.id == id)?;
-        match instance.spec.home {
-            Home::Authority { bundle, .. } => bundle.map(PathBuf::from),
-            Home::Files { .. } | Home::Kubeconfig { .. } => None,
-        }
+        self.cluster.trust_file(id).map(PathBuf::from)
     }
 
     /// What is trusted in place of a CA: its bundle where that is there (it may hold more than one
