@@ -7,6 +7,7 @@ mod completions;
 mod export;
 mod failure;
 mod flags;
+mod import;
 mod init;
 mod man;
 pub mod output;
@@ -66,6 +67,7 @@ enum Command {
     Completions(completions::CompletionsArgs),
     Export(export::ExportArgs),
     Flags(flags::FlagsArgs),
+    Import(import::ImportArgs),
     Man(man::ManArgs),
     Rotate(Box<rotate::RotateArgs>),
     Template(template::TemplateArgs),
@@ -117,6 +119,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Completions(args) => completions::run(args),
         Command::Export(args) => export::run(args, &cli.global),
         Command::Flags(args) => flags::run(args, &cli.global),
+        Command::Import(args) => import::run(args, &cli.global),
         Command::Man(args) => man::run(args),
         Command::Rotate(args) => rotate::run(args, &cli.global),
         Command::Template(args) => template::run(args, &cli.global),

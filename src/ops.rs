@@ -7,6 +7,7 @@ pub mod apply;
 pub mod declared;
 pub mod export;
 pub mod flags;
+pub mod import;
 pub mod init;
 pub mod log;
 pub mod observe;
