@@ -188,9 +188,8 @@ fn check(
         };
         let mut used = false;
         for (at, certificate) in all.iter().enumerate() {
-            let matching = pending
-                .iter()
-                .position(|p| p.key.public_key() == certificate.public_key());
+            let matching =
+                pending.iter().position(|p| p.key.public_key() == certificate.public_key());
             let Some(found) = matching else {
                 let taken = imports
                     .values()
@@ -319,16 +318,17 @@ impl Judged<'_> {
         let now = self.request.now;
         let alive = |c: &&Certificate| c.is_ca() && c.validity().not_after > now;
         let trusted: Vec<&Certificate> = authority.certificates.iter().filter(alive).collect();
-        let direct = trusted.iter().any(|ca| {
-            self.certificate.issuer() == ca.subject() && self.certificate.signed_by(ca)
-        });
+        let direct = trusted
+            .iter()
+            .any(|ca| self.certificate.issuer() == ca.subject() && self.certificate.signed_by(ca));
         if direct {
             return None;
         }
         if matches!(self.certificate.kind(), Kind::Ca { .. }) {
             return Some(format!("{file} did not sign it"));
         }
-        let purpose = match self.certificate.extended_usages().contains(&ExtendedUsage::ClientAuth) {
+        let purpose = match self.certificate.extended_usages().contains(&ExtendedUsage::ClientAuth)
+        {
             true => Purpose::Client,
             false => Purpose::Server { name: None },
         };

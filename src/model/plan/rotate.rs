@@ -420,9 +420,7 @@ pub fn profile_differences(found: &Profile, declared: &Profile) -> Vec<String> {
     if has != KeyUsages::default() && wants.contains(signs) && !has.contains(signs) {
         differences.push("key usage missing digitalSignature".into());
     }
-    let surplus = KeyUsages(
-        has.0 & !wants.0 & (KeyUsages::CERT_SIGN.0 | KeyUsages::CRL_SIGN.0),
-    );
+    let surplus = KeyUsages(has.0 & !wants.0 & (KeyUsages::CERT_SIGN.0 | KeyUsages::CRL_SIGN.0));
     differences.extend(surplus.names().map(|name| format!("key usage surplus {name}")));
     let usages = |p: &Profile| p.extended_usages.iter().cloned().collect::<BTreeSet<_>>();
     let (has, wants) = (usages(found), usages(declared));
