@@ -148,6 +148,13 @@ impl<D: Disk> Engine<D> {
         Ok(())
     }
 
+    /// Removes the directories that were made for a transaction that never came.
+    pub(crate) fn abandon_root(&mut self) {
+        if !self.unfinished {
+            remove_roots(&self.tree.disk, &mut self.roots);
+        }
+    }
+
     /// Removes what was staged after `error`, and says so when that fails, too.
     fn abandon(&mut self, plan: &Plan, settle: bool, error: Error) -> Error {
         if recover::roll_back(&self.tree, &plan.journal, settle).is_err() {
@@ -161,8 +168,6 @@ impl<D: Disk> Engine<D> {
 
 impl<D: Disk> Drop for Engine<D> {
     fn drop(&mut self) {
-        if !self.unfinished {
-            remove_roots(&self.tree.disk, &mut self.roots);
-        }
+        self.abandon_root();
     }
 }
