@@ -162,10 +162,20 @@ impl SimulatedDisk {
         self.put_node(path, Body::directory(), 0o755, 0);
     }
 
+    /// Another program replaces a file's content, durably; returns what it was if it was.
+    pub(crate) fn overwrite(&self, path: &str, content: &str) -> Option<String> {
+        let mut state = self.0.borrow_mut();
+        let mut parts = path.split('/').filter(|part| !part.is_empty());
+        let node = parts.try_fold(0, |dir, part| state.find(dir, part)).ok()?;
+        let old = std::mem::replace(state.data(node), content.into());
+        state.nodes[node].settle();
+        Some(String::from_utf8_lossy(&old).into_owned())
+    }
+
     /// Gives a file or directory to another user.
     pub(crate) fn give(&self, path: &str, uid: u32) {
         let mut state = self.0.borrow_mut();
-        let parts = path.split('/').filter(|part| !part.is_empty());
+        let mut parts = path.split('/').filter(|part| !part.is_empty());
         let node = parts.fold(0, |dir, part| state.find(dir, part).unwrap());
         state.nodes[node].owner.uid = uid;
         state.settle();
