@@ -175,7 +175,7 @@ impl SimulatedDisk {
     /// Gives a file or directory to another user.
     pub(crate) fn give(&self, path: &str, uid: u32) {
         let mut state = self.0.borrow_mut();
-        let mut parts = path.split('/').filter(|part| !part.is_empty());
+        let parts = path.split('/').filter(|part| !part.is_empty());
         let node = parts.fold(0, |dir, part| state.find(dir, part).unwrap());
         state.nodes[node].owner.uid = uid;
         state.settle();

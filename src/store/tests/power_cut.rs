@@ -27,7 +27,7 @@ impl Choices {
 
     fn below(&mut self, n: usize) -> usize {
         // Nearly everything is lost, or nearly nothing: most faults need one odd thing out.
-        let odd = self.next() % 8 == 0;
+        let odd = self.next().is_multiple_of(8);
         match self.bias {
             0 => n - 1,
             1 => 0,
