@@ -1,0 +1,6 @@
+//! The store on the real disk, and its protocol on one that fails.
+
+mod failure;
+mod on_disk;
+mod power_cut;
+mod scenario;
