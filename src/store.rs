@@ -200,11 +200,11 @@ fn write_one<D: Disk>(disk: &D, path: &Path, content: &[u8], mode: u32) -> Resul
         }
     }
     let temporary = plan::temporary_name(name, &format!("{:x}", disk.nonce()));
-    let written =
-        stage::create_in(disk, &dir, &temporary, content, mode, None, false).and_then(|()| {
-            let renamed = disk.rename(&dir, &temporary, name);
-            renamed.map_err(|source| (Operation::Rename, source))
-        });
+    let written = stage::create_in(disk, &dir, &temporary, content, mode, None).and_then(|file| {
+        disk.sync_file(&file).map_err(|source| (Operation::Sync, source))?;
+        let renamed = disk.rename(&dir, &temporary, name);
+        renamed.map_err(|source| (Operation::Rename, source))
+    });
     if let Err((operation, source)) = written {
         // The first error is the one to tell; a temporary file that stays is in nobody's way.
         let _ = disk.unlink(&dir, &temporary);
