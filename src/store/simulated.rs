@@ -4,6 +4,8 @@
 //! not synced, whole or in part; names that were not synced, each change of a directory by itself, in
 //! any order that keeps changes of the same name in theirs. A rename within a directory is one change.
 
+mod state;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -13,19 +15,13 @@ use std::rc::Rc;
 
 use zeroize::Zeroizing;
 
-use super::disk::{Disk, Kind, Owner, Status};
+use super::disk::{Disk, Owner, Status};
+use state::{Body, EEXIST, EISDIR, ELOOP, ENOTEMPTY, State, errno};
 
 pub(crate) const EIO: i32 = 5;
 pub(crate) const EACCES: i32 = 13;
 pub(crate) const ENOSPC: i32 = 28;
 pub(crate) const EROFS: i32 = 30;
-const ENOENT: i32 = 2;
-const EEXIST: i32 = 17;
-const ENOTDIR: i32 = 20;
-const EISDIR: i32 = 21;
-const ENOTEMPTY: i32 = 39;
-const ELOOP: i32 = 40;
-
 /// What goes wrong, counted in calls that change the disk (syncs included).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Fault {
@@ -43,48 +39,12 @@ pub(crate) enum Fault {
 #[derive(Clone)]
 pub(crate) struct SimulatedDisk(Rc<RefCell<State>>);
 
-#[derive(Clone)]
-struct State {
-    nodes: Vec<Node>,
-    fault: Option<Fault>,
-    /// The call (counted as in [`Fault`]) that does nothing, if it is a sync.
-    forgotten: Option<usize>,
-    calls: Vec<String>,
-    dead: bool,
-    umask: u32,
-    nonce: u64,
-}
-
-#[derive(Clone)]
-struct Node {
-    body: Body,
-    mode: u32,
-    owner: Owner,
-    durable_mode: u32,
-    durable_owner: Owner,
-}
-
-#[derive(Clone)]
-enum Body {
-    Directory { names: Names, durable: Names, pending: Vec<Vec<(String, Option<usize>)>> },
-    File { data: Vec<u8>, durable: Vec<u8> },
-    Symlink { target: String },
-}
-
-type Names = BTreeMap<String, usize>;
-
 /// What a path is, for comparing whole trees.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Seen {
     Directory { mode: u32 },
     File { content: String, mode: u32, uid: u32 },
     Symlink { target: String },
-}
-
-const ROOT: Owner = Owner { uid: 0, gid: 0 };
-
-fn errno(number: i32) -> io::Error {
-    io::Error::from_raw_os_error(number)
 }
 
 impl SimulatedDisk {
@@ -245,152 +205,6 @@ impl SimulatedDisk {
 
     fn describe(&self, dir: usize, name: &str) -> String {
         format!("{}/{name}", self.0.borrow().path(dir))
-    }
-}
-
-impl Body {
-    fn directory() -> Self {
-        Self::Directory { names: Names::new(), durable: Names::new(), pending: Vec::new() }
-    }
-}
-
-impl Node {
-    fn lose(&mut self, choose: &mut dyn FnMut(usize) -> usize) {
-        if (self.mode, self.owner) != (self.durable_mode, self.durable_owner) && choose(2) == 0 {
-            (self.mode, self.owner) = (self.durable_mode, self.durable_owner);
-        }
-        match &mut self.body {
-            Body::Directory { names, durable, pending } => {
-                *names = durable.clone();
-                let mut lost: Vec<String> = Vec::new();
-                for change in std::mem::take(pending) {
-                    let follows_lost = change.iter().any(|(name, _)| lost.contains(name));
-                    if follows_lost || choose(2) == 0 {
-                        lost.extend(change.into_iter().map(|(name, _)| name));
-                    } else {
-                        apply(names, &change);
-                    }
-                }
-            }
-            Body::File { data, durable } if data != durable => {
-                let same = data.iter().zip(durable.iter()).take_while(|(a, b)| a == b).count();
-                match choose(5) {
-                    0 => data.clone_from(durable),
-                    1 => data.truncate(same),
-                    2 => data[same..].fill(0),
-                    3 => {
-                        let end = same + (data.len() - same) / 2;
-                        data.truncate(end);
-                    }
-                    _ => {}
-                }
-            }
-            Body::File { .. } | Body::Symlink { .. } => {}
-        }
-        self.settle();
-    }
-
-    fn settle(&mut self) {
-        (self.durable_mode, self.durable_owner) = (self.mode, self.owner);
-        match &mut self.body {
-            Body::Directory { names, durable, pending } => {
-                durable.clone_from(names);
-                pending.clear();
-            }
-            Body::File { data, durable } => durable.clone_from(data),
-            Body::Symlink { .. } => {}
-        }
-    }
-}
-
-fn apply(names: &mut Names, change: &[(String, Option<usize>)]) {
-    for (name, node) in change {
-        match node {
-            Some(node) => names.insert(name.clone(), *node),
-            None => names.remove(name),
-        };
-    }
-}
-
-impl State {
-    fn add(&mut self, body: Body, mode: u32) -> usize {
-        let (durable_mode, durable_owner) = (mode, ROOT);
-        self.nodes.push(Node { body, mode, owner: ROOT, durable_mode, durable_owner });
-        self.nodes.len() - 1
-    }
-
-    fn alive(&self) -> io::Result<()> {
-        if self.dead { Err(io::Error::other("the process is dead")) } else { Ok(()) }
-    }
-
-    fn settle(&mut self) {
-        self.nodes.iter_mut().for_each(Node::settle);
-    }
-
-    fn names(&self, dir: usize) -> io::Result<&Names> {
-        match &self.nodes[dir].body {
-            Body::Directory { names, .. } => Ok(names),
-            _ => Err(errno(ENOTDIR)),
-        }
-    }
-
-    fn names_mut(&mut self, dir: usize, change: Vec<(String, Option<usize>)>) {
-        if let Body::Directory { names, pending, .. } = &mut self.nodes[dir].body {
-            apply(names, &change);
-            pending.push(change);
-        }
-    }
-
-    fn find(&self, dir: usize, name: &str) -> io::Result<usize> {
-        self.names(dir)?.get(name).copied().ok_or_else(|| errno(ENOENT))
-    }
-
-    fn path(&self, node: usize) -> String {
-        let found = self.nodes.iter().enumerate().find_map(|(at, parent)| match &parent.body {
-            Body::Directory { names, .. } => {
-                let (name, _) = names.iter().find(|(_, child)| **child == node)?;
-                Some((at, name))
-            }
-            _ => None,
-        });
-        found.map_or(String::new(), |(parent, name)| format!("{}/{name}", self.path(parent)))
-    }
-
-    fn collect(&self, dir: usize, path: &str, all: &mut BTreeMap<String, Seen>) {
-        let Ok(names) = self.names(dir) else { return };
-        for (name, &at) in names {
-            let path = format!("{path}/{name}");
-            let Node { body, mode, owner, .. } = &self.nodes[at];
-            let (mode, uid) = (*mode, owner.uid);
-            let seen = match body {
-                Body::Directory { .. } => Seen::Directory { mode },
-                Body::File { data, .. } => {
-                    let content = String::from_utf8_lossy(data).into_owned();
-                    Seen::File { content, mode, uid }
-                }
-                Body::Symlink { target } => Seen::Symlink { target: target.clone() },
-            };
-            all.insert(path.clone(), seen);
-            self.collect(at, &path, all);
-        }
-    }
-
-    fn data(&mut self, file: usize) -> &mut Vec<u8> {
-        match &mut self.nodes[file].body {
-            Body::File { data, .. } => data,
-            _ => unreachable!("only files are opened for writing"),
-        }
-    }
-
-    fn status(&self, node: usize) -> Status {
-        let Node { body, mode, owner, .. } = &self.nodes[node];
-        let (kind, length) = match body {
-            Body::Directory { .. } => (Kind::Directory, 0),
-            Body::File { data, .. } => (Kind::File, data.len() as u64),
-            Body::Symlink { .. } => (Kind::Symlink, 0),
-        };
-        let (mode, owner, inode) = (*mode, *owner, node as u64);
-        Status { kind, mode, owner, length, device: 1, inode, obstacle: None }
     }
 }
 

@@ -31,6 +31,8 @@ pub(super) struct Scenario {
     /// For each of [`PATHS`]: was there, and what is done to it.
     pub(super) files: Vec<(bool, Step)>,
     pub(super) log_lines: usize,
+    /// More new files, to have enough for one sync of the whole file system.
+    pub(super) extra: usize,
 }
 
 /// A directory that exists, one that does not, several levels, outside, a symlink.
@@ -70,13 +72,18 @@ impl Scenario {
             (false, Keep),
             (true, Write),
         ];
-        Self { dir_exists: true, has_history: true, files, log_lines: 2 }
+        Self { dir_exists: true, has_history: true, files, log_lines: 2, extra: 0 }
     }
 
     /// The first transaction of all: nothing is there.
     pub(super) fn first() -> Self {
         let files = PATHS.iter().map(|_| (false, Step::Write)).collect();
-        Self { dir_exists: false, has_history: false, files, log_lines: 1 }
+        Self { dir_exists: false, has_history: false, files, log_lines: 1, extra: 0 }
+    }
+
+    /// Enough files to be synced all at once.
+    pub(super) fn bulk() -> Self {
+        Self { extra: 60, ..Self::full() }
     }
 
     /// The disk before.
@@ -130,6 +137,9 @@ impl Scenario {
                 }
             }
         }
+        (0..self.extra).for_each(|number| {
+            transaction.write(format!("bulk/{number}"), format!("new {number}"), 0o600);
+        });
         (0..self.log_lines).for_each(|line| {
             transaction.log(format!("line {line}"));
         });
