@@ -4,6 +4,7 @@
 
 pub mod apply;
 pub mod declared;
+pub mod expiry;
 pub mod flags;
 pub mod init;
 pub mod observe;

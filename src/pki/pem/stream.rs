@@ -27,14 +27,7 @@ pub struct Certificates<R> {
 impl<R: BufRead> Certificates<R> {
     /// Reads from the beginning of `input`.
     pub fn new(input: R) -> Self {
-        Self {
-            input,
-            line: 0,
-            text: Vec::new(),
-            pending: None,
-            others: Vec::new(),
-            any: false,
-        }
+        Self { input, line: 0, text: Vec::new(), pending: None, others: Vec::new(), any: false }
     }
 
     /// The next certificate's DER, or what is wrong with a block; then nothing, or an error if there was no
