@@ -5,6 +5,7 @@
 
 mod check_expiration;
 mod completions;
+mod export;
 mod failure;
 mod flags;
 mod init;
@@ -64,6 +65,7 @@ enum Command {
     Init(Box<init::InitArgs>),
     CheckExpiration(Box<check_expiration::CheckExpirationArgs>),
     Completions(completions::CompletionsArgs),
+    Export(export::ExportArgs),
     Flags(flags::FlagsArgs),
     Man(man::ManArgs),
     Template(template::TemplateArgs),
@@ -114,6 +116,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Init(args) => init::run(args, &cli.global),
         Command::CheckExpiration(args) => check_expiration::run(args, &cli.global),
         Command::Completions(args) => completions::run(args),
+        Command::Export(args) => export::run(args, &cli.global),
         Command::Flags(args) => flags::run(args, &cli.global),
         Command::Man(args) => man::run(args),
         Command::Template(args) => template::run(args, &cli.global),

@@ -5,6 +5,7 @@
 pub mod apply;
 pub mod declared;
 pub mod expiry;
+pub mod export;
 pub mod flags;
 pub mod init;
 pub mod observe;

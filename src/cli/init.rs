@@ -11,16 +11,17 @@ use clap::ValueEnum;
 
 use super::{Exit, Failure, Global, output, print, when};
 use crate::{
-    document::{self, Draft, HostDraft},
     model::{
         algorithm::KeyAlgorithm,
         cluster::{Cluster, Endpoint, HostName, HostNameError, KubeconfigStyle, Subnet},
         duration::Span,
-        inventory::Piece,
         plan::{Action, Plan, Reason},
         san::San,
     },
-    ops::{declared, init, read},
+    ops::{
+        declared::{self, Draft, HostDraft},
+        init,
+    },
 };
 
 /// Create the certificates, keys, kubeconfigs of a cluster, or complete those that are there
@@ -153,32 +154,11 @@ pub fn run(args: &InitArgs, global: &Global) -> Result<Exit, Failure> {
 
 /// The cluster asked for: a file's, else what DIR declares, else nothing; and the flags over it.
 fn cluster(args: &InitArgs, dir: &std::path::Path) -> Result<Cluster, Failure> {
-    let there = dir.join(declared::FILE);
-    let (path, required) = match &args.config {
-        Some(path) => (path.clone(), true),
-        None => (there, false),
+    let failure = |error: declared::Error| {
+        let hint = error.hint();
+        Failure::new(error).hint(hint)
     };
-    let file = path.display().to_string();
-    let content = if path.as_os_str() == "-" {
-        standard_input()?
-    } else {
-        match read::bounded(&path, document::LIMIT) {
-            Piece::Present(content) => Some(content.to_vec()),
-            Piece::Missing if !required => None,
-            Piece::Missing => return Err(Failure::new(format!("{file}: there is no such file"))),
-            Piece::Bad(why) => {
-                return Err(Failure::new(format!("{file}: {why}")).hint(Some(DAMAGED)));
-            }
-        }
-    };
-    let failure = |error: document::DocumentError| {
-        let hint = error.hint().unwrap_or(DAMAGED);
-        Failure::new(error).hint(Some(hint))
-    };
-    let mut draft = match &content {
-        Some(content) => document::read(content, &file).map_err(failure)?,
-        None => Draft::default(),
-    };
+    let (mut draft, source) = declared::draft(dir, args.config.as_deref()).map_err(failure)?;
     overlay(&mut draft, args);
     if draft.control_plane.is_empty() {
         draft.control_plane.push(HostDraft::default());
@@ -191,8 +171,7 @@ fn cluster(args: &InitArgs, dir: &std::path::Path) -> Result<Cluster, Failure> {
     if first.addresses.is_empty() {
         first.addresses.push(this_address()?);
     }
-    let source = if content.is_some() { file.as_str() } else { "the command line" };
-    draft.complete(source).map_err(failure)
+    declared::complete(draft, &source).map_err(failure)
 }
 
 fn overlay(draft: &mut Draft, args: &InitArgs) {
@@ -238,18 +217,6 @@ fn overlay(draft: &mut Draft, args: &InitArgs) {
         }
     }
 }
-
-fn standard_input() -> Result<Option<Vec<u8>>, Failure> {
-    use std::io::Read as _;
-    let mut content = Vec::new();
-    std::io::stdin().take(document::LIMIT + 1).read_to_end(&mut content)?;
-    match content.len() as u64 > document::LIMIT {
-        true => Err(Failure::new(format!("standard input is larger than {}", document::LIMIT))),
-        false => Ok(Some(content)),
-    }
-}
-
-const DAMAGED: &str = "correct it there; if it is damaged, restore it from a backup";
 
 const NAME_IT: Option<&str> = Some("name the host yourself: --host NAME=IP");
 

@@ -7,15 +7,14 @@
 mod extension;
 mod name;
 mod request;
+mod signature;
 
 use std::{fmt, ops::Range};
 
 use x509_parser::{
     certificate::{X509Certificate, X509CertificateParser},
     nom::Parser,
-    oid_registry::Oid,
     time::ASN1Time,
-    x509::AlgorithmIdentifier,
 };
 
 pub use request::Request;
@@ -197,7 +196,7 @@ impl Certificate {
     /// The signature algorithm's usual name, or its identifier.
     pub fn signature_algorithm(&self) -> String {
         // What was parsed once parses again.
-        parse(&self.der).map(|c| signature_text(&c.signature_algorithm)).unwrap_or_default()
+        parse(&self.der).map(|c| signature::text(&c.signature_algorithm)).unwrap_or_default()
     }
 
     /// Everything its purpose decides, ready to be issued anew.
@@ -305,11 +304,8 @@ impl Certificate {
         let Ok(parsed) = parse(&self.der) else { return false };
         let signature = &parsed.signature_value.data;
         if let Some((Curve::P521, point)) = ca.public_key.ec_point() {
-            let bits = match signature_text(&parsed.signature_algorithm).as_str() {
-                "ecdsa-with-SHA256" => 256,
-                "ecdsa-with-SHA384" => 384,
-                "ecdsa-with-SHA512" => 512,
-                _ => return false,
+            let Some(bits) = signature::ecdsa_digest_bits(&parsed.signature_algorithm) else {
+                return false;
             };
             return crypto::verify_p521(bits, point, parsed.tbs_certificate.as_ref(), signature);
         }
@@ -388,26 +384,4 @@ fn timestamp(time: &ASN1Time) -> Timestamp {
 /// Lower-case hexadecimal.
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-/// The usual names of signature algorithms, as openssl prints them.
-fn signature_text(algorithm: &AlgorithmIdentifier<'_>) -> String {
-    let oid: &Oid<'_> = &algorithm.algorithm;
-    let dotted = oid.to_id_string();
-    match dotted.as_str() {
-        "1.2.840.10045.4.3.2" => "ecdsa-with-SHA256",
-        "1.2.840.10045.4.3.3" => "ecdsa-with-SHA384",
-        "1.2.840.10045.4.3.4" => "ecdsa-with-SHA512",
-        "1.2.840.10045.4.1" => "ecdsa-with-SHA1",
-        "1.2.840.113549.1.1.4" => "md5WithRSAEncryption",
-        "1.2.840.113549.1.1.5" => "sha1WithRSAEncryption",
-        "1.2.840.113549.1.1.10" => "rsassaPss",
-        "1.2.840.113549.1.1.11" => "sha256WithRSAEncryption",
-        "1.2.840.113549.1.1.12" => "sha384WithRSAEncryption",
-        "1.2.840.113549.1.1.13" => "sha512WithRSAEncryption",
-        "1.3.101.112" => "ED25519",
-        "1.3.101.113" => "ED448",
-        other => other,
-    }
-    .to_owned()
 }
