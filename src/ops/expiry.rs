@@ -122,7 +122,7 @@ pub fn run<T: Send>(
     if !request.paths.is_empty() {
         let scanner = Scanner { details: request.details };
         parallel::in_order(
-            Walk::new(request.paths, request.recursive),
+            Walk::new(request.paths.to_vec(), request.recursive),
             request.threads,
             |items, emit| {
                 let mut batch: Vec<T> = Vec::with_capacity(BATCH);

@@ -48,7 +48,10 @@ pub fn rows(
         match answer {
             Ok(served) => serving(ask, served, gathered, request.details, &mut rows),
             Err(error) => {
-                let mut why = with_causes(&error);
+                let said = with_causes(&error);
+                // The row is named after it.
+                let target = format!("{}: ", ask.target);
+                let mut why = said.strip_prefix(&target).unwrap_or(&said).to_owned();
                 if let Some(hint) = error.hint() {
                     why = format!("{why} ({hint})");
                 }
