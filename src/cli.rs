@@ -3,6 +3,7 @@
 //! Each command is a file below with three parts: its arguments (clap), a function that turns them into
 //! a request, and the printing of what came back. Nothing is decided here.
 
+mod check_expiration;
 mod completions;
 mod export;
 mod failure;
@@ -62,6 +63,7 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(Box<init::InitArgs>),
+    CheckExpiration(Box<check_expiration::CheckExpirationArgs>),
     Completions(completions::CompletionsArgs),
     Export(export::ExportArgs),
     Flags(flags::FlagsArgs),
@@ -112,6 +114,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
     match &cli.command {
         Command::Init(args) => init::run(args, &cli.global),
+        Command::CheckExpiration(args) => check_expiration::run(args, &cli.global),
         Command::Completions(args) => completions::run(args),
         Command::Export(args) => export::run(args, &cli.global),
         Command::Flags(args) => flags::run(args, &cli.global),

@@ -4,8 +4,10 @@
 
 pub mod apply;
 pub mod declared;
+pub mod expiry;
 pub mod export;
 pub mod flags;
 pub mod init;
 pub mod observe;
+pub mod parallel;
 pub mod read;

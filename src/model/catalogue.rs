@@ -7,13 +7,17 @@
 pub mod certificates;
 pub mod components;
 pub mod keys;
+pub mod listeners;
 pub mod paths;
+pub mod required;
 pub mod uses;
 
 pub use certificates::CERTIFICATES;
 pub use components::COMPONENTS;
 pub use keys::KEYS;
+pub use listeners::LISTENERS;
 pub use paths::PATHS;
+pub use required::{MAY_BE_AWAY, REQUIRED};
 pub use uses::USES;
 
 /// The DNS name in every etcd peer certificate, and in no other: etcd's `--peer-cert-allowed-hostname`
@@ -317,6 +321,21 @@ pub enum Reload {
     Restart,
     /// It watches the file (inotify) and reads it at once.
     Watch,
+}
+
+/// Where a component listens with TLS.
+#[derive(Debug)]
+pub struct Listener {
+    /// The component's id.
+    pub component: &'static str,
+    /// Its port by default.
+    pub port: u16,
+    /// The id of the certificate it serves.
+    pub certificate: &'static str,
+    /// Whether it listens on the loopback address too.
+    pub loopback: bool,
+    /// Where these facts come from.
+    pub source: &'static str,
 }
 
 /// A way the cluster talks: one client, one server, what each shows and what each trusts.

@@ -139,6 +139,11 @@ impl Certificate {
         name::values(self.subject.der(), name::COMMON_NAME).pop()
     }
 
+    /// The common name of the issuer.
+    pub fn issuer_common_name(&self) -> Option<String> {
+        name::values(self.issuer.der(), name::COMMON_NAME).pop()
+    }
+
     /// The organizations, the Kubernetes groups.
     pub fn organizations(&self) -> Vec<String> {
         name::values(self.subject.der(), name::ORGANIZATION)

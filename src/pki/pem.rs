@@ -6,6 +6,7 @@
 //! error that says what it is. Text before, between and after blocks is allowed.
 
 mod encode;
+mod stream;
 
 use std::fmt;
 
@@ -13,6 +14,7 @@ use rustls_pemfile::Item;
 use zeroize::{Zeroize, Zeroizing};
 
 pub use encode::{encode, encode_secret};
+pub use stream::Certificates;
 
 /// One block of a PEM file.
 #[derive(Debug, PartialEq, Eq)]
@@ -114,6 +116,11 @@ pub enum PemError {
 }
 
 impl PemError {
+    /// Whether there is simply no certificate, rather than one that is broken.
+    pub fn is_no_certificate(&self) -> bool {
+        matches!(self, Self::Empty | Self::NoBlock | Self::NoCertificate { .. })
+    }
+
     /// What to do about it, where there is something to do.
     pub fn hint(&self) -> Option<String> {
         match self {

@@ -1,0 +1,3 @@
+//! Checks: from what was observed to findings, with the time as an argument.
+
+pub mod expiry;
