@@ -11,6 +11,7 @@ mod flags;
 mod init;
 mod man;
 pub mod output;
+mod rotate;
 mod template;
 
 use std::{
@@ -68,6 +69,7 @@ enum Command {
     Export(export::ExportArgs),
     Flags(flags::FlagsArgs),
     Man(man::ManArgs),
+    Rotate(Box<rotate::RotateArgs>),
     Template(template::TemplateArgs),
 }
 
@@ -119,6 +121,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Export(args) => export::run(args, &cli.global),
         Command::Flags(args) => flags::run(args, &cli.global),
         Command::Man(args) => man::run(args),
+        Command::Rotate(args) => rotate::run(args, &cli.global),
         Command::Template(args) => template::run(args, &cli.global),
     }
 }

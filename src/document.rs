@@ -8,6 +8,7 @@ mod draft;
 mod field;
 mod kubeadm;
 pub mod kubeconfig;
+pub mod manifest;
 pub mod secret;
 pub mod yaml;
 

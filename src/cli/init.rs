@@ -19,6 +19,7 @@ use crate::{
         san::San,
     },
     ops::{
+        adopt,
         declared::{self, Draft, HostDraft},
         init,
     },
@@ -71,6 +72,12 @@ pub struct InitArgs {
     /// Certificates for an addon: kube-proxy, konnectivity, istio; repeat for more
     #[arg(long = "addon", value_name = "ADDON")]
     addons: Vec<String>,
+    /// Write certkit.yaml for a PKI that something else made, once it is proven that nothing in place
+    /// differs from it; the PKI itself stays as it is
+    #[arg(long, conflicts_with_all = ["config", "name", "endpoint", "hosts", "sans", "service_subnet",
+        "dns_domain", "key_algorithm", "ca_validity", "validity", "kubeconfig_style", "single_root",
+        "host_dir", "addons"])]
+    adopt: bool,
     /// Print what would be done and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -111,6 +118,7 @@ EXAMPLES:
   certkit init
   certkit init --dir ./pki --name prod --host cp1=10.0.0.11 --endpoint api.example.com:6443
   certkit init --config cluster.yaml --dry-run
+  certkit init --adopt
   kubeadm config print init-defaults | certkit init --config -";
 
 fn host(text: &str) -> Result<HostDraft, String> {
@@ -127,6 +135,9 @@ fn host(text: &str) -> Result<HostDraft, String> {
 /// Runs the command.
 pub fn run(args: &InitArgs, global: &Global) -> Result<Exit, Failure> {
     let dir = super::absolute(&global.dir)?;
+    if args.adopt {
+        return take_over(args, global, &dir);
+    }
     let cluster = cluster(args, &dir)?;
     let report = init::run(init::Request {
         dir: &dir,
@@ -148,6 +159,44 @@ pub fn run(args: &InitArgs, global: &Global) -> Result<Exit, Failure> {
         Format::Json => print(json(&report, args.dry_run))?,
         Format::Table if global.quiet => {}
         Format::Table => print(table(&report, &dir, args.dry_run, global.verbose))?,
+    }
+    Ok(Exit::Done)
+}
+
+/// Declares what is there.
+fn take_over(args: &InitArgs, global: &Global, dir: &std::path::Path) -> Result<Exit, Failure> {
+    let request = adopt::Request {
+        dir,
+        dry_run: args.dry_run,
+        now: when(args.at)?,
+        lock_wait: Duration::from_secs(10),
+    };
+    let report = adopt::run(&request).map_err(|error| {
+        let hint = error.hint();
+        Failure::new(error).hint(hint)
+    })?;
+    let file = dir.join(declared::FILE);
+    match args.output {
+        Format::Json => {
+            let document = serde_json::json!({
+                "apiVersion": "certkit/v1",
+                "kind": "AdoptReport",
+                "dryRun": args.dry_run,
+                "file": file,
+                "declaration": report.text,
+                "absent": report.cluster.absent,
+            });
+            print(format!("{document:#}\n"))?;
+        }
+        Format::Table if global.quiet => {}
+        Format::Table if args.dry_run => print(&report.text)?,
+        Format::Table => print(format!(
+            "{}: written; nothing in place differs from it\n\n{}\nnext:\n  look it through: certkit \
+             renews by it from now on\n  certkit --dir {} rotate --dry-run\n",
+            file.display(),
+            report.text,
+            dir.display()
+        ))?,
     }
     Ok(Exit::Done)
 }
