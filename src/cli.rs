@@ -6,6 +6,7 @@
 mod failure;
 mod init;
 pub mod output;
+mod paths;
 
 use std::{
     ffi::OsString,
@@ -57,6 +58,7 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(Box<init::Args>),
+    Paths(paths::Args),
 }
 
 /// What exit codes mean, at the end of every help page.
@@ -102,6 +104,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
     match &cli.command {
         Command::Init(args) => init::run(args, &cli.global),
+        Command::Paths(args) => paths::run(args, &cli.global),
     }
 }
 

@@ -15,5 +15,6 @@ pub mod plan;
 pub mod profile;
 pub mod resolve;
 pub mod san;
+pub mod talk;
 pub mod timestamp;
 pub mod usage;
