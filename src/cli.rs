@@ -3,10 +3,14 @@
 //! Each command is a file below with three parts: its arguments (clap), a function that turns them into
 //! a request, and the printing of what came back. Nothing is decided here.
 
+mod completions;
 mod failure;
+mod flags;
 mod init;
+mod man;
 pub mod output;
 mod paths;
+mod template;
 
 use std::{
     ffi::OsString,
@@ -57,8 +61,12 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Init(Box<init::Args>),
-    Paths(paths::Args),
+    Init(Box<init::InitArgs>),
+    Completions(completions::CompletionsArgs),
+    Flags(flags::FlagsArgs),
+    Man(man::ManArgs),
+    Paths(paths::PathsArgs),
+    Template(template::TemplateArgs),
 }
 
 /// What exit codes mean, at the end of every help page.
@@ -104,7 +112,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
     match &cli.command {
         Command::Init(args) => init::run(args, &cli.global),
+        Command::Completions(args) => completions::run(args),
+        Command::Flags(args) => flags::run(args, &cli.global),
+        Command::Man(args) => man::run(args),
         Command::Paths(args) => paths::run(args, &cli.global),
+        Command::Template(args) => template::run(args, &cli.global),
     }
 }
 

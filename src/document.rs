@@ -1,68 +1,209 @@
-//! Documents: YAML that certkit reads and writes.
-#![allow(missing_docs)]
-use crate::model::{algorithm::KeyAlgorithm, cluster::*, duration::Span, san::San};
-use std::collections::BTreeMap;
-pub const LIMIT: u64 = 4 << 20;
-#[derive(Debug, thiserror::Error)]
-#[error("cannot be read")]
-pub struct DocumentError;
-impl DocumentError {
-    pub fn hint(&self) -> Option<String> {
-        None
-    }
-}
-#[derive(Default, Debug, Clone, PartialEq)]
-pub struct Draft {
-    pub name: Option<String>,
-    pub endpoint: Option<Endpoint>,
-    pub dns_domain: Option<String>,
-    pub service_subnets: Option<Vec<Subnet>>,
-    pub key_algorithm: Option<KeyAlgorithm>,
-    pub ca_validity: Option<Span>,
-    pub leaf_validity: Option<Span>,
-    pub control_plane: Vec<HostDraft>,
-    pub extra_sans: BTreeMap<String, Vec<San>>,
-    pub addons: Vec<String>,
-    pub kubeconfig_style: Option<KubeconfigStyle>,
-    pub single_root: Option<bool>,
-    pub host_dir: Option<String>,
-}
-#[derive(Debug, Clone, PartialEq)]
-pub struct HostDraft {
-    pub name: HostName,
-    pub addresses: Vec<std::net::IpAddr>,
-}
-pub fn read(_: &[u8], _: &str) -> Result<Draft, DocumentError> {
-    Err(DocumentError)
-}
-pub fn write(_: &Cluster) -> String {
-    String::new()
-}
-impl Draft {
-    pub fn complete(self, _: &str) -> Result<Cluster, DocumentError> {
-        let hosts: Vec<Host> = self
-            .control_plane
-            .iter()
-            .map(|h| Host {
-                name: h.name.clone(),
-                addresses: h.addresses.clone(),
-                control_plane: true,
-                etcd: true,
-                node: true,
-            })
-            .collect();
-        let ep =
-            self.endpoint.unwrap_or(Endpoint { host: San::Ip(hosts[0].addresses[0]), port: 6443 });
-        let mut c = Cluster::new(self.name.unwrap_or("kubernetes".into()), ep, hosts);
-        c.addons = self.addons;
-        c.single_root = self.single_root.unwrap_or(false);
-        if let Some(k) = self.kubeconfig_style {
-            c.kubeconfig_style = k
-        }
-        c.extra_sans = self.extra_sans;
-        Ok(c)
-    }
-}
-pub mod data;
+//! Every YAML and JSON document certkit reads or writes.
+//!
+//! Works on octets and readers it is handed; opens no file. Whoever reads files for it stops at [`LIMIT`].
+
+mod certkit;
+mod data;
+mod draft;
+mod field;
+mod kubeadm;
 pub mod kubeconfig;
 pub mod yaml;
+
+use std::fmt;
+
+pub use self::{
+    certkit::write,
+    draft::{Draft, EtcdDraft, HostDraft},
+};
+use self::{
+    field::Reader,
+    yaml::{Node, Place, SyntaxError},
+};
+
+/// How many octets a configuration may have: 4 MiB are some 50,000 hosts.
+pub const LIMIT: u64 = 4 << 20;
+
+/// Reads a cluster's description: certkit's own, or kubeadm's documents in one stream, told apart by
+/// `apiVersion` and `kind`. `file` is what errors call it.
+pub fn read(bytes: &[u8], file: &str) -> Result<Draft, DocumentError> {
+    let documents = documents(bytes, file)?;
+    let mut reader = Reader::default();
+    let mut own = Vec::new();
+    let mut kubeadm = Vec::new();
+    let mut other = None;
+    for document in &documents {
+        let api_version = reader.required(document, "apiVersion").unwrap_or_default();
+        let kind = reader.required(document, "kind").unwrap_or_default();
+        match (api_version, kind) {
+            ("", _) | (_, "") => {}
+            (certkit::API_VERSION, certkit::KIND) => own.push(document),
+            (version, kind) if kubeadm::VERSIONS.contains(&version) => {
+                if kubeadm::KINDS.contains(&kind) {
+                    kubeadm.push(document);
+                }
+                other.get_or_insert(document);
+            }
+            (version, _) => {
+                let group = version.split('/').next().unwrap_or_default();
+                if group == "kubeadm.k8s.io" || group == "certkit" {
+                    let node = document.get("apiVersion").unwrap_or(document);
+                    let is_version = version != certkit::API_VERSION;
+                    let (field, node, text) = match is_version {
+                        true => ("apiVersion", node, version),
+                        false => ("kind", document.get("kind").unwrap_or(document), kind),
+                    };
+                    let text: String = text.chars().take(80).collect();
+                    let why = format!("`{}` is not known; {KNOWN}", text.escape_default());
+                    reader.mistake(node, field, why);
+                }
+                other.get_or_insert(document);
+            }
+        }
+    }
+    let mut draft = Draft::default();
+    match (&own[..], &kubeadm[..]) {
+        ([], []) => {
+            if let (Some(node), true) = (other, reader.is_content()) {
+                reader.mistake(node, "kind", format!("nothing here describes a cluster; {KNOWN}"));
+            }
+        }
+        ([first], []) => draft = certkit::read(&mut reader, first),
+        ([], all) => draft = kubeadm::read(&mut reader, all),
+        ([_, second, ..], []) => {
+            reader.mistake(second, "kind", "a second Cluster; a file describes one".to_owned());
+        }
+        ([_, ..], [first, ..]) => {
+            let why = "kubeadm's documents beside certkit's own; keep one of them".to_owned();
+            reader.mistake(first, "kind", why);
+        }
+    }
+    draft.places = reader.finish(file)?;
+    Ok(draft)
+}
+
+const KNOWN: &str = "certkit reads Cluster of certkit/v1, and InitConfiguration and \
+                     ClusterConfiguration of kubeadm.k8s.io/v1beta3 and v1beta4";
+
+fn documents(bytes: &[u8], file: &str) -> Result<Vec<Node>, DocumentError> {
+    let file = || file.to_owned();
+    if bytes.len() as u64 > LIMIT {
+        return Err(DocumentError::TooLarge { file: file() });
+    }
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let line = bytes[..error.valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
+        DocumentError::NotUtf8 { file: file(), line }
+    })?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut documents = yaml::documents(text).map_err(|cause| DocumentError::Syntax {
+        file: file(),
+        place: cause.place,
+        cause,
+    })?;
+    documents.retain(|document| !document.is_null());
+    match documents.is_empty() {
+        true => Err(DocumentError::Empty { file: file() }),
+        false => Ok(documents),
+    }
+}
+
+/// Why a document cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DocumentError {
+    /// Nothing in it.
+    #[error("{file} is empty")]
+    Empty {
+        /// The file.
+        file: String,
+    },
+    /// It says something that cannot be.
+    #[error("{}", listed(file, mistakes))]
+    Invalid {
+        /// The file.
+        file: String,
+        /// All that is wrong, in the order of the file.
+        mistakes: Vec<Mistake>,
+    },
+    /// Not UTF-8.
+    #[error("{file}:{line}: this is not UTF-8")]
+    NotUtf8 {
+        /// The file.
+        file: String,
+        /// The line.
+        line: usize,
+    },
+    /// The stream it comes from failed.
+    #[error("cannot read on")]
+    Read(#[source] std::io::Error),
+    /// Not YAML or JSON.
+    #[error("{file}:{place}: cannot parse this")]
+    Syntax {
+        /// The file.
+        file: String,
+        /// Where.
+        place: Place,
+        /// What is wrong there.
+        #[source]
+        cause: SyntaxError,
+    },
+    /// More than [`LIMIT`].
+    #[error("{file} is larger than {} MiB", LIMIT >> 20)]
+    TooLarge {
+        /// The file.
+        file: String,
+    },
+}
+
+impl DocumentError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Empty { .. } => Some("a `certkit.yaml` begins with `apiVersion: certkit/v1`"),
+            _ => None,
+        }
+    }
+}
+
+/// One thing that is wrong with a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// Where, if it stands anywhere.
+    pub place: Option<Place>,
+    /// The field's path: `controlPlane[0].addresses[1]`.
+    pub field: String,
+    /// What is wrong.
+    pub why: String,
+}
+
+/// How many mistakes an error lists.
+const LISTED: usize = 20;
+
+/// The mistakes, one a line: `FILE:LINE:COLUMN: FIELD: WHY`.
+fn listed(file: &str, mistakes: &[Mistake]) -> String {
+    let mut lines: Vec<String> =
+        mistakes.iter().take(LISTED).map(|mistake| Listed(file, mistake).to_string()).collect();
+    if mistakes.len() > LISTED {
+        lines.push(format!("and {} more", mistakes.len() - LISTED));
+    }
+    lines.join("\n")
+}
+
+struct Listed<'m>(&'m str, &'m Mistake);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(file, Mistake { place, field, why }) = self;
+        f.write_str(file)?;
+        if let Some(place) = place {
+            write!(f, ":{place}")?;
+        }
+        match field.is_empty() {
+            true => write!(f, ": {why}"),
+            false => write!(f, ": {field}: {why}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

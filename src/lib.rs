@@ -14,5 +14,6 @@ pub mod document;
 pub mod model;
 pub mod ops;
 pub mod pki;
+pub mod render;
 pub mod store;
 pub mod tls;

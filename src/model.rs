@@ -15,6 +15,7 @@ pub mod plan;
 pub mod profile;
 pub mod resolve;
 pub mod san;
+pub mod settings;
 pub mod talk;
 pub mod timestamp;
 pub mod usage;

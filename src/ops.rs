@@ -4,6 +4,7 @@
 
 pub mod apply;
 pub mod declared;
+pub mod flags;
 pub mod init;
 pub mod observe;
 pub mod read;

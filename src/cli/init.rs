@@ -14,7 +14,7 @@ use crate::{
     document::{self, Draft, HostDraft},
     model::{
         algorithm::KeyAlgorithm,
-        cluster::{Cluster, Endpoint, HostName, KubeconfigStyle, Subnet},
+        cluster::{Cluster, Endpoint, HostName, HostNameError, KubeconfigStyle, Subnet},
         duration::Span,
         inventory::Piece,
         plan::{Action, Plan, Reason},
@@ -26,7 +26,7 @@ use crate::{
 /// Create the certificates, keys, kubeconfigs of a cluster, or complete those that are there
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HELP)]
-pub struct Args {
+pub struct InitArgs {
     /// The cluster, as certkit.yaml or kubeadm's YAML; `-` reads standard input
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -115,7 +115,7 @@ EXAMPLES:
 fn host(text: &str) -> Result<HostDraft, String> {
     let (name, addresses) = text.split_once('=').ok_or("write it as NAME=IP[,IP...]")?;
     Ok(HostDraft {
-        name: name.parse().map_err(|e: crate::model::cluster::HostNameError| e.to_string())?,
+        name: Some(name.parse().map_err(|e: HostNameError| e.to_string())?),
         addresses: addresses
             .split(',')
             .map(|a| a.parse().map_err(|_| format!("`{}` is no IP address", a.escape_default())))
@@ -124,7 +124,7 @@ fn host(text: &str) -> Result<HostDraft, String> {
 }
 
 /// Runs the command.
-pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
+pub fn run(args: &InitArgs, global: &Global) -> Result<Exit, Failure> {
     let dir = super::absolute(&global.dir)?;
     let cluster = cluster(args, &dir)?;
     let report = init::run(init::Request {
@@ -152,7 +152,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
 }
 
 /// The cluster asked for: a file's, else what DIR declares, else nothing; and the flags over it.
-fn cluster(args: &Args, dir: &std::path::Path) -> Result<Cluster, Failure> {
+fn cluster(args: &InitArgs, dir: &std::path::Path) -> Result<Cluster, Failure> {
     let there = dir.join(declared::FILE);
     let (path, required) = match &args.config {
         Some(path) => (path.clone(), true),
@@ -179,13 +179,21 @@ fn cluster(args: &Args, dir: &std::path::Path) -> Result<Cluster, Failure> {
     };
     overlay(&mut draft, args);
     if draft.control_plane.is_empty() {
-        draft.control_plane.push(this_machine()?);
+        draft.control_plane.push(HostDraft::default());
+    }
+    // As with kubeadm, what is not said of the first host is this machine's.
+    let first = &mut draft.control_plane[0];
+    if first.name.is_none() {
+        first.name = Some(this_name()?);
+    }
+    if first.addresses.is_empty() {
+        first.addresses.push(this_address()?);
     }
     let source = if content.is_some() { file.as_str() } else { "the command line" };
     draft.complete(source).map_err(failure)
 }
 
-fn overlay(draft: &mut Draft, args: &Args) {
+fn overlay(draft: &mut Draft, args: &InitArgs) {
     fn set<T: Clone>(field: &mut Option<T>, given: &Option<T>) {
         if given.is_some() {
             field.clone_from(given);
@@ -239,12 +247,17 @@ fn standard_input() -> Result<Option<Vec<u8>>, Failure> {
     }
 }
 
-/// This machine's name, and the address from which it reaches others, as kubeadm takes them.
-fn this_machine() -> Result<HostDraft, Failure> {
-    let hint = Some("name the host yourself: --host NAME=IP");
+const NAME_IT: Option<&str> = Some("name the host yourself: --host NAME=IP");
+
+/// This machine's name, in lower case as kubeadm takes it.
+fn this_name() -> Result<HostName, Failure> {
     let uname = rustix::system::uname();
     let name = uname.nodename().to_string_lossy().to_lowercase();
-    let name: HostName = name.parse().map_err(|error| Failure::new(error).hint(hint))?;
+    name.parse().map_err(|error: HostNameError| Failure::new(error).hint(NAME_IT))
+}
+
+/// The address from which this machine reaches others.
+fn this_address() -> Result<IpAddr, Failure> {
     // Connecting a UDP socket sends nothing; it only asks the kernel for the route's source address. The
     // targets are documentation addresses (RFC 5737, RFC 3849), which the default route stands for.
     let targets = [
@@ -260,10 +273,10 @@ fn this_machine() -> Result<HostDraft, Failure> {
         let ip = socket.local_addr().ok()?.ip();
         (!ip.is_loopback() && !ip.is_unspecified()).then_some(ip)
     });
-    let address = address.ok_or_else(|| {
-        Failure::new("this machine has no default route, so its main address is unknown").hint(hint)
-    })?;
-    Ok(HostDraft { name, addresses: vec![address] })
+    address.ok_or_else(|| {
+        let what = "this machine has no default route, so its main address is unknown";
+        Failure::new(what).hint(NAME_IT)
+    })
 }
 
 fn table(report: &init::Report, dir: &std::path::Path, dry_run: bool, verbose: bool) -> String {

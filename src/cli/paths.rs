@@ -16,7 +16,7 @@ use crate::{
 /// Print every way the cluster talks: who, with which certificate, trusting whom, by which flags
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HELP)]
-pub struct Args {
+pub struct PathsArgs {
     /// How to print
     #[arg(short = 'o', long = "format", visible_alias = "output", value_name = "FORMAT")]
     #[arg(default_value = "table")]
@@ -55,7 +55,7 @@ EXAMPLES:
   certkit paths --format html > paths.html";
 
 /// Runs the command.
-pub fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
+pub fn run(args: &PathsArgs, global: &Global) -> Result<Exit, Failure> {
     let dir = super::absolute(&global.dir)?;
     let cluster = declared::find(&dir).map_err(|error| {
         let hint = error.hint();

@@ -7,10 +7,10 @@
 use std::{collections::HashMap, fmt, ops::Range, rc::Rc};
 
 use serde::Serialize;
+pub(super) use serde_saphyr::granit_parser::ErrorKind;
 use serde_saphyr::granit_parser::{
     BorrowedInput, Event, FallibleBufferedInput, Options, Parser, ScalarStyle, Span, StrInput,
 };
-pub(super) use serde_saphyr::granit_parser::{ErrorKind, InputIoError};
 use zeroize::Zeroizing;
 
 /// How many values one document may hold, what aliases repeat counted each time.

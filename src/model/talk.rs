@@ -83,7 +83,10 @@ pub fn talks(cluster: Option<&Cluster>) -> Vec<Talk> {
 fn talk(path: &'static Path, cluster: Option<&Cluster>) -> Talk {
     let (protection, why, remedy) = match path.protection {
         Protection::MutualTls => ("mutual TLS", None, None),
-        Protection::ServerTls => ("TLS and a token", None, None),
+        Protection::ServerTls => match path.client {
+            Credential::Token(_) => ("TLS and a token", None, None),
+            _ => ("TLS", None, None),
+        },
         Protection::Removed { instead } => ("gone from Kubernetes", None, Some(instead)),
         Protection::Unprotectable { why, remedy } => ("not certificates", Some(why), Some(remedy)),
     };

@@ -34,7 +34,7 @@ impl Error {
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Document(error) => error.hint(),
+            Self::Document(error) => error.hint().map(Into::into),
             Self::Missing(_) => Some(
                 "run `certkit init` to make a PKI, `certkit init --adopt` to declare one that is \
                  there, or name its directory with --dir"

@@ -139,7 +139,11 @@ fn replacement(
             let quote = quote.ok_or_else(|| shape("it has a tag"))?;
             Zeroizing::new(format!("{quote}{}{quote}", value.as_str()))
         }
-        Style::Block => return Err(shape("it is written as a block (`|` or `>`)")),
+        // The header stays as it is; what stands below it becomes one line.
+        Style::Block => {
+            let ends = &written[written.trim_end_matches(['\r', '\n']).len()..];
+            Zeroizing::new(format!("{}{ends}", value.as_str()))
+        }
     };
     Ok(Replacement { span, text, value })
 }
@@ -156,9 +160,11 @@ fn is_faithful(old: &Node, new: &Node, replacements: &[Replacement]) -> bool {
             (Flat::Scalar(old), Flat::Scalar(new)) => {
                 let replaced = replacements.iter().find(|r| old.span.as_ref() == Some(&r.span));
                 done += usize::from(replaced.is_some());
-                let wanted = replaced.map_or(old.text(), |r| Some(r.value.as_str()));
-                // An empty text may have taken the place of nothing nowhere, so null stays null.
-                new.text() == wanted
+                match replaced {
+                    // A block's value ends with its line break.
+                    Some(r) => new.text().map(str::trim_end) == Some(r.value.as_str()),
+                    None => new.text() == old.text(),
+                }
             }
             _ => false,
         })

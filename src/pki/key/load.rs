@@ -59,19 +59,18 @@ pub fn pkcs8(der: &[u8], hint: Option<&PublicKey>) -> Result<Material, KeyError>
 /// PKCS#1 (RFC 8017, A.1.2).
 fn pkcs1(der: &[u8]) -> Result<Material, KeyError> {
     let mut fields = Reader::new(Reader::only(der, SEQUENCE)?);
-    match fields.expect(INTEGER)? {
+    let version = fields.expect(INTEGER)?;
+    let bits = der::bit_length(fields.expect(INTEGER)?);
+    let exponent = der::unsigned(fields.expect(INTEGER)?);
+    match version {
         [0] => {}
         [1] => return Err(KeyError::RsaPrimes),
         _ => return Err(KeyError::Malformed),
     }
-    let bits = der::bit_length(fields.expect(INTEGER)?);
-    let exponent = der::unsigned(fields.expect(INTEGER)?);
     if !(2048..=4096).contains(&bits) {
         return Err(KeyError::RsaSize(bits));
     }
-    if let [.., _] = exponent
-        && exponent.len() <= 8
-    {
+    if exponent.len() <= 8 {
         let exponent = exponent.iter().fold(0, |sum, b| sum << 8 | u64::from(*b));
         if exponent < 65_537 {
             return Err(KeyError::RsaExponent(exponent));

@@ -82,7 +82,7 @@ impl PublicKey {
                 Curve::P521 => KeyAlgorithm::EcdsaP521,
             });
         }
-        let (oid, _, bits) = parts(&self.der).ok()?;
+        let Parts { oid, bits, .. } = parts(&self.der).ok()?;
         match oid {
             OID_ED25519 => Some(KeyAlgorithm::Ed25519),
             OID_RSA => {
@@ -98,7 +98,10 @@ impl PublicKey {
     pub fn algorithm_text(&self) -> String {
         match (self.algorithm(), parts(&self.der)) {
             (Some(algorithm), _) => algorithm.to_string(),
-            (None, Ok((oid, ..))) => algorithm_text(oid),
+            (None, Ok(parts)) => match Reader::only(parts.parameters, OID) {
+                Ok(curve) if parts.oid == OID_EC => algorithm_text(curve),
+                _ => algorithm_text(parts.oid),
+            },
             (None, Err(_)) => "unknown".into(),
         }
     }
@@ -106,12 +109,12 @@ impl PublicKey {
     /// The bits of the key itself, which key identifiers are made of.
     pub(in crate::pki) fn bits(&self) -> &[u8] {
         // The structure was checked when this was made.
-        parts(&self.der).map(|(_, _, bits)| bits).unwrap_or_default()
+        parts(&self.der).map(|parts| parts.bits).unwrap_or_default()
     }
 
     /// The curve and the point as it is written, for EC keys on a curve certkit knows.
     pub(in crate::pki) fn ec_point(&self) -> Option<(Curve, &[u8])> {
-        let (oid, parameters, bits) = parts(&self.der).ok()?;
+        let Parts { oid, parameters, bits } = parts(&self.der).ok()?;
         let named = Reader::only(parameters, OID).ok()?;
         let curve = Curve::ALL.into_iter().find(|curve| curve.oid() == named)?;
         (oid == OID_EC).then_some((curve, bits))
@@ -188,13 +191,22 @@ pub fn dotted(oid: &[u8]) -> String {
     arcs.join(".")
 }
 
-/// Algorithm, its parameters in raw form (empty if none) and the key's bits.
-fn parts(spki: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Malformed> {
+/// What a SubjectPublicKeyInfo is made of.
+struct Parts<'a> {
+    /// The algorithm's identifier.
+    oid: &'a [u8],
+    /// The algorithm's parameters with their tag; empty if there are none.
+    parameters: &'a [u8],
+    /// The key itself.
+    bits: &'a [u8],
+}
+
+fn parts(spki: &[u8]) -> Result<Parts<'_>, Malformed> {
     let mut fields = Reader::new(Reader::only(spki, SEQUENCE)?);
     let mut algorithm = Reader::new(fields.expect(SEQUENCE)?);
     let oid = algorithm.expect(OID)?;
     let parameters = algorithm.element().map(|element| element.raw).unwrap_or_default();
     let bits = fields.bits()?;
     fields.end()?;
-    Ok((oid, parameters, bits))
+    Ok(Parts { oid, parameters, bits })
 }

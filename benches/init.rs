@@ -1,0 +1,136 @@
+//! One-host `init` as a whole process, beside the raw crypto of the same certificates, the same durable
+//! writes, and a script of openssl processes.
+
+mod support;
+
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    path::Path,
+    process::Command,
+};
+
+use ring::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair},
+};
+
+fn main() {
+    let folder = tempfile::Builder::new().prefix("certkit-bench-").tempdir().expect("a folder");
+    let mut round = 0;
+    let init = support::median(15, || {
+        round += 1;
+        let dir = folder.path().join(format!("init-{round}"));
+        let status = Command::new(env!("CARGO_BIN_EXE_certkit"))
+            .args(["init", "--quiet", "--name", "bench", "--host", "cp1=10.0.0.11", "--dir"])
+            .arg(&dir)
+            .status()
+            .expect("certkit starts");
+        assert!(status.success());
+    });
+    let sample = folder.path().join("init-1");
+    let (certificates, keys, contents) = count(&sample);
+    let start = support::median(15, || {
+        let status = Command::new(env!("CARGO_BIN_EXE_certkit")).arg("--version").output();
+        assert!(status.expect("certkit starts").status.success());
+    });
+    let crypto = support::median(15, || {
+        let random = SystemRandom::new();
+        let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
+        let mut last = None;
+        for _ in 0..keys {
+            let document = EcdsaKeyPair::generate_pkcs8(algorithm, &random).expect("a key");
+            let key = EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random);
+            last = Some(key.expect("a key"));
+        }
+        let key = last.expect("at least one key");
+        for _ in 0..certificates {
+            key.sign(&random, &[7; 500]).expect("a signature");
+        }
+    });
+    let mut round = 0;
+    let writes = support::median(15, || {
+        round += 1;
+        durable(&folder.path().join(format!("writes-{round}")), &contents);
+    });
+    let mut round = 0;
+    let script = support::median(3, || {
+        round += 1;
+        openssl(&folder.path().join(format!("openssl-{round}")), certificates);
+    });
+    println!(
+        "init of one host: {certificates} certificates, {keys} keys, {} files\n",
+        contents.len()
+    );
+    support::line("certkit init, whole process", init);
+    support::line("  of which starting a process", start);
+    support::line("raw ring: the same keys and signatures", crypto);
+    support::line("the same files written, synced, renamed, folders synced", writes);
+    support::line("openssl script, a process for each request and signature", script);
+    println!();
+    let floor = crypto + writes;
+    support::ratio("init / (raw crypto + durable writes)", div(init, floor), 3.0, true);
+    support::ratio("openssl script / init", div(script, init), 10.0, false);
+}
+
+fn div(a: std::time::Duration, b: std::time::Duration) -> f64 {
+    a.as_secs_f64() / b.as_secs_f64()
+}
+
+/// How many certificates and keys a tree holds, and what its files hold.
+fn count(root: &Path) -> (usize, usize, Vec<Vec<u8>>) {
+    let (mut certificates, mut keys, mut contents) = (0, 0, Vec::new());
+    let mut folders = vec![root.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let content = fs::read(&path).expect("a file");
+            let text = String::from_utf8_lossy(&content);
+            let name = path.to_string_lossy();
+            let embedded = text.contains("client-key-data");
+            if !name.ends_with("bundle.crt") {
+                certificates += text.matches("BEGIN CERTIFICATE-").count() + usize::from(embedded);
+            }
+            keys += text.matches("PRIVATE KEY-----\n").count() / 2 + usize::from(embedded);
+            contents.push(content);
+        }
+    }
+    (certificates, keys, contents)
+}
+
+/// Writes files the way that survives a power cut, and no more: each synced under a temporary name, then
+/// renamed, then the folder.
+fn durable(folder: &Path, contents: &[Vec<u8>]) {
+    fs::create_dir(folder).expect("a folder");
+    for (index, content) in contents.iter().enumerate() {
+        let mut file = File::create(folder.join(format!(".{index}"))).expect("a file");
+        file.write_all(content).expect("written");
+        file.sync_all().expect("synced");
+    }
+    for index in 0..contents.len() {
+        fs::rename(folder.join(format!(".{index}")), folder.join(index.to_string()))
+            .expect("renamed");
+    }
+    File::open(folder).and_then(|f| f.sync_all()).expect("synced");
+}
+
+fn openssl(folder: &Path, certificates: usize) {
+    fs::create_dir(folder).expect("a folder");
+    let script = format!(
+        "set -e; \
+         openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj /CN=ca \
+           -keyout ca.key -out ca.crt 2>/dev/null; \
+         for i in $(seq {}); do \
+           openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=leaf -keyout $i.key \
+             -out $i.csr 2>/dev/null; \
+           openssl x509 -req -in $i.csr -CA ca.crt -CAkey ca.key -days 365 -out $i.crt 2>/dev/null; \
+         done",
+        certificates - 1
+    );
+    let status = Command::new("sh").arg("-c").arg(script).current_dir(folder).status();
+    assert!(status.expect("sh starts").success());
+}

@@ -1,0 +1,30 @@
+//! What benches share. Figures are ratios within one run: machines are noisy.
+
+use std::time::{Duration, Instant};
+
+/// The median duration of `rounds` runs, after one that does not count.
+pub fn median(rounds: usize, mut run: impl FnMut()) -> Duration {
+    run();
+    let mut times: Vec<Duration> = (0..rounds)
+        .map(|_| {
+            let start = Instant::now();
+            run();
+            start.elapsed()
+        })
+        .collect();
+    times.sort();
+    times[rounds / 2]
+}
+
+/// One line of a report.
+pub fn line(what: &str, time: Duration) {
+    println!("{what:<58} {:>10.2} ms", time.as_secs_f64() * 1e3);
+}
+
+/// A ratio, and whether it keeps to its aim.
+pub fn ratio(what: &str, ratio: f64, aim: f64, at_most: bool) {
+    let kept = if at_most { ratio <= aim } else { ratio >= aim };
+    let verdict = if kept { "kept" } else { "MISSED" };
+    let sign = if at_most { "<=" } else { ">=" };
+    println!("{what:<58} {ratio:>10.2} x   (aim {sign} {aim}: {verdict})");
+}

@@ -1,0 +1,87 @@
+//! `certkit flags`
+
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
+use super::{EXIT_CODES, Exit, Failure, Global, print};
+use crate::{
+    model::catalogue::COMPONENTS,
+    ops::{
+        declared,
+        flags::{FlagsRequest, Format, flags, keys_elsewhere},
+    },
+};
+
+/// Print what makes components use this PKI
+///
+/// Prints the flags, configuration files, unit drop-ins or patches that make kube-apiserver, etcd, the
+/// kubelet and the others use the certificates that `certkit init` made. Only PKI and TLS settings, the
+/// secure ones. Reads certkit.yaml and writes nothing.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+pub struct FlagsArgs {
+    /// Components; none for all that run on the host
+    #[arg(value_name = "COMPONENT")]
+    #[arg(value_parser = PossibleValuesParser::new(COMPONENTS.iter().map(|c| c.id)))]
+    components: Vec<String>,
+    /// The host they run on, where certkit.yaml has several that differ
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
+    /// Where the host keeps the tree, instead of what certkit.yaml says
+    #[arg(long, value_name = "PATH")]
+    host_dir: Option<String>,
+    /// The form: args is one flag a line, env an environment file, systemd a drop-in for the unit,
+    /// static-pod a patch for the manifest, config the component's own configuration file, kubeadm a
+    /// ClusterConfiguration, json everything
+    #[arg(long, value_name = "FORMAT", default_value = "args", value_parser = format_parser())]
+    format: Format,
+    /// Say before each setting why it is there, what happens without it, and how a changed file is taken
+    /// up
+    #[arg(long)]
+    explain: bool,
+    /// A folder whose files replace built-in templates of the same name, like flags/systemd.conf
+    #[arg(long, value_name = "DIR")]
+    templates: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "\
+EXAMPLES:
+  certkit flags kube-apiserver
+  certkit flags etcd --host etcd1 --format systemd
+  certkit flags kubelet --format config --explain
+  certkit flags --format kubeadm > kubeadm.yaml
+  kube-scheduler $(certkit flags kube-scheduler) --leader-elect=true
+  kubectl create secret generic cacerts -n istio-system $(certkit flags istiod)";
+
+fn format_parser() -> impl TypedValueParser<Value = Format> {
+    PossibleValuesParser::new(Format::ALL.map(Format::name)).map(|name| {
+        Format::ALL.into_iter().find(|format| format.name() == name).unwrap_or_default()
+    })
+}
+
+pub fn run(args: &FlagsArgs, global: &Global) -> Result<Exit, Failure> {
+    let templates = super::template::templates(args.templates.as_deref())?;
+    let dir = super::template::absolute(&global.dir)?;
+    let cluster = declared::load(&dir).map_err(|error| {
+        let hint = error.hint();
+        Failure::new(error).hint(hint)
+    })?;
+    let request = FlagsRequest {
+        components: args.components.clone(),
+        host: args.host.clone(),
+        host_dir: args.host_dir.clone(),
+        format: args.format,
+        explain: args.explain,
+        without_keys: keys_elsewhere(&cluster, &dir),
+    };
+    let text = flags(&cluster, &dir, &request, &templates).map_err(|error| {
+        let hint = error.hint();
+        let exit = if error.is_usage() { Exit::Usage } else { Exit::Failed };
+        let mut failure = Failure::new(error).hint(hint);
+        failure.exit = exit;
+        failure
+    })?;
+    print(text)?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,82 @@
+//! `certkit template`
+
+use std::path::{Path, PathBuf};
+
+use clap::builder::PossibleValuesParser;
+use serde::Serialize;
+
+use super::{EXIT_CODES, Exit, Failure, Global, output, print};
+use crate::render::{
+    RenderError, Templates,
+    deploy::{DEPLOYMENTS, Deployment},
+    is_one_line,
+};
+
+/// Print a template to deploy certkit with
+///
+/// Prints one of the deployment templates: systemd units and timers, cron, Kubernetes manifests,
+/// Prometheus rules, a Grafana dashboard. They hold --dir where they need it. Without a name: lists them.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+pub struct TemplateArgs {
+    /// The template; none to list them
+    #[arg(value_name = "NAME")]
+    #[arg(value_parser = PossibleValuesParser::new(DEPLOYMENTS.iter().map(|d| d.name)))]
+    name: Option<String>,
+    /// A folder whose files replace built-in templates of the same name, like deploy/cron.cron
+    #[arg(long, value_name = "DIR")]
+    templates: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "\
+EXAMPLES:
+  certkit template
+  certkit template systemd-service > /etc/systemd/system/certkit-check.service
+  certkit template systemd-timer > /etc/systemd/system/certkit-check.timer
+  certkit template prometheus-rules > /etc/prometheus/rules/certkit.yaml
+  certkit template rbac | kubectl --kubeconfig super-admin.conf apply -f -";
+
+#[derive(Serialize)]
+struct Context<'a> {
+    dir: &'a str,
+}
+
+pub fn run(args: &TemplateArgs, global: &Global) -> Result<Exit, Failure> {
+    let templates = templates(args.templates.as_deref())?;
+    let asked = args.name.as_deref().and_then(|name| DEPLOYMENTS.iter().find(|d| d.name == name));
+    let text = match asked {
+        Some(deployment) => fill(deployment, &templates, &global.dir)?,
+        None => {
+            let rows = DEPLOYMENTS.iter().map(|d| vec![d.name.into(), d.about.into()]).collect();
+            output::table(&["NAME", "WHAT IT IS"], rows)
+        }
+    };
+    print(text)?;
+    Ok(Exit::Done)
+}
+
+fn fill(deployment: &Deployment, templates: &Templates, dir: &Path) -> Result<String, Failure> {
+    let dir = absolute(dir)?;
+    match dir.to_str().filter(|dir| is_one_line(dir)) {
+        Some(dir) => templates.render(deployment.template, Context { dir }).map_err(failure),
+        None => Err(Failure::usage("--dir has a character that no unit or manifest can hold")),
+    }
+}
+
+/// The built-in templates, with those of a folder in their place.
+pub fn templates(folder: Option<&Path>) -> Result<Templates, Failure> {
+    match folder {
+        Some(folder) => Templates::with_folder(folder).map_err(failure),
+        None => Ok(Templates::default()),
+    }
+}
+
+/// A path as it is from the root, as units and flags must name it; it need not exist.
+pub fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(Failure::new)
+}
+
+fn failure(error: RenderError) -> Failure {
+    let hint = error.hint();
+    Failure::new(error).hint(hint)
+}

@@ -1,0 +1,369 @@
+//! `certkit.yaml`: the cluster as declared.
+
+use std::fmt::Write;
+
+use super::{
+    draft::{Draft, EtcdDraft, HostDraft},
+    field::{Reader, not},
+    yaml::{Node, scalar},
+};
+use crate::model::{
+    cluster::{Cluster, Etcd, ExternalEtcdFiles, Host, KubeconfigStyle, Override, Subject},
+    san::San,
+};
+
+pub(super) const API_VERSION: &str = "certkit/v1";
+pub(super) const KIND: &str = "Cluster";
+
+const FIELDS: &[&str] = &[
+    "apiVersion",
+    "kind",
+    "name",
+    "endpoint",
+    "dnsDomain",
+    "serviceSubnet",
+    "keyAlgorithm",
+    "validity",
+    "controlPlane",
+    "etcd",
+    "externalEtcd",
+    "nodes",
+    "extraSans",
+    "addons",
+    "overrides",
+    "kubeconfigStyle",
+    "singleRoot",
+    "hostDir",
+];
+
+/// The fields of `externalEtcd`: kubeadm's.
+const EXTERNAL: [&str; 4] = ["caFile", "certFile", "keyFile", "endpoints"];
+
+pub(super) fn read(reader: &mut Reader, document: &Node) -> Draft {
+    let mut draft = Draft::default();
+    for (key, field, node) in reader.fields(document, "", FIELDS) {
+        let field = field.as_str();
+        match key {
+            "name" => draft.name = reader.text(node, field).map(str::to_owned),
+            "endpoint" => draft.endpoint = reader.parse(node, field),
+            "dnsDomain" => draft.dns_domain = reader.text(node, field).map(str::to_owned),
+            "serviceSubnet" => draft.service_subnets = Some(reader.subnets(node, field)),
+            "keyAlgorithm" => draft.key_algorithm = reader.parse(node, field),
+            "validity" => {
+                for (key, field, node) in reader.fields(node, field, &["ca", "leaf"]) {
+                    match key {
+                        "ca" => draft.ca_validity = reader.parse(node, &field),
+                        _ => draft.leaf_validity = reader.parse(node, &field),
+                    }
+                }
+            }
+            "controlPlane" => draft.control_plane = hosts(reader, node, field),
+            "etcd" | "externalEtcd" if draft.etcd.is_some() => {
+                let why = "`etcd` and `externalEtcd` exclude one another".to_owned();
+                reader.mistake(node, field, why);
+            }
+            "etcd" => draft.etcd = Some(EtcdDraft::Hosts(hosts(reader, node, field))),
+            "externalEtcd" => {
+                let fields = reader.fields(node, field, &EXTERNAL);
+                draft.etcd = Some(external_etcd(reader, node, field, fields));
+            }
+            "nodes" => draft.nodes = hosts(reader, node, field),
+            "extraSans" => {
+                for (id, field, node) in reader.entries(node, field) {
+                    let sans = reader.sans(node, &field, read_san);
+                    draft.extra_sans.insert(id.to_owned(), sans);
+                }
+            }
+            "addons" => draft.addons = reader.texts(node, field),
+            "overrides" => {
+                for (id, field, node) in reader.entries(node, field) {
+                    let over = read_override(reader, node, &field);
+                    draft.overrides.insert(id.to_owned(), over);
+                }
+            }
+            "kubeconfigStyle" => {
+                draft.kubeconfig_style = match reader.text(node, field) {
+                    Some("files") => Some(KubeconfigStyle::Files),
+                    Some("embedded") => Some(KubeconfigStyle::Embedded),
+                    Some(_) => {
+                        let why = "is neither `files` nor `embedded`".to_owned();
+                        reader.mistake(node, field, why);
+                        None
+                    }
+                    None => None,
+                };
+            }
+            "singleRoot" => draft.single_root = reader.flag(node, field),
+            "hostDir" => draft.host_dir = reader.text(node, field).map(str::to_owned),
+            _ => {}
+        }
+    }
+    draft
+}
+
+fn hosts(reader: &mut Reader, node: &Node, path: &str) -> Vec<HostDraft> {
+    let mut hosts = Vec::new();
+    for (path, item) in reader.items(node, path) {
+        let mut host = HostDraft::default();
+        let mut named = item.map().is_none();
+        for (key, field, node) in reader.fields(item, &path, &["name", "addresses"]) {
+            if key == "name" {
+                named = true;
+                host.name = reader.parse(node, &field);
+                continue;
+            }
+            for (field, node) in reader.items(node, &field) {
+                host.addresses.extend(reader.address(node, &field));
+            }
+        }
+        if !named {
+            reader.mistake(item, &format!("{path}.name"), "is missing".to_owned());
+        }
+        hosts.push(host);
+    }
+    hosts
+}
+
+/// An etcd elsewhere, from fields of the same names in certkit's file and kubeadm's.
+pub(super) fn external_etcd(
+    reader: &mut Reader,
+    node: &Node,
+    path: &str,
+    fields: Vec<(&str, String, &Node)>,
+) -> EtcdDraft {
+    let mut endpoints = Vec::new();
+    let mut files = [None, None, None];
+    for (key, field, node) in fields {
+        if key == "endpoints" {
+            for (field, node) in reader.items(node, &field) {
+                let Some(text) = reader.text(node, &field) else { continue };
+                let url = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+                match url.is_some_and(|rest| {
+                    !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_graphic())
+                }) {
+                    true => endpoints.push(text.to_owned()),
+                    false => {
+                        let why = format!("{}; write https://HOST:PORT", not(text, "URL"));
+                        reader.mistake(node, &field, why);
+                    }
+                }
+            }
+            continue;
+        }
+        let Some(slot) = EXTERNAL.iter().position(|name| *name == key) else { continue };
+        let Some(text) = reader.text(node, &field).filter(|text| !text.is_empty()) else {
+            continue;
+        };
+        if !text.starts_with('/') || text.chars().any(char::is_control) {
+            reader.mistake(node, &field, not(text, "absolute path"));
+        }
+        files[slot] = Some(text.to_owned());
+    }
+    if endpoints.is_empty() && reader.is_content() {
+        reader.mistake(node, path, "needs at least one of `endpoints`".to_owned());
+    }
+    let files = match files {
+        [Some(ca), Some(cert), Some(key)] => Some(ExternalEtcdFiles { ca, cert, key }),
+        [None, None, None] => None,
+        _ => {
+            let why = "`caFile`, `certFile` and `keyFile` go together".to_owned();
+            reader.mistake(node, path, why);
+            None
+        }
+    };
+    EtcdDraft::External { endpoints, files }
+}
+
+fn read_override(reader: &mut Reader, node: &Node, path: &str) -> Override {
+    let mut over = Override::default();
+    let known = ["validity", "keyAlgorithm", "subject", "sans"];
+    for (key, field, node) in reader.fields(node, path, &known) {
+        match key {
+            "validity" => over.validity = reader.parse(node, &field),
+            "keyAlgorithm" => over.key_algorithm = reader.parse(node, &field),
+            "subject" => {
+                let mut subject = Subject::default();
+                let known = ["organizations", "commonName"];
+                for (key, field, node) in reader.fields(node, &field, &known) {
+                    match key {
+                        "organizations" => subject.organizations = reader.texts(node, &field),
+                        _ => {
+                            let text = reader.text(node, &field).unwrap_or_default();
+                            subject.common_name = text.to_owned();
+                        }
+                    }
+                }
+                over.subject = Some(subject);
+            }
+            _ => over.sans = Some(reader.sans(node, &field, read_san)),
+        }
+    }
+    over
+}
+
+/// Reads a name as [`San::parse`] does, and with a prefix what it would not let pass: a certificate made
+/// by something else may hold anything, and its description must be able to say so.
+fn read_san(text: &str) -> Result<San, String> {
+    if let Some(hex) = text.strip_prefix("other:") {
+        return unhex(hex).map(from_general_name).ok_or_else(|| not(text, "name in hexadecimal"));
+    }
+    let typed = match text.split_once(':') {
+        Some(("DNS", name)) => San::Dns(name.to_owned()),
+        Some(("URI", name)) => San::Uri(name.to_owned()),
+        Some(("email", name)) => San::Email(name.to_owned()),
+        Some(("IP", address)) => San::Ip(address.parse().map_err(|_| not(address, "IP address"))?),
+        _ => return San::parse(text).map_err(|error| error.to_string()),
+    };
+    match is_visible(&typed) {
+        true => Ok(typed),
+        false => Err(format!("{}: only visible ASCII characters are allowed", not(text, "name"))),
+    }
+}
+
+/// The text that [`read_san`] reads as this name.
+fn san(san: &San) -> String {
+    let bare = match san {
+        San::Ip(ip) => return ip.to_string(),
+        San::Dns(text) | San::Email(text) | San::Uri(text) if is_visible(san) => text,
+        _ => {
+            let hex = |all: String, octet: &u8| format!("{all}{octet:02x}");
+            return san.general_name().iter().fold("other:".to_owned(), hex);
+        }
+    };
+    match read_san(bare).as_ref() == Ok(san) {
+        true => bare.clone(),
+        false => san.to_string(),
+    }
+}
+
+fn is_visible(san: &San) -> bool {
+    match san {
+        San::Dns(text) | San::Email(text) | San::Uri(text) => {
+            !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic())
+        }
+        San::Ip(_) => true,
+        San::Other(_) => false,
+    }
+}
+
+/// A name of DER. What has a kind of its own but no visible text (see [`san`]) gets its kind back.
+fn from_general_name(der: Vec<u8>) -> San {
+    let text = std::str::from_utf8(der.get(2..).unwrap_or_default()).unwrap_or_default();
+    let typed = match der.first() {
+        Some(0x81) => San::Email(text.to_owned()),
+        Some(0x82) => San::Dns(text.to_owned()),
+        Some(0x86) => San::Uri(text.to_owned()),
+        _ => return San::Other(der),
+    };
+    match typed.general_name() == der {
+        true => typed,
+        false => San::Other(der),
+    }
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    if text.is_empty() || !text.len().is_multiple_of(2) {
+        return None;
+    }
+    let digit = |b: u8| char::from(b).to_digit(16);
+    // Two digits are at most 255.
+    text.as_bytes()
+        .chunks(2)
+        .map(|two| Some((digit(two[0])? * 16 + digit(two[1])?) as u8))
+        .collect()
+}
+
+/// `certkit.yaml`'s text for a cluster: read again and completed, it is this cluster.
+pub fn write(cluster: &Cluster) -> String {
+    let mut text = format!(
+        "apiVersion: {API_VERSION}\nkind: {KIND}\nname: {}\nendpoint: {}\ndnsDomain: {}\n",
+        scalar(&cluster.name),
+        scalar(&cluster.endpoint.to_string()),
+        scalar(&cluster.dns_domain),
+    );
+    let mut line = |line: std::fmt::Arguments<'_>| {
+        // Writing to a String never fails.
+        let _ = text.write_fmt(line);
+        text.push('\n');
+    };
+    let subnets = row(cluster.service_subnets.iter().map(ToString::to_string));
+    line(format_args!("serviceSubnet: {subnets}"));
+    line(format_args!("keyAlgorithm: {}", cluster.key_algorithm));
+    line(format_args!(
+        "validity: {{ca: {}, leaf: {}}}",
+        cluster.validity.ca, cluster.validity.leaf
+    ));
+    let mut hosts = |list: &str, of: &dyn Fn(&&Host) -> bool| {
+        let mut of = cluster.hosts.iter().filter(of).peekable();
+        if of.peek().is_some() {
+            line(format_args!("{list}:"));
+        }
+        for host in of {
+            let addresses = row(host.addresses.iter().map(ToString::to_string));
+            let name = scalar(host.name.as_ref());
+            line(format_args!("  - {{name: {name}, addresses: {addresses}}}"));
+        }
+    };
+    hosts("controlPlane", &|host| host.control_plane);
+    hosts("etcd", &|host| host.etcd && !host.control_plane);
+    hosts("nodes", &|host| !host.etcd && !host.control_plane);
+    if let Etcd::External { endpoints, files } = &cluster.etcd {
+        line(format_args!("externalEtcd:\n  endpoints: {}", row(endpoints.iter().cloned())));
+        if let Some(ExternalEtcdFiles { ca, cert, key }) = files {
+            let [ca, cert, key] = [ca, cert, key].map(|path| scalar(path));
+            line(format_args!("  caFile: {ca}\n  certFile: {cert}\n  keyFile: {key}"));
+        }
+    }
+    if !cluster.extra_sans.is_empty() {
+        line(format_args!("extraSans:"));
+    }
+    for (id, sans) in &cluster.extra_sans {
+        line(format_args!("  {}: {}", scalar(id), row(sans.iter().map(san))));
+    }
+    if !cluster.addons.is_empty() {
+        line(format_args!("addons: {}", row(cluster.addons.iter().cloned())));
+    }
+    if !cluster.overrides.is_empty() {
+        line(format_args!("overrides:"));
+    }
+    for (id, over) in &cluster.overrides {
+        line(format_args!("  {}: {{{}}}", scalar(id), override_fields(over)));
+    }
+    if cluster.kubeconfig_style == KubeconfigStyle::Embedded {
+        line(format_args!("kubeconfigStyle: embedded"));
+    }
+    if cluster.single_root {
+        line(format_args!("singleRoot: true"));
+    }
+    if let Some(dir) = &cluster.host_dir {
+        line(format_args!("hostDir: {}", scalar(dir)));
+    }
+    text
+}
+
+fn override_fields(over: &Override) -> String {
+    let mut fields = Vec::new();
+    if let Some(validity) = over.validity {
+        fields.push(format!("validity: {validity}"));
+    }
+    if let Some(algorithm) = over.key_algorithm {
+        fields.push(format!("keyAlgorithm: {algorithm}"));
+    }
+    if let Some(Subject { organizations, common_name }) = &over.subject {
+        let organizations = row(organizations.iter().cloned());
+        let name = scalar(common_name);
+        fields.push(format!("subject: {{organizations: {organizations}, commonName: {name}}}"));
+    }
+    if let Some(sans) = &over.sans {
+        fields.push(format!("sans: {}", row(sans.iter().map(san))));
+    }
+    fields.join(", ")
+}
+
+/// A list in one line.
+fn row(items: impl Iterator<Item = String>) -> String {
+    format!("[{}]", items.map(|item| scalar(&item)).collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests;

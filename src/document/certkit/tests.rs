@@ -1,0 +1,257 @@
+use std::net::IpAddr;
+
+use proptest::{collection, prelude::*};
+
+use super::*;
+use crate::model::{
+    algorithm::KeyAlgorithm,
+    catalogue::{self, CERTIFICATES},
+    cluster::Subnet,
+    duration::Span,
+};
+
+const EXAMPLE: &str = "\
+apiVersion: certkit/v1
+kind: Cluster
+name: prod
+endpoint: api.prod.example.com:6443
+dnsDomain: cluster.local
+serviceSubnet: [10.96.0.0/12]
+keyAlgorithm: ecdsa-p256
+validity: {ca: 10y, leaf: 1y}
+controlPlane:
+  - {name: cp1, addresses: [10.0.0.11]}
+etcd:
+  - {name: etcd1, addresses: [10.0.0.21]}
+nodes:
+  - {name: worker-1, addresses: [10.0.1.1]}
+extraSans:
+  apiserver: [api.internal]
+addons: [kube-proxy]
+overrides:
+  admin.conf: {validity: 30d}
+";
+
+fn again(cluster: &Cluster) -> Cluster {
+    let text = write(cluster);
+    crate::document::read(text.as_bytes(), "f")
+        .and_then(|draft| draft.complete("f"))
+        .unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+#[test]
+fn the_documented_example_is_written_as_it_was_read() {
+    let draft = crate::document::read(EXAMPLE.as_bytes(), "f").unwrap();
+    let cluster = draft.complete("f").unwrap();
+    assert_eq!(write(&cluster), EXAMPLE);
+    let roles: Vec<_> =
+        cluster.hosts.iter().map(|h| (h.name.as_ref(), h.control_plane, h.etcd, h.node)).collect();
+    assert_eq!(
+        roles,
+        [
+            ("cp1", true, false, true),
+            ("etcd1", false, true, false),
+            ("worker-1", false, false, true)
+        ]
+    );
+}
+
+#[test]
+fn names_of_certificates_made_elsewhere_read_back() {
+    for name in [
+        San::Dns("my_host".into()),
+        San::Dns("UPPER.example".into()),
+        San::Dns("a b".into()),
+        San::Dns(String::new()),
+        San::Dns("DNS:a".into()),
+        San::Dns("10.0.0.1".into()),
+        San::Email("DNS:a@b".into()),
+        San::Uri("urn:uuid:1".into()),
+        San::Other(vec![0xa0, 0x03, 0x02, 0x01, 0x05]),
+        San::Other(vec![0x88, 0x01, 0x2a]),
+    ] {
+        assert_eq!(read_san(&san(&name)), Ok(name.clone()), "{name:?} as {}", san(&name));
+    }
+    for bad in ["DNS:a b", "DNS:", "IP:x", "other:", "other:0", "other:0g", "a b"] {
+        assert!(read_san(bad).is_err(), "{bad}");
+    }
+}
+
+fn strange() -> impl Strategy<Value = String> {
+    prop_oneof![
+        prop::sample::select(vec![
+            "yes",
+            "no",
+            "1_000",
+            "null",
+            "~",
+            "=",
+            "<<",
+            "0x1f",
+            "1e3",
+            "- a",
+            "a: b",
+            "#",
+            "{}",
+            "a,b",
+            "'",
+            "\"",
+            "*a",
+            "&a",
+            "!",
+            "%",
+            "@",
+            " a ",
+            "2020-01-01",
+            "0o7",
+            "ünï",
+            "\u{2028}",
+        ])
+        .prop_map(str::to_owned),
+        "[ -~äß語]{1,20}",
+        any::<String>().prop_filter("names have a length and no controls", |text| {
+            !text.is_empty() && text.len() < 250 && !text.chars().any(char::is_control)
+        }),
+    ]
+}
+
+fn label() -> impl Strategy<Value = String> {
+    prop_oneof![
+        prop::sample::select(vec!["yes", "null", "0x1f", "1e3", "y", "n", "on", "true", "1-1"])
+            .prop_map(str::to_owned),
+        "[a-z][a-z0-9]{0,8}",
+        "[a-z0-9]{1,6}-[a-z]{1,3}\\.[a-z]{1,5}",
+    ]
+}
+
+fn sans() -> impl Strategy<Value = Vec<San>> {
+    let one = prop_oneof![
+        label().prop_map(San::Dns),
+        any::<IpAddr>().prop_map(San::Ip),
+        "[!-~]{1,12}".prop_map(San::Dns),
+        "[!-~]{1,12}".prop_map(San::Uri),
+        "[!-~]{1,12}".prop_map(San::Email),
+        any::<String>().prop_map(San::Dns),
+        collection::vec(any::<u8>(), 1..9).prop_map(|mut der| {
+            der[0] = 0xa0;
+            San::Other(der)
+        }),
+    ];
+    collection::vec(one, 0..4)
+}
+
+fn span() -> impl Strategy<Value = Span> {
+    (60i64..=3_153_600_000).prop_map(Span)
+}
+
+fn algorithm() -> impl Strategy<Value = KeyAlgorithm> {
+    prop::sample::select(KeyAlgorithm::CHOICES.to_vec())
+}
+
+fn over() -> impl Strategy<Value = Override> {
+    let subject = (collection::vec(any::<String>(), 0..3), any::<String>())
+        .prop_map(|(organizations, common_name)| Subject { organizations, common_name });
+    let parts = (
+        prop::option::of(span()),
+        prop::option::of(algorithm()),
+        prop::option::of(subject),
+        prop::option::of(sans()),
+    );
+    parts.prop_map(|(validity, key_algorithm, subject, sans)| Override {
+        validity,
+        key_algorithm,
+        subject,
+        sans,
+    })
+}
+
+fn id() -> impl Strategy<Value = String> {
+    (0..CERTIFICATES.len()).prop_map(|index| CERTIFICATES[index].id.to_owned())
+}
+
+prop_compose! {
+    /// A cluster without faults.
+    fn cluster()(
+        name in strange(),
+        endpoint in label(),
+        port in 1u16..,
+        domain in label(),
+        v6 in any::<bool>(),
+        key_algorithm in algorithm(),
+        (one, other) in (span(), span()),
+        counts in (1usize..4, 0usize..4, 0usize..4),
+        names in collection::vec(label(), 12),
+        etcd in 0..4,
+        extra_sans in collection::btree_map(id(), sans(), 0..3),
+        addons in prop::sample::subsequence(catalogue::addons(), 0..3),
+        overrides in collection::btree_map(id(), over(), 0..3),
+        (embedded, single_root) in any::<(bool, bool)>(),
+        host_dir in prop::option::of("/[ -~ä]{0,12}"),
+    ) -> Cluster {
+        let stacked = etcd < 2 || (etcd == 3 && counts.1 == 0);
+        let mut hosts = Vec::new();
+        for (i, name) in names.iter().enumerate() {
+            let (cp, member, node) = counts;
+            let role = match i {
+                i if i < cp => (true, stacked, true),
+                i if i < cp + member && etcd == 3 => (false, true, false),
+                i if i < cp + member + node => (false, false, true),
+                _ => break,
+            };
+            hosts.push(Host {
+                // A number makes the names differ; the strange ones stay strange.
+                name: if i == 0 { name.clone() } else { format!("{name}.h{i}") }.parse().unwrap(),
+                addresses: vec![format!("11.0.0.{}", i + 1).parse().unwrap(),
+                                format!("fd00::{}", i + 1).parse().unwrap()],
+                control_plane: role.0,
+                etcd: role.1,
+                node: role.2,
+            });
+        }
+        hosts.sort_by_key(|h| (!h.control_plane, !h.etcd));
+        let endpoint = format!("{endpoint}:{port}").parse().unwrap();
+        let mut cluster = Cluster::new(name, endpoint, hosts);
+        cluster.dns_domain = domain;
+        if v6 {
+            cluster.service_subnets = vec!["fd01::/108".parse::<Subnet>().unwrap(), Subnet::DEFAULT];
+        }
+        cluster.key_algorithm = key_algorithm;
+        cluster.validity.ca = one.max(other);
+        cluster.validity.leaf = one.min(other);
+        cluster.etcd = match (stacked, etcd) {
+            (true, _) => Etcd::Stacked,
+            (false, 2) => Etcd::External {
+                endpoints: vec!["https://[fd00::9]:2379".into(), "https://e:2379".into()],
+                files: single_root.then(|| ExternalEtcdFiles {
+                    ca: "/a b/ca.crt".into(), cert: "/c: d".into(), key: "/#".into(),
+                }),
+            },
+            _ => Etcd::Hosts,
+        };
+        cluster.extra_sans = extra_sans;
+        cluster.addons = addons.into_iter().map(str::to_owned).collect();
+        cluster.overrides = overrides;
+        if embedded {
+            cluster.kubeconfig_style = KubeconfigStyle::Embedded;
+        }
+        cluster.single_root = single_root;
+        cluster.host_dir = host_dir.filter(|dir| !dir.split('/').any(|part| part == ".."));
+        cluster
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_cluster_reads_back(cluster in cluster()) {
+        prop_assert_eq!(cluster.faults(), []);
+        prop_assert_eq!(&again(&cluster), &cluster);
+    }
+
+    #[test]
+    fn no_input_makes_reading_panic(text in any::<String>(), at in 0usize..400) {
+        let _ = crate::document::read(text.as_bytes(), "f");
+        let cut = at.min(EXAMPLE.len());
+        let mixed = format!("{}{text}{}", &EXAMPLE[..cut], &EXAMPLE[cut..]);
+        let _ = crate::document::read(mixed.as_bytes(), "f").and_then(|d| d.complete("f"));
+    }
+}

@@ -1,0 +1,253 @@
+//! What each component is told: the catalogue's uses, resolved for one cluster and one host.
+//!
+//! A fold over [`USES`] and nothing else: which setting exists, which file it names and why is said there.
+
+mod mount;
+mod tree;
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+pub use mount::{Mount, kubeadm_mounts, mounts_missing};
+pub use tree::{Line, Scalar, lines};
+
+use super::{
+    catalogue::{self, CertSpec, ComponentSpec, Home, Reload, Scope, Setting, USES, Use, Value},
+    cluster::{Cluster, Etcd, Host, KubeconfigStyle},
+};
+
+/// Where a host keeps its tree unless the cluster says otherwise.
+pub const DEFAULT_HOST_DIR: &str = "/etc/kubernetes";
+/// The port on which etcd serves clients.
+pub const ETCD_CLIENT_PORT: u16 = 2379;
+/// How often client-go reads the files again that a kubeconfig names (client-go
+/// `transport/cert_rotation.go`).
+const KUBECONFIG_POLL: u32 = 300;
+
+/// One setting of one component, with its value.
+#[derive(Clone, Debug)]
+pub struct SettingValue {
+    /// The catalogue's row.
+    pub row: &'static Use,
+    /// The component's id.
+    pub component: &'static str,
+    /// The command-line flag, without dashes.
+    pub flag: Option<&'static str>,
+    /// The field of the component's configuration file.
+    pub field: Option<&'static str>,
+    /// What it is set to.
+    pub value: String,
+    /// What the component does without it.
+    pub default: &'static str,
+    /// Why it is set so.
+    pub why: &'static str,
+    /// How a change of the file is taken up, never [`Reload::Kubeconfig`].
+    pub reload: Reload,
+}
+
+/// Where things are.
+#[derive(Clone, Copy, Debug)]
+pub struct Placement<'a> {
+    /// DIR, absolute, without a slash at its end.
+    pub dir: &'a str,
+    /// CAs, by id, whose keys are elsewhere: nothing can be told to sign with them.
+    pub without_keys: &'a BTreeSet<&'a str>,
+}
+
+/// The settings of a component on a host, in the catalogue's order; on no host for what the operator
+/// runs, wherever DIR is.
+pub fn settings(
+    cluster: &Cluster,
+    host: Option<&Host>,
+    component: &ComponentSpec,
+    place: Placement<'_>,
+) -> Vec<SettingValue> {
+    let root = host_dir(cluster, host, place.dir);
+    let rows: Vec<&'static Use> = USES.iter().filter(|u| u.component == component.id).collect();
+    // A certificate whose key is not there serves nothing: a controller manager told to sign with half a
+    // pair does not start.
+    let halves: BTreeSet<&str> = rows
+        .iter()
+        .filter_map(|row| match row.value {
+            Value::Key(id) if place.without_keys.contains(id) => Some(id),
+            _ => None,
+        })
+        .collect();
+    let mut found = Vec::new();
+    for row in rows {
+        if let Value::Cert(id) | Value::Key(id) = row.value
+            && halves.contains(id)
+        {
+            continue;
+        }
+        let value = match external(row, &cluster.etcd) {
+            Some(value) => Some(value),
+            None if cluster.has(row.present) => value_of(row, cluster, &root),
+            None => None,
+        };
+        let Some(value) = value else { continue };
+        found.push(SettingValue {
+            row,
+            component: row.component,
+            flag: row.flag,
+            field: row.field,
+            value,
+            default: row.default,
+            why: row.why,
+            reload: match (row.reload, cluster.kubeconfig_style) {
+                (Reload::Kubeconfig, KubeconfigStyle::Files) => Reload::Poll(KUBECONFIG_POLL),
+                (Reload::Kubeconfig, KubeconfigStyle::Embedded) => Reload::Restart,
+                (reload, _) => reload,
+            },
+        });
+    }
+    found
+}
+
+/// The folder that a host's flags name: what the cluster says, else DIR where DIR is this host's own,
+/// else `/etc/kubernetes`. What the operator of a workspace runs finds its files in DIR.
+pub fn host_dir(cluster: &Cluster, host: Option<&Host>, dir: &str) -> String {
+    let own = match (&cluster.host_dir, host) {
+        _ if host.is_none() && !cluster.is_one_host() => dir,
+        (Some(path), _) => path,
+        (None, _) if cluster.is_one_host() => dir,
+        (None, _) => DEFAULT_HOST_DIR,
+    };
+    own.trim_end_matches('/').to_owned()
+}
+
+/// How a change of a file is taken up, in words.
+pub fn reload_words(reload: Reload) -> String {
+    match reload {
+        Reload::Handshake => "read at every TLS handshake".into(),
+        Reload::Kubeconfig => "as its kubeconfig is written".into(),
+        Reload::Nothing => "no file that changes".into(),
+        Reload::Poll(seconds) if seconds % 60 == 0 => {
+            format!("looked at every {} minutes", seconds / 60)
+        }
+        Reload::Poll(seconds) => format!("looked at every {seconds} seconds"),
+        Reload::Restart => "read at start: restart after a change".into(),
+        Reload::Watch => "watched: a change is taken up at once".into(),
+    }
+}
+
+impl SettingValue {
+    /// The one word for how a change is taken up: `watch`, `poll 300s`, `handshake`, `restart`, `none`.
+    pub fn reload_word(&self) -> String {
+        match self.reload {
+            Reload::Handshake => "handshake".into(),
+            Reload::Kubeconfig => "kubeconfig".into(),
+            Reload::Nothing => "none".into(),
+            Reload::Poll(seconds) => format!("poll {seconds}s"),
+            Reload::Restart => "restart".into(),
+            Reload::Watch => "watch".into(),
+        }
+    }
+
+    /// The last part of the field's path: what the setting is called within its part of the file.
+    pub fn field_name(&self) -> String {
+        self.field.and_then(|path| tree::parts(path).pop()).unwrap_or_default()
+    }
+
+    /// The files that the setting makes the component open: the value itself, and what a kubeconfig
+    /// names in turn.
+    pub fn files(&self, cluster: &Cluster, root: &str) -> Vec<String> {
+        match self.row.value {
+            Value::Literal(_) | Value::Setting(_) => vec![],
+            Value::Kubeconfig(id) => {
+                let mut files = vec![self.value.clone()];
+                if let Some(spec) = catalogue::certificate(id)
+                    && let Home::Kubeconfig { pem: Some(pem), .. } = spec.home
+                    && cluster.kubeconfig_style == KubeconfigStyle::Files
+                {
+                    files.push(format!("{root}/{pem}"));
+                    let authority = spec.issuer_id().and_then(catalogue::certificate);
+                    files.extend(authority.and_then(bundle).map(|file| format!("{root}/{file}")));
+                }
+                files
+            }
+            _ => vec![self.value.clone()],
+        }
+    }
+}
+
+fn value_of(row: &Use, cluster: &Cluster, root: &str) -> Option<String> {
+    let in_root = |file: &str| format!("{root}/{file}");
+    match row.value {
+        Value::Literal(text) => Some(text.to_owned()),
+        Value::ConfigFile(file) if file.starts_with('/') => Some(file.to_owned()),
+        Value::ConfigFile(file) => Some(in_root(file)),
+        Value::Bundle(id) => catalogue::certificate(id).and_then(bundle).map(in_root),
+        Value::Cert(id) => match catalogue::certificate(id)?.home {
+            Home::Files { cert, .. } | Home::Authority { cert, .. } => Some(in_root(cert)),
+            Home::Kubeconfig { .. } => None,
+        },
+        Value::Key(id) => match catalogue::certificate(id)?.home {
+            Home::Files { key, .. } | Home::Authority { key, .. } => Some(in_root(key)),
+            Home::Kubeconfig { .. } => None,
+        },
+        Value::Chain(id) => match catalogue::certificate(id)?.home {
+            Home::Authority { chain, .. } => chain.map(in_root),
+            _ => None,
+        },
+        Value::Kubeconfig(id) => match catalogue::certificate(id)?.home {
+            Home::Kubeconfig { file, .. } => Some(in_root(file)),
+            _ => None,
+        },
+        Value::PrivateKey(id) => catalogue::key(id).map(|spec| in_root(spec.private)),
+        Value::PublicKey(id) => catalogue::key(id).map(|spec| in_root(spec.public)),
+        Value::Setting(setting) => Some(of_cluster(setting, cluster)),
+    }
+}
+
+fn bundle(spec: &CertSpec) -> Option<&'static str> {
+    match spec.home {
+        Home::Authority { bundle, cert, .. } => Some(bundle.unwrap_or(cert)),
+        _ => None,
+    }
+}
+
+fn of_cluster(setting: Setting, cluster: &Cluster) -> String {
+    match setting {
+        Setting::EndpointHost => cluster.endpoint.host_text(),
+        Setting::EtcdServers => etcd_endpoints(cluster).join(","),
+        Setting::ServiceAccountIssuer => {
+            format!("https://kubernetes.default.svc.{}", cluster.dns_domain)
+        }
+        Setting::ServiceSubnets => {
+            let subnets: Vec<String> =
+                cluster.service_subnets.iter().map(ToString::to_string).collect();
+            subnets.join(",")
+        }
+    }
+}
+
+/// Where an apiserver of this cluster finds etcd: its own member, or all of them.
+pub fn etcd_endpoints(cluster: &Cluster) -> Vec<String> {
+    match &cluster.etcd {
+        Etcd::Stacked => vec![format!("https://127.0.0.1:{ETCD_CLIENT_PORT}")],
+        Etcd::Hosts => cluster
+            .hosts_in(Scope::Etcd)
+            .filter_map(Host::address)
+            .map(|address| match address {
+                IpAddr::V4(ip) => format!("https://{ip}:{ETCD_CLIENT_PORT}"),
+                IpAddr::V6(ip) => format!("https://[{ip}]:{ETCD_CLIENT_PORT}"),
+            })
+            .collect(),
+        Etcd::External { endpoints, .. } => endpoints.clone(),
+    }
+}
+
+/// The apiserver's settings towards an etcd of somebody else's: the same flags, the declared files.
+fn external(row: &Use, etcd: &Etcd) -> Option<String> {
+    let Etcd::External { endpoints, files } = etcd else { return None };
+    match (row.component, row.flag?) {
+        ("kube-apiserver", "etcd-servers") => Some(endpoints.join(",")),
+        ("kube-apiserver", "etcd-cafile") => files.as_ref().map(|f| f.ca.clone()),
+        ("kube-apiserver", "etcd-certfile") => files.as_ref().map(|f| f.cert.clone()),
+        ("kube-apiserver", "etcd-keyfile") => files.as_ref().map(|f| f.key.clone()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

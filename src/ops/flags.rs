@@ -1,0 +1,445 @@
+//! `certkit flags`: what makes the components use this PKI, in the form asked for.
+//!
+//! Decides which components of which host are meant and whether a format can say it; the values come
+//! from [`settings`], the text from templates.
+
+mod sheet;
+
+use std::{collections::BTreeSet, path::Path};
+
+use crate::{
+    model::{
+        catalogue::{self, COMPONENTS, ComponentSpec, Condition, Scope},
+        cluster::{Cluster, Host},
+        layout::{Instance, Place},
+        settings::{self, Placement, SettingValue, settings},
+    },
+    render::{RenderError, Templates, is_one_line},
+};
+
+use sheet::Sheet;
+
+/// What is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct FlagsRequest {
+    /// Components by id; none for all of the host's.
+    pub components: Vec<String>,
+    /// The host, where the cluster has several.
+    pub host: Option<String>,
+    /// Where the host keeps its tree, instead of what the cluster says.
+    pub host_dir: Option<String>,
+    /// The form.
+    pub format: Format,
+    /// Whether to say with each setting why it is there.
+    pub explain: bool,
+    /// CAs, by id, whose keys are elsewhere.
+    pub without_keys: BTreeSet<String>,
+}
+
+/// The form of the output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// One `--flag=value` a line.
+    #[default]
+    Args,
+    /// The component's own configuration file.
+    Config,
+    /// An environment file.
+    Env,
+    /// All settings as data.
+    Json,
+    /// A kubeadm ClusterConfiguration.
+    Kubeadm,
+    /// A patch for a static pod's manifest.
+    StaticPod,
+    /// A drop-in for the component's systemd unit.
+    Systemd,
+}
+
+impl Format {
+    /// All of them, in the order of the help page.
+    pub const ALL: [Self; 7] = [
+        Self::Args,
+        Self::Env,
+        Self::Systemd,
+        Self::StaticPod,
+        Self::Config,
+        Self::Kubeadm,
+        Self::Json,
+    ];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Args => "args",
+            Self::Config => "config",
+            Self::Env => "env",
+            Self::Json => "json",
+            Self::Kubeadm => "kubeadm",
+            Self::StaticPod => "static-pod",
+            Self::Systemd => "systemd",
+        }
+    }
+
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Args => "txt",
+            Self::Config | Self::Kubeadm | Self::StaticPod => "yaml",
+            Self::Env => "env",
+            Self::Json => "json",
+            Self::Systemd => "conf",
+        }
+    }
+
+    /// The template for a component: its own if it has one, else the format's.
+    fn template(self, component: &str, templates: &Templates) -> String {
+        let (name, extension) = (self.name(), self.extension());
+        let own = format!("flags/{name}/{component}.{extension}");
+        if templates.has(&own) { own } else { format!("flags/{name}.{extension}") }
+    }
+
+    /// Whether it can say anything about a component with these settings.
+    fn suits(self, sheet: &[SettingValue], spec: &ComponentSpec, templates: &Templates) -> bool {
+        let own = format!("flags/{}/{}.{}", self.name(), spec.id, self.extension());
+        let has_flags = sheet.iter().any(|setting| setting.flag.is_some());
+        templates.has(&own)
+            || match self {
+                Self::Args | Self::Env => has_flags,
+                Self::Config => spec.config.is_some(),
+                Self::Json => true,
+                Self::Kubeadm => sheet::in_kubeadm(spec.id),
+                Self::StaticPod => has_flags && spec.static_pod,
+                Self::Systemd => has_flags && spec.unit.is_some(),
+            }
+    }
+}
+
+/// Why the settings could not be given.
+#[derive(Debug, thiserror::Error)]
+pub enum FlagsError {
+    /// Hosts differ, and none was named.
+    #[error("the hosts of this cluster need different settings")]
+    HostNeeded {
+        /// All hosts.
+        hosts: Vec<String>,
+    },
+    /// The folder on the hosts is none.
+    #[error("`{path}` is no absolute path")]
+    HostDir {
+        /// What was given, escaped.
+        path: String,
+    },
+    /// The component has nothing to say in this format.
+    #[error("{component} has no {format} form")]
+    NoForm {
+        /// The component.
+        component: &'static str,
+        /// The format.
+        format: &'static str,
+        /// The formats it has.
+        formats: Vec<&'static str>,
+        /// The components that have this format.
+        components: Vec<&'static str>,
+    },
+    /// The cluster has no such component.
+    #[error("this cluster has no {component}")]
+    NotDeclared {
+        /// The component.
+        component: &'static str,
+        /// When there is one.
+        needs: String,
+    },
+    /// The host does not run it.
+    #[error("{component} does not run on {host}")]
+    NotOnHost {
+        /// The component.
+        component: &'static str,
+        /// The host.
+        host: String,
+        /// The hosts it runs on.
+        hosts: Vec<String>,
+    },
+    /// The text could not be made.
+    #[error("cannot write the settings")]
+    Render(#[from] RenderError),
+    /// There is no such component.
+    #[error("`{name}` is no component")]
+    UnknownComponent {
+        /// What was given, escaped.
+        name: String,
+    },
+    /// There is no such host.
+    #[error("`{name}` is no host of this cluster")]
+    UnknownHost {
+        /// What was given, escaped.
+        name: String,
+        /// All hosts.
+        hosts: Vec<String>,
+    },
+    /// A value with a line end or another control character.
+    #[error("the value of {component} {option} has a control character: `{value}`")]
+    Unprintable {
+        /// The component.
+        component: &'static str,
+        /// The flag or field.
+        option: &'static str,
+        /// The value, escaped.
+        value: String,
+    },
+}
+
+impl FlagsError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::HostNeeded { hosts } => {
+                Some(format!("name one with --host, of {}", hosts.join(", ")))
+            }
+            Self::HostDir { .. } => Some("write it as --host-dir /etc/kubernetes".into()),
+            Self::NoForm { component, format, formats, components } => Some(format!(
+                "{component} has {}; --format {format} is for {}",
+                formats.join(", "),
+                components.join(", ")
+            )),
+            Self::NotDeclared { needs, .. } => Some(needs.clone()),
+            Self::NotOnHost { hosts, .. } => Some(format!("it runs on {}", hosts.join(", "))),
+            Self::Render(error) => error.hint(),
+            Self::UnknownComponent { .. } => {
+                let known: Vec<&str> = COMPONENTS.iter().map(|c| c.id).collect();
+                Some(format!("components are {}", known.join(", ")))
+            }
+            Self::UnknownHost { hosts, .. } => Some(format!("hosts are {}", hosts.join(", "))),
+            Self::Unprintable { .. } => None,
+        }
+    }
+
+    /// Whether the command line asked for what there is not.
+    pub fn is_usage(&self) -> bool {
+        !matches!(self, Self::Render(_) | Self::Unprintable { .. })
+    }
+}
+
+/// The settings asked for, as text. `dir` is the PKI's directory, absolute.
+pub fn flags(
+    cluster: &Cluster,
+    dir: &Path,
+    request: &FlagsRequest,
+    templates: &Templates,
+) -> Result<String, FlagsError> {
+    let mut cluster = cluster.clone();
+    if let Some(path) = &request.host_dir {
+        cluster.host_dir = Some(path.clone());
+    }
+    let dir = dir.to_str().filter(|d| d.starts_with('/'));
+    let host_dir = cluster.host_dir.as_deref().unwrap_or("/");
+    let (Some(dir), true) = (dir, host_dir.starts_with('/') && is_one_line(host_dir)) else {
+        let path = dir.map_or("DIR", |_| host_dir).escape_default().to_string();
+        return Err(FlagsError::HostDir { path });
+    };
+    let without: BTreeSet<&str> = request.without_keys.iter().map(String::as_str).collect();
+    let place = Placement { dir, without_keys: &without };
+    let host = host_of(&cluster, request)?;
+    let specs = components(&cluster, host, request)?;
+
+    let mut sheets = Vec::new();
+    for spec in &specs {
+        let on =
+            host.filter(|h| h.is_in(spec.scope)).or_else(|| cluster.hosts_in(spec.scope).next());
+        let found = settings(&cluster, on, spec, place);
+        if !request.format.suits(&found, spec, templates) {
+            if request.components.is_empty() {
+                continue;
+            }
+            return Err(no_form(&cluster, spec, request.format, place, templates));
+        }
+        if host.is_none() {
+            let all: Vec<_> = cluster
+                .hosts_in(spec.scope)
+                .map(|h| settings(&cluster, Some(h), spec, place))
+                .collect();
+            if all.windows(2).any(|pair| values(&pair[0]) != values(&pair[1])) {
+                return Err(FlagsError::HostNeeded { hosts: names(cluster.hosts.iter()) });
+            }
+        }
+        printable(&found)?;
+        let root = settings::host_dir(&cluster, on, dir);
+        sheets.push(Sheet::new(spec, host, found, root, request.explain, &cluster));
+    }
+    print(&cluster, &sheets, request, templates)
+}
+
+/// The CAs whose certificate is in the directory and whose key is not: somebody else signs with it.
+pub fn keys_elsewhere(cluster: &Cluster, dir: &Path) -> BTreeSet<String> {
+    let is_elsewhere = |instance: &Instance<'_>| match &instance.place {
+        Place::Pair { cert, key } => {
+            instance.spec.is_ca() && dir.join(cert).exists() && !dir.join(key).exists()
+        }
+        _ => false,
+    };
+    let found = cluster.instances().into_iter().filter(is_elsewhere);
+    found.map(|instance| instance.spec.id.to_owned()).collect()
+}
+
+fn print(
+    cluster: &Cluster,
+    sheets: &[Sheet],
+    request: &FlagsRequest,
+    templates: &Templates,
+) -> Result<String, FlagsError> {
+    let format = request.format;
+    if let Format::Json = format {
+        return Ok(templates.render("flags/json.json", sheet::all(sheets))?);
+    }
+    if let Format::Kubeadm = format {
+        return Ok(templates.render("flags/kubeadm.yaml", sheet::kubeadm(cluster, sheets))?);
+    }
+    let mut text = String::new();
+    for (n, sheet) in sheets.iter().enumerate() {
+        match format {
+            Format::Args | Format::Env if sheets.len() > 1 => {
+                text += &format!("# {}\n", sheet.component);
+            }
+            Format::Config | Format::StaticPod if n > 0 => text += "---\n",
+            Format::Systemd if n > 0 => text += "\n",
+            _ => {}
+        }
+        text += &templates.render(&format.template(sheet.component, templates), sheet)?;
+    }
+    Ok(text)
+}
+
+fn host_of<'a>(
+    cluster: &'a Cluster,
+    request: &FlagsRequest,
+) -> Result<Option<&'a Host>, FlagsError> {
+    match (&request.host, &cluster.hosts[..]) {
+        (Some(name), hosts) => match hosts.iter().find(|h| h.name.as_ref() == name) {
+            Some(host) => Ok(Some(host)),
+            None => Err(FlagsError::UnknownHost {
+                name: name.escape_default().to_string(),
+                hosts: names(hosts.iter()),
+            }),
+        },
+        (None, [only]) => Ok(Some(only)),
+        (None, _) => Ok(None),
+    }
+}
+
+fn components(
+    cluster: &Cluster,
+    host: Option<&Host>,
+    request: &FlagsRequest,
+) -> Result<Vec<&'static ComponentSpec>, FlagsError> {
+    if request.components.is_empty() {
+        return of_host(cluster, host, request.format);
+    }
+    let mut found: Vec<&'static ComponentSpec> = Vec::new();
+    for name in &request.components {
+        let Some(spec) = catalogue::component(name) else {
+            let name = name.chars().take(80).collect::<String>().escape_default().to_string();
+            return Err(FlagsError::UnknownComponent { name });
+        };
+        if !cluster.has(spec.present) {
+            return Err(FlagsError::NotDeclared { component: spec.id, needs: needs(spec.present) });
+        }
+        if let Some(host) = host
+            && spec.scope != Scope::Cluster
+            && !host.is_in(spec.scope)
+        {
+            return Err(FlagsError::NotOnHost {
+                component: spec.id,
+                host: host.name.to_string(),
+                hosts: names(cluster.hosts_in(spec.scope)),
+            });
+        }
+        if !found.iter().any(|known| known.id == spec.id) {
+            found.push(spec);
+        }
+    }
+    Ok(found)
+}
+
+/// All components of a host, or of the cluster where a format is for the whole of it or all hosts are
+/// the same. What people run has no place in formats for what runs by itself.
+fn of_host(
+    cluster: &Cluster,
+    host: Option<&Host>,
+    format: Format,
+) -> Result<Vec<&'static ComponentSpec>, FlagsError> {
+    let runs_by_itself = |spec: &ComponentSpec| spec.unit.is_some() || spec.config.is_some();
+    let people_too = !matches!(format, Format::Kubeadm | Format::Systemd | Format::StaticPod);
+    let candidates = COMPONENTS
+        .iter()
+        .filter(|spec| cluster.has(spec.present) && (people_too || runs_by_itself(spec)));
+    let on = |host: &Host, spec: &ComponentSpec| host.is_in(spec.scope);
+    Ok(match host {
+        Some(host) => candidates
+            .filter(|spec| {
+                on(host, spec) || (spec.scope == Scope::Cluster && cluster.is_one_host())
+            })
+            .collect(),
+        None if format == Format::Kubeadm => candidates.collect(),
+        None => {
+            let found: Vec<_> = candidates.collect();
+            let differ = cluster
+                .hosts
+                .windows(2)
+                .any(|pair| found.iter().any(|spec| on(&pair[0], spec) != on(&pair[1], spec)));
+            if differ {
+                return Err(FlagsError::HostNeeded { hosts: names(cluster.hosts.iter()) });
+            }
+            found
+        }
+    })
+}
+
+fn no_form(
+    cluster: &Cluster,
+    spec: &'static ComponentSpec,
+    format: Format,
+    place: Placement<'_>,
+    templates: &Templates,
+) -> FlagsError {
+    let has = |spec: &ComponentSpec, format: Format| {
+        let host = cluster.hosts_in(spec.scope).next();
+        format.suits(&settings(cluster, host, spec, place), spec, templates)
+    };
+    FlagsError::NoForm {
+        component: spec.id,
+        format: format.name(),
+        formats: Format::ALL.iter().filter(|f| has(spec, **f)).map(|f| f.name()).collect(),
+        components: COMPONENTS
+            .iter()
+            .filter(|c| cluster.has(c.present) && has(c, format))
+            .map(|c| c.id)
+            .collect(),
+    }
+}
+
+fn printable(settings: &[SettingValue]) -> Result<(), FlagsError> {
+    match settings.iter().find(|setting| !is_one_line(&setting.value)) {
+        Some(bad) => Err(FlagsError::Unprintable {
+            component: bad.component,
+            option: bad.flag.or(bad.field).unwrap_or_default(),
+            value: bad.value.chars().take(300).collect::<String>().escape_default().to_string(),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn values(settings: &[SettingValue]) -> Vec<&str> {
+    settings.iter().map(|setting| setting.value.as_str()).collect()
+}
+
+fn needs(condition: Condition) -> String {
+    match condition {
+        Condition::Addon(name) => format!("add `{name}` to `addons` in certkit.yaml"),
+        Condition::ManagedEtcd => "its etcd is external".into(),
+        Condition::SingleRoot => "it has no single root".into(),
+        Condition::Always => String::new(),
+    }
+}
+
+fn names<'a>(hosts: impl Iterator<Item = &'a Host>) -> Vec<String> {
+    hosts.map(|host| host.name.to_string()).collect()
+}

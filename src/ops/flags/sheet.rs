@@ -1,0 +1,341 @@
+//! What templates are given: the settings of one component, in every shape that a format needs, so that
+//! templates have nothing to work out.
+
+use serde::Serialize;
+
+use crate::{
+    model::{
+        catalogue::ComponentSpec,
+        cluster::{Cluster, Etcd, Host},
+        settings::{
+            Mount, Scalar, SettingValue, etcd_endpoints, kubeadm_mounts, lines, mounts_missing,
+            reload_words,
+        },
+    },
+    render::word,
+};
+
+/// One component's settings.
+#[derive(Clone, Debug, Serialize)]
+pub struct Sheet {
+    /// The component.
+    pub component: &'static str,
+    host: Option<String>,
+    /// The folder that its files are in.
+    root: String,
+    unit: &'static str,
+    /// The variable that units and environment files carry its flags in.
+    variable: String,
+    /// All settings.
+    settings: Vec<Entry>,
+    /// The settings that are flags.
+    flags: Vec<Entry>,
+    /// All flags as words of one line.
+    words: String,
+    /// The flags that a patch may add to a manifest of kubeadm's, and those it may not.
+    added: Vec<Entry>,
+    left_out: Vec<Entry>,
+    /// The configuration file.
+    config: Vec<ConfigLine>,
+    /// What a static pod of kubeadm's does not have mounted.
+    mounts: Vec<MountEntry>,
+    #[serde(skip)]
+    values: Vec<SettingValue>,
+}
+
+/// One setting.
+#[derive(Clone, Debug, Serialize)]
+pub struct Entry {
+    component: &'static str,
+    host: Option<String>,
+    flag: Option<&'static str>,
+    field: Option<&'static str>,
+    value: String,
+    default: &'static str,
+    why: &'static str,
+    /// One word, for programs.
+    reload: String,
+    /// `--flag=value`
+    option: String,
+    /// The same as a word of a command line.
+    word: String,
+    /// `COMPONENT_FLAG`
+    variable: String,
+    /// The last part of the field's path.
+    name: String,
+    /// The last part of the value, where that is a path.
+    file: String,
+    /// What `--explain` says.
+    comments: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct ConfigLine {
+    lead: String,
+    value: Option<Typed>,
+    indent: String,
+    comments: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+enum Typed {
+    Bool(bool),
+    Number(i64),
+    Text(String),
+}
+
+impl From<Scalar> for Typed {
+    fn from(scalar: Scalar) -> Self {
+        match scalar {
+            Scalar::Bool(value) => Self::Bool(value),
+            Scalar::Number(value) => Self::Number(value),
+            Scalar::Text(value) => Self::Text(value),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct MountEntry {
+    name: String,
+    path: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
+/// Flags of type list. Kubernetes adds a second one to the first instead of replacing it, and the
+/// apiserver does not start when a mode or an issuer is then there twice
+/// (`pkg/kubeapiserver/options`, authorization.go and authentication.go). kubeadm's manifests have them
+/// all, with the values that certkit wants.
+const LISTS: &[&str] = &[
+    "authorization-mode",
+    "enable-admission-plugins",
+    "etcd-servers",
+    "requestheader-allowed-names",
+    "requestheader-extra-headers-prefix",
+    "requestheader-group-headers",
+    "requestheader-username-headers",
+    "service-account-issuer",
+    "service-account-key-file",
+];
+
+impl Sheet {
+    /// The sheet of a component. Without a host it is the same on every one.
+    pub fn new(
+        spec: &ComponentSpec,
+        host: Option<&Host>,
+        values: Vec<SettingValue>,
+        root: String,
+        explain: bool,
+        cluster: &Cluster,
+    ) -> Self {
+        let host = host.filter(|h| h.is_in(spec.scope)).map(|h| h.name.to_string());
+        let settings: Vec<Entry> =
+            values.iter().map(|setting| Entry::new(setting, host.clone(), explain)).collect();
+        let flags: Vec<Entry> = settings.iter().filter(|e| e.flag.is_some()).cloned().collect();
+        let is_list = |entry: &Entry| kubeadm_has_list(spec.id, entry.flag.unwrap_or_default());
+        let (left_out, added) = flags.iter().cloned().partition(is_list);
+        let words: Vec<&str> = flags.iter().map(|entry| entry.word.as_str()).collect();
+        let mounted = kubeadm_mounts(spec.id, "/etc/kubernetes/pki");
+        Self {
+            component: spec.id,
+            unit: spec.unit.unwrap_or_default(),
+            variable: format!("{}_PKI_ARGS", shout(spec.id)),
+            words: words.join(" "),
+            config: config(spec, &values, &settings),
+            mounts: mounts_missing(&values, cluster, &root, &mounted)
+                .into_iter()
+                .map(entry)
+                .collect(),
+            host,
+            root,
+            settings,
+            flags,
+            added,
+            left_out,
+            values,
+        }
+    }
+}
+
+impl Entry {
+    fn new(setting: &SettingValue, host: Option<String>, explain: bool) -> Self {
+        let option = match setting.flag {
+            Some(flag) => format!("--{flag}={}", setting.value),
+            None => String::new(),
+        };
+        let mut comments = Vec::new();
+        if explain {
+            comments.push(setting.why.to_owned());
+            if !setting.default.is_empty() {
+                comments.push(format!("without it: {}", setting.default));
+            }
+            comments.push(format!("a change: {}", reload_words(setting.reload)));
+        }
+        let last = |text: &str| text.rsplit('/').next().unwrap_or_default().to_owned();
+        Self {
+            component: setting.component,
+            host,
+            flag: setting.flag,
+            field: setting.field,
+            value: setting.value.clone(),
+            default: setting.default,
+            why: setting.why,
+            reload: setting.reload_word(),
+            word: word(&option),
+            variable: format!(
+                "{}_{}",
+                shout(setting.component),
+                shout(setting.flag.unwrap_or_default())
+            ),
+            name: setting.field_name(),
+            file: last(&setting.value),
+            option,
+            comments,
+        }
+    }
+}
+
+fn kubeadm_has_list(component: &str, flag: &str) -> bool {
+    match component {
+        "kube-apiserver" => LISTS.contains(&flag),
+        _ => false,
+    }
+}
+
+fn config(spec: &ComponentSpec, values: &[SettingValue], entries: &[Entry]) -> Vec<ConfigLine> {
+    let Some(kind) = spec.config else { return Vec::new() };
+    let heads = [("apiVersion: ", kind.api_version), ("kind: ", kind.kind)];
+    let heads =
+        heads.into_iter().filter(|(_, text)| !text.is_empty()).map(|(lead, text)| ConfigLine {
+            lead: lead.to_owned(),
+            value: Some(Typed::Text(text.to_owned())),
+            indent: String::new(),
+            comments: Vec::new(),
+        });
+    let fields = lines(values, 0).into_iter().map(|line| ConfigLine {
+        indent: line.lead.chars().take_while(|c| *c == ' ').collect(),
+        lead: line.lead,
+        value: line.value.map(Into::into),
+        comments: line.setting.map(|at| entries[at].comments.clone()).unwrap_or_default(),
+    });
+    heads.chain(fields).collect()
+}
+
+fn entry(mount: Mount) -> MountEntry {
+    let name: String = mount
+        .path
+        .to_ascii_lowercase()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .collect();
+    // A volume's name is a DNS label: at most 63 characters, the last of which tell paths apart best.
+    let tail: String = name.chars().skip(name.chars().count().saturating_sub(54)).collect();
+    MountEntry {
+        name: format!("certkit-{}", tail.trim_matches('-')),
+        path: mount.path,
+        kind: if mount.is_file { "File" } else { "Directory" },
+    }
+}
+
+/// The settings of all sheets.
+#[derive(Serialize)]
+pub struct All<'a> {
+    settings: Vec<&'a Entry>,
+}
+
+/// All settings in one list.
+pub fn all(sheets: &[Sheet]) -> All<'_> {
+    All { settings: sheets.iter().flat_map(|sheet| &sheet.settings).collect() }
+}
+
+/// Whether kubeadm's configuration can set this component.
+pub fn in_kubeadm(component: &str) -> bool {
+    KUBEADM.iter().any(|(id, _)| *id == component) || matches!(component, "etcd" | "kubelet")
+}
+
+/// Components with a section of their own in a ClusterConfiguration.
+const KUBEADM: [(&str, &str); 3] = [
+    ("kube-apiserver", "apiServer"),
+    ("kube-controller-manager", "controllerManager"),
+    ("kube-scheduler", "scheduler"),
+];
+
+/// A kubeadm ClusterConfiguration.
+#[derive(Serialize)]
+pub struct Kubeadm<'a> {
+    cluster_name: &'a str,
+    endpoint: String,
+    dns_domain: &'a str,
+    service_subnets: String,
+    certificates: String,
+    sections: Vec<Section<'a>>,
+    etcd_local: &'a [Entry],
+    etcd_external: Vec<External>,
+    kubelet: &'a [ConfigLine],
+}
+
+#[derive(Serialize)]
+struct Section<'a> {
+    name: &'static str,
+    flags: &'a [Entry],
+    mounts: Vec<MountEntry>,
+}
+
+#[derive(Serialize)]
+struct External {
+    endpoints: Vec<String>,
+    /// Field name and file.
+    files: Vec<(&'static str, String)>,
+}
+
+/// The ClusterConfiguration with these sheets' settings.
+pub fn kubeadm<'a>(cluster: &'a Cluster, sheets: &'a [Sheet]) -> Kubeadm<'a> {
+    let root = sheets.first().map_or("", |sheet| &sheet.root);
+    let certificates = format!("{root}/pki");
+    let sheet = |id: &str| sheets.iter().find(|sheet| sheet.component == id);
+    let sections: Vec<_> = KUBEADM
+        .iter()
+        .filter_map(|(id, name)| {
+            let sheet = sheet(id)?;
+            let mounted = kubeadm_mounts(id, &certificates);
+            let mounts = mounts_missing(&sheet.values, cluster, &sheet.root, &mounted);
+            Some(Section {
+                name,
+                flags: &sheet.flags,
+                mounts: mounts.into_iter().map(entry).collect(),
+            })
+        })
+        .collect();
+    let stacked = cluster.etcd == Etcd::Stacked;
+    let apiserver = sheet("kube-apiserver");
+    let external = apiserver.filter(|_| !stacked).map(|sheet| {
+        let file = |flag: &str| sheet.flags.iter().find(|e| e.flag == Some(flag));
+        let names =
+            [("caFile", "etcd-cafile"), ("certFile", "etcd-certfile"), ("keyFile", "etcd-keyfile")];
+        External {
+            endpoints: etcd_endpoints(cluster),
+            files: names
+                .iter()
+                .filter_map(|(name, flag)| Some((*name, file(flag)?.value.clone())))
+                .collect(),
+        }
+    });
+    let subnets: Vec<String> = cluster.service_subnets.iter().map(ToString::to_string).collect();
+    Kubeadm {
+        cluster_name: &cluster.name,
+        endpoint: cluster.endpoint.to_string(),
+        dns_domain: &cluster.dns_domain,
+        service_subnets: subnets.join(","),
+        certificates,
+        sections,
+        etcd_local: sheet("etcd").filter(|_| stacked).map_or(&[], |sheet| &sheet.flags),
+        etcd_external: external.into_iter().collect(),
+        kubelet: sheet("kubelet").map_or(&[], |sheet| &sheet.config),
+    }
+}
+
+/// `kube-apiserver` as `KUBE_APISERVER`.
+fn shout(name: &str) -> String {
+    name.to_ascii_uppercase().replace('-', "_")
+}

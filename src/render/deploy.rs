@@ -1,0 +1,66 @@
+//! The deployment templates: what they are called and what they are for.
+
+/// A template that people deploy certkit with.
+#[derive(Debug)]
+pub struct Deployment {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// The template's path below `templates/`.
+    pub template: &'static str,
+    /// What it is, in one line.
+    pub about: &'static str,
+}
+
+/// All of them.
+pub static DEPLOYMENTS: &[Deployment] = &[
+    Deployment {
+        name: "systemd-service",
+        template: "deploy/systemd-service.service",
+        about: "systemd unit that checks expiry and leaves the result for node_exporter",
+    },
+    Deployment {
+        name: "systemd-timer",
+        template: "deploy/systemd-timer.timer",
+        about: "timer of that unit: once a day",
+    },
+    Deployment {
+        name: "systemd-rotate-service",
+        template: "deploy/systemd-rotate-service.service",
+        about: "systemd unit that renews what has a third of its life left, and restarts what needs it",
+    },
+    Deployment {
+        name: "systemd-rotate-timer",
+        template: "deploy/systemd-rotate-timer.timer",
+        about: "timer of that unit: once a day",
+    },
+    Deployment {
+        name: "cron",
+        template: "deploy/cron.cron",
+        about: "file for /etc/cron.d that checks expiry once a day",
+    },
+    Deployment {
+        name: "cronjob",
+        template: "deploy/cronjob.yaml",
+        about: "Kubernetes CronJob that checks one control-plane node a run",
+    },
+    Deployment {
+        name: "daemonset",
+        template: "deploy/daemonset.yaml",
+        about: "Kubernetes DaemonSet that checks every node and leaves the result for node_exporter",
+    },
+    Deployment {
+        name: "prometheus-rules",
+        template: "deploy/prometheus-rules.yaml",
+        about: "Prometheus alert rules over the check's metrics",
+    },
+    Deployment {
+        name: "grafana-dashboard",
+        template: "deploy/grafana-dashboard.json",
+        about: "Grafana dashboard over the check's metrics",
+    },
+    Deployment {
+        name: "rbac",
+        template: "deploy/rbac.yaml",
+        about: "role bindings that certkit's identities need, applied once after bootstrap",
+    },
+];

@@ -1,0 +1,263 @@
+//! Certificates and signing requests made here, judged by openssl.
+
+use certkit::{
+    model::{
+        algorithm::KeyAlgorithm,
+        name::Name,
+        profile::{Kind, Profile},
+        san::San,
+        timestamp::Timestamp,
+        usage::{ExtendedUsage, KeyUsages},
+    },
+    pki::{
+        inspect::{self, Certificate, Request},
+        issue::{self, IssueError, Issuer, Order},
+        key::{KeyFormat, PrivateKey},
+        pem,
+    },
+};
+
+use crate::{
+    algorithms, ca, ca_profile, issue_leaf, leaf_profile, long, openssl::Openssl, validity,
+};
+
+fn p256() -> PrivateKey {
+    PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap()
+}
+
+#[test]
+fn every_leaf_under_every_ca_passes_openssls_strict_verification() {
+    let leaves: Vec<PrivateKey> =
+        algorithms().into_iter().map(|a| PrivateKey::generate(a).unwrap()).collect();
+    for algorithm in algorithms() {
+        let (issuer, stranger) = (ca(algorithm), ca(algorithm));
+        for key in &leaves {
+            let leaf = issue_leaf(&issuer, key);
+            let openssl = Openssl::new();
+            openssl.write("ca.crt", issuer.certificate().to_pem()).write("crt", leaf.to_pem());
+            for check in [
+                "-purpose sslserver -verify_hostname cp1",
+                "-purpose sslserver -verify_hostname a.example.com",
+                "-purpose sslserver -verify_ip fd00::1",
+                "-purpose sslclient",
+            ] {
+                openssl.run(&format!("verify -x509_strict {check} -CAfile ca.crt crt"));
+            }
+            assert!(
+                openssl
+                    .attempt("verify -x509_strict -verify_hostname other -CAfile ca.crt crt")
+                    .is_err()
+            );
+            assert!(leaf.signed_by(issuer.certificate()), "{algorithm} {key:?}");
+            assert!(!leaf.signed_by(stranger.certificate()));
+            assert_eq!(leaf.public_key(), key.public_key());
+        }
+        assert!(issuer.certificate().is_self_signed());
+    }
+}
+
+#[test]
+fn requests_pass_openssls_verification_and_ask_for_all_of_the_profile() {
+    for algorithm in algorithms() {
+        let key = PrivateKey::generate(algorithm).unwrap();
+        for profile in [leaf_profile(), ca_profile("intermediate")] {
+            let der = issue::csr(&profile, &key).unwrap();
+            let openssl = Openssl::new();
+            openssl.write("csr", pem::encode("CERTIFICATE REQUEST", &der));
+            let text = openssl.run("req -in csr -verify -noout -text");
+            assert!(text.contains("X509v3 Key Usage: critical"), "{text}");
+            assert!(text.contains("X509v3 Basic Constraints: critical"), "{text}");
+            if profile.kind == Kind::Leaf {
+                assert!(text.contains("O = system:nodes + O = system:masters"), "{text}");
+                assert!(text.contains("IP Address:10.0.0.1"), "{text}");
+                assert!(text.contains("TLS Web Client Authentication"), "{text}");
+            }
+            let request = Request::from_der(&der).unwrap();
+            assert_eq!(request.profile(), &profile);
+            assert_eq!(request.public_key(), key.public_key());
+        }
+    }
+}
+
+#[test]
+fn a_request_that_was_changed_proves_nothing() {
+    let mut der = issue::csr(&leaf_profile(), &p256()).unwrap();
+    let at = der.windows(3).position(|w| w == b"cp1").unwrap();
+    der[at] = b'd';
+    assert!(Request::from_der(&der).is_err());
+}
+
+/// A CA made by openssl, with this subject and these lines of extensions.
+fn foreign_ca(subject: &str, extensions: &str) -> (Openssl, Issuer) {
+    let openssl = Openssl::new();
+    openssl.write(
+        "cnf",
+        format!("[req]\ndistinguished_name=dn\nstring_mask=default\n[dn]\n[v3]\n{extensions}\n"),
+    );
+    openssl.run(&format!(
+        "req -x509 -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key \
+         -days 20000 -utf8 -multivalue-rdn -config cnf -extensions v3 -subj {subject} -out ca.crt"
+    ));
+    let certificate = inspect::from_pem(&openssl.read("ca.crt")).unwrap().remove(0);
+    let key = PrivateKey::from_pem(&openssl.read("ca.key")).unwrap();
+    let issuer = Issuer::new(certificate, key).unwrap();
+    (openssl, issuer)
+}
+
+const CA: &str =
+    "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,digitalSignature";
+
+#[test]
+fn the_issuer_is_the_ca_s_subject_byte_for_byte() {
+    for subject in [
+        "/CN=kubernetes",
+        "/DC=com/DC=example/DC=corp/CN=ca",
+        "/O=a/OU=one/OU=two/CN=ca",
+        "/C=DE/O=a+OU=b+CN=ca",
+        "/O=Müller/CN=日本/emailAddress=a@b",
+        "/CN=one/CN=two/O=after",
+    ] {
+        let (openssl, issuer) = foreign_ca(subject, &format!("{CA}\nsubjectKeyIdentifier=hash"));
+        let leaf = issue_leaf(&issuer, &p256());
+        assert_eq!(leaf.issuer().der(), issuer.certificate().subject().der());
+        assert_eq!(leaf.aki(), issuer.certificate().ski());
+        assert!(leaf.aki().is_some());
+        openssl.write("crt", leaf.to_pem());
+        openssl.run("verify -x509_strict -purpose sslserver -CAfile ca.crt crt");
+    }
+}
+
+#[test]
+fn without_a_key_identifier_of_the_ca_none_is_invented() {
+    let (openssl, issuer) = foreign_ca("/CN=ca", &format!("{CA}\nsubjectKeyIdentifier=none"));
+    assert_eq!(issuer.certificate().ski(), None);
+    let leaf = issue_leaf(&issuer, &p256());
+    assert_eq!(leaf.aki(), None);
+    openssl.write("crt", leaf.to_pem());
+    openssl.run("verify -purpose sslserver -CAfile ca.crt crt");
+}
+
+#[test]
+fn what_cannot_sign_is_no_issuer() {
+    let key = p256();
+    let refused = |profile: &Profile, key| {
+        Issuer::new(issue::self_signed(profile, long(), key).unwrap(), p256_from(key)).unwrap_err()
+    };
+    assert!(matches!(refused(&leaf_profile(), &key), IssueError::NotCa(_)));
+    let no_sign = Profile { key_usages: KeyUsages::LEAF, ..ca_profile("ca") };
+    assert!(matches!(refused(&no_sign, &key), IssueError::NoCertSign(_)));
+    let certificate = issue::self_signed(&ca_profile("ca"), long(), &key).unwrap();
+    assert!(matches!(Issuer::new(certificate, p256()), Err(IssueError::KeyMismatch(_))));
+    // Without the extension every use is allowed (RFC 5280, 4.2.1.3).
+    let silent = Profile { key_usages: KeyUsages::default(), ..ca_profile("ca") };
+    let certificate = issue::self_signed(&silent, long(), &key).unwrap();
+    assert!(Issuer::new(certificate, key).is_ok());
+}
+
+fn p256_from(key: &PrivateKey) -> PrivateKey {
+    PrivateKey::from_pem(key.to_pem(KeyFormat::Pkcs8).as_bytes()).unwrap()
+}
+
+#[test]
+fn an_intermediate_chains_to_its_root_and_keeps_to_its_path_length() {
+    let root = ca(KeyAlgorithm::EcdsaP384);
+    let key = p256();
+    let profile = Profile { kind: Kind::Ca { path_len: Some(0) }, ..ca_profile("intermediate") };
+    let order = Order { profile: &profile, validity: long(), public_key: key.public_key() };
+    let certificate = issue::issue(&order, &root).unwrap().certificate;
+    assert_eq!(certificate.aki(), root.certificate().ski());
+    assert!(certificate.ski().is_some() && certificate.ski() != certificate.aki());
+    assert!(!certificate.is_self_issued());
+    let public_key = key.public_key().clone();
+    let intermediate = Issuer::new(certificate, key).unwrap();
+    let order = Order { profile: &profile, validity: long(), public_key: &public_key };
+    assert!(matches!(issue::issue(&order, &intermediate), Err(IssueError::PathLength(_))));
+
+    let leaf = issue_leaf(&intermediate, &p256());
+    let openssl = Openssl::new();
+    openssl
+        .write("root.crt", root.certificate().to_pem())
+        .write("mid.crt", intermediate.certificate().to_pem())
+        .write("crt", leaf.to_pem());
+    openssl.run("verify -x509_strict -purpose sslserver -CAfile root.crt -untrusted mid.crt crt");
+}
+
+#[test]
+fn a_leaf_never_outlives_its_ca() {
+    let issuer = ca(KeyAlgorithm::EcdsaP256);
+    let end = issuer.certificate().validity().not_after;
+    let (profile, key) = (leaf_profile(), p256());
+    let issue = |from: &str, to: &str| {
+        let validity = validity(from, to);
+        issue::issue(&Order { profile: &profile, validity, public_key: key.public_key() }, &issuer)
+    };
+    let cut = issue("2026-01-01T00:00:00Z", "2070-01-01T00:00:01Z").unwrap();
+    assert!(cut.clamped);
+    assert_eq!(cut.certificate.validity().not_after, end);
+    let whole = issue("2026-01-01T00:00:00Z", "2070-01-01T00:00:00Z").unwrap();
+    assert!(!whole.clamped);
+    let late = issue("2071-01-01T00:00:00Z", "2072-01-01T00:00:00Z").unwrap_err();
+    assert!(matches!(late, IssueError::Term { not_after, .. } if not_after == end), "{late}");
+}
+
+#[test]
+fn dates_to_2049_are_utc_time_and_later_ones_generalized_time() {
+    let key = p256();
+    for (not_after, written) in [
+        ("2049-12-31T23:59:59Z", "UTCTIME           :491231235959Z"),
+        ("2050-01-01T00:00:00Z", "GENERALIZEDTIME   :20500101000000Z"),
+        ("9999-12-31T23:59:59Z", "GENERALIZEDTIME   :99991231235959Z"),
+    ] {
+        let validity = validity("2026-01-01T00:00:00Z", not_after);
+        let certificate = issue::self_signed(&ca_profile("ca"), validity, &key).unwrap();
+        assert_eq!(certificate.validity(), validity);
+        let openssl = Openssl::new();
+        openssl.write("crt", certificate.to_pem());
+        let text = openssl.run("asn1parse -in crt");
+        assert!(text.contains(written), "{text}");
+        assert!(text.contains("UTCTIME           :260101000000Z"), "{text}");
+    }
+}
+
+#[test]
+fn serials_are_20_octets_positive_and_never_repeat() {
+    let key = p256();
+    let mut seen = std::collections::HashSet::new();
+    for _ in 0..500 {
+        let certificate = issue::self_signed(&ca_profile("ca"), long(), &key).unwrap();
+        let serial = certificate.serial().to_vec();
+        assert_eq!(serial.len(), 20);
+        assert_eq!(serial[0] & 0xc0, 0x40);
+        assert!(seen.insert(serial));
+    }
+}
+
+#[test]
+fn what_cannot_be_written_is_refused() {
+    let key = p256();
+    let with = |sans: Vec<San>, extended_usages: Vec<ExtendedUsage>| {
+        let profile = Profile { sans, extended_usages, ..leaf_profile() };
+        issue::self_signed(&profile, long(), &key)
+    };
+    assert!(matches!(with(vec![San::Dns("ü".into())], vec![]), Err(IssueError::San(_))));
+    assert!(matches!(with(vec![San::Other(vec![1, 2, 3])], vec![]), Err(IssueError::San(_))));
+    for bad in ["", "1", "abc", "1.99"] {
+        let usage = ExtendedUsage::Other(bad.into());
+        assert!(matches!(with(vec![], vec![usage]), Err(IssueError::ExtendedUsage(_))), "{bad}");
+    }
+}
+
+#[test]
+fn an_empty_subject_makes_the_names_critical() {
+    let profile =
+        Profile { subject: Name::from_der(vec![0x30, 0], String::new()), ..leaf_profile() };
+    let certificate: Certificate = issue::self_signed(&profile, long(), &p256()).unwrap();
+    let openssl = Openssl::new();
+    openssl.write("crt", certificate.to_pem());
+    let text = openssl.run("x509 -in crt -noout -text");
+    assert!(text.contains("X509v3 Subject Alternative Name: critical"), "{text}");
+    assert_eq!(
+        certificate.validity().not_before,
+        "2020-01-01T00:00:00Z".parse::<Timestamp>().unwrap()
+    );
+}
