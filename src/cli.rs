@@ -11,6 +11,7 @@ mod man;
 pub mod output;
 mod paths;
 mod template;
+mod verify;
 
 use std::{
     ffi::OsString,
@@ -67,6 +68,7 @@ enum Command {
     Man(man::ManArgs),
     Paths(paths::PathsArgs),
     Template(template::TemplateArgs),
+    Verify(verify::VerifyArgs),
 }
 
 /// What exit codes mean, at the end of every help page.
@@ -117,6 +119,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Man(args) => man::run(args),
         Command::Paths(args) => paths::run(args, &cli.global),
         Command::Template(args) => template::run(args, &cli.global),
+        Command::Verify(args) => verify::run(args, &cli.global),
     }
 }
 

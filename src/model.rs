@@ -5,6 +5,7 @@
 
 pub mod algorithm;
 pub mod catalogue;
+pub mod check;
 pub mod cluster;
 pub mod der;
 pub mod duration;

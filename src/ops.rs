@@ -8,3 +8,4 @@ pub mod flags;
 pub mod init;
 pub mod observe;
 pub mod read;
+pub mod verify;
