@@ -33,7 +33,7 @@ pub fn forecast(evidence: &Evidence<'_>, pairings: &[Pairing], outcomes: &[Outco
     let mut first: BTreeMap<&str, Break> = BTreeMap::new();
     let mut order = Vec::new();
     for (index, (pairing, outcome)) in pairings.iter().zip(outcomes).enumerate() {
-        if pairing.role != Role::Path || *outcome != Outcome::Works {
+        if !matches!(pairing.role, Role::Path | Role::StandIn) || *outcome != Outcome::Works {
             continue;
         }
         let Some((at, because, file)) = end(evidence, pairing) else { continue };

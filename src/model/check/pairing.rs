@@ -53,6 +53,8 @@ pub enum End {
 pub enum Role {
     /// Both: the path itself.
     Path,
+    /// The client of a path whose server is somebody else's: another server stands in for it.
+    StandIn,
     /// The client shows itself to a server of another path.
     AsClient,
     /// The identity poses as a server before a client.
@@ -115,8 +117,10 @@ pub enum Outcome {
 /// A listener: what it serves and whom it lets in.
 #[derive(Clone, Copy, Debug)]
 pub struct Listener {
-    /// What it shows.
-    pub server: &'static CertSpec,
+    /// Its name: the id of what it shows, or of its path if that is somebody else's.
+    pub id: &'static str,
+    /// What it shows, or what stands in for it.
+    pub shows: &'static str,
     /// The CA whose clients it lets in.
     pub trusts: &'static str,
     /// Whether it lets nobody in without a certificate.
@@ -125,14 +129,29 @@ pub struct Listener {
     pub peers: bool,
 }
 
+/// What stands in for a server that is somebody else's.
+const STAND_IN: &str = "apiserver";
+
 /// The listener of a path.
 pub fn listener(path: &Path) -> Option<Listener> {
-    let server = server_of(path)?;
+    let Some(server) = server_of(path) else {
+        // Whose certificates an aggregated API server trusts is known, whatever its own may be.
+        let (Credential::Cert(_), Some(trusts)) = (path.client, path.server_trusts) else {
+            return None;
+        };
+        return Some(Listener {
+            id: path.id,
+            shows: STAND_IN,
+            trusts,
+            required: true,
+            peers: false,
+        });
+    };
     let same = || PATHS.iter().filter(|p| p.server == path.server);
     let trusts = same().find_map(|p| p.server_trusts)?;
     // Whoever has tokens for clients must answer those without a certificate.
     let required = same().all(|p| matches!(p.client, Credential::Cert(_)));
-    Some(Listener { server, trusts, required, peers: is_peer(server) })
+    Some(Listener { id: server.id, shows: server.id, trusts, required, peers: is_peer(server) })
 }
 
 /// Whether the row has the name that only etcd's peers have.
@@ -158,18 +177,18 @@ pub fn pairings(evidence: &Evidence<'_>) -> Vec<Pairing> {
     }
     let tried: BTreeSet<(&str, &str)> = PATHS
         .iter()
-        .filter_map(|path| match (path.client, path.server) {
-            (Credential::Cert(client), Credential::Cert(server)) => Some((client, server)),
+        .filter_map(|path| match path.client {
+            Credential::Cert(client) => Some((client, listener(path)?.id)),
             _ => None,
         })
         .collect();
     let mut listeners: Vec<&str> = Vec::new();
     for path in PATHS.iter().filter(|path| evidence.cluster.has(path.present)) {
         let Some(listener) = listener(path) else { continue };
-        if listeners.contains(&listener.server.id) {
+        if listeners.contains(&listener.id) {
             continue;
         }
-        listeners.push(listener.server.id);
+        listeners.push(listener.id);
         as_clients(evidence, &index, path, listener, &tried, &mut all);
     }
     as_servers(evidence, &index, &mut all);
@@ -209,7 +228,9 @@ impl Index {
 
 /// A path, tried for every host that has a part in it.
 fn own(evidence: &Evidence<'_>, index: &Index, path: &'static Path, all: &mut Vec<Pairing>) {
-    let Some(server) = server_of(path) else { return };
+    let Some(server) = server_of(path) else {
+        return stand_in(evidence, index, path, all);
+    };
     let servers = index.of(server.id);
     if servers.is_empty() || path.client_trusts.is_none() {
         return;
@@ -266,6 +287,22 @@ fn own(evidence: &Evidence<'_>, index: &Index, path: &'static Path, all: &mut Ve
     }
 }
 
+/// A path to somebody else's server: of its two judgements the server's can be tried.
+fn stand_in(evidence: &Evidence<'_>, index: &Index, path: &'static Path, all: &mut Vec<Pairing>) {
+    let (Some(listener), Credential::Cert(client)) = (listener(path), path.client) else { return };
+    let Some(server) = index.representative(evidence, listener.shows) else { return };
+    for &client in index.of(client) {
+        all.push(Pairing {
+            client: End::Instance(client),
+            server,
+            path,
+            role: Role::StandIn,
+            name: any_name(evidence, server),
+            expect: Expect::Works,
+        });
+    }
+}
+
 /// Where clients that log in by token are: on the hosts of the control plane; one of them stands for all.
 fn token_ends(evidence: &Evidence<'_>, path: &Path) -> Vec<End> {
     let Some(trusts) = path.client_trusts else { return Vec::new() };
@@ -288,7 +325,7 @@ fn as_clients(
     tried: &BTreeSet<(&str, &str)>,
     all: &mut Vec<Pairing>,
 ) {
-    let Some(server) = index.representative(evidence, listener.server.id) else { return };
+    let Some(server) = index.representative(evidence, listener.shows) else { return };
     let name = any_name(evidence, server);
     let mut push = |client, expect| {
         let (name, role) = (name.clone(), Role::AsClient);
@@ -296,7 +333,7 @@ fn as_clients(
     };
     for spec in CERTIFICATES.iter().filter(|spec| !spec.is_ca()) {
         let Some(client) = index.representative(evidence, spec.id) else { continue };
-        if !tried.contains(&(spec.id, listener.server.id)) {
+        if !tried.contains(&(spec.id, listener.id)) {
             push(End::Instance(client), lets_in(listener, spec));
         }
     }

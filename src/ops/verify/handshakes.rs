@@ -58,7 +58,7 @@ pub fn confirm(gathered: &Gathered<'_>, pairings: &[Pairing], breaks: &mut [Brea
 /// Clients and servers, prepared once.
 struct Stage<'g, 'a> {
     gathered: &'g Gathered<'a>,
-    servers: HashMap<(usize, Role, Option<usize>), Result<Server, String>>,
+    servers: HashMap<(usize, Role, &'static str, Option<usize>), Result<Server, String>>,
     clients: HashMap<(Option<usize>, PathBuf, Role, &'static str), Result<Client, String>>,
 }
 
@@ -94,11 +94,13 @@ impl<'g, 'a> Stage<'g, 'a> {
         // Only etcd's peers look at where a client comes from.
         let peers = is_peer(self.gathered.evidence.instances[pairing.server].spec);
         let role = if pairing.role == Role::AsServer { Role::AsServer } else { Role::Path };
-        let key = (pairing.server, role, client.filter(|_| peers && role == Role::Path));
+        let peers = peers && pairing::listener(pairing.path).is_some_and(|l| l.peers);
+        let trusts = pairing::listener(pairing.path).map_or("", |l| l.trusts);
+        let key = (pairing.server, role, trusts, client.filter(|_| peers && role == Role::Path));
         if let Some(known) = self.servers.get(&key) {
             return known.clone();
         }
-        let server = self.prepare_server(pairing, key.2);
+        let server = self.prepare_server(pairing, key.3);
         self.servers.insert(key, server.clone());
         server
     }
@@ -163,7 +165,7 @@ impl<'g, 'a> Stage<'g, 'a> {
         let evidence = &self.gathered.evidence;
         let trusted = match pairing.role {
             // Only the server's judgement counts: the client trusts whatever vouches for the server.
-            Role::AsClient => {
+            Role::AsClient | Role::StandIn => {
                 let root = &evidence.instances[pairing.server].root;
                 evidence.instances[pairing.server].issuer.and_then(|ca| evidence.trusted(ca, root))
             }
@@ -174,12 +176,14 @@ impl<'g, 'a> Stage<'g, 'a> {
         let peers = matches!(pairing.path.server, Credential::Cert(id)
             if certificate(id).is_some_and(is_peer));
         let demanded = match (pairing.role, client) {
-            (Role::AsClient, _) | (_, None) => false,
+            (Role::AsClient | Role::StandIn, _) | (_, None) => false,
             (_, Some(client)) => peers && demands_peer_name(evidence, client),
         };
         let rule = peer_rule(demanded);
         let identity = match (client, pairing.role) {
-            (Some(client), Role::Path | Role::AsClient) => Some(self.identity(client)?),
+            (Some(client), Role::Path | Role::StandIn | Role::AsClient) => {
+                Some(self.identity(client)?)
+            }
             _ => None,
         };
         let side = ClientSide { identity, trust: &trust, name, rule: rule.as_ref() };

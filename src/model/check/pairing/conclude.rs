@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::{End, Expect, Outcome, Pairing, Role};
 use crate::model::check::{
     code::{Code, Effect},
-    evidence::Evidence,
+    evidence::{Evidence, server_of},
     finding::Finding,
 };
 
@@ -114,7 +114,10 @@ fn involved(evidence: &Evidence<'_>, pairing: &Pairing) -> Involved {
         End::Instance(client) if pairing.role != Role::AsServer => vec![client],
         _ => vec![],
     };
-    ends.push(pairing.server);
+    // What stands in for a server has no part in it.
+    if server_of(pairing.path).is_some() || ends.is_empty() {
+        ends.push(pairing.server);
+    }
     let mut authorities = Vec::new();
     let trusted = [pairing.path.client_trusts, pairing.path.server_trusts];
     let trusted = trusted
@@ -169,13 +172,14 @@ fn is_of(evidence: &Evidence<'_>, finding: &Finding, index: usize) -> bool {
 /// How a pairing is called: a path by its id, anything else by who shows what to whom.
 pub fn name(evidence: &Evidence<'_>, pairing: &Pairing) -> String {
     let shown = |i: usize| evidence.instances[i].spec.id;
+    let listener = |p: &Pairing| super::listener(p.path).map_or(p.path.id, |l| l.id);
     match (pairing.role, &pairing.client) {
-        (Role::Path, _) => pairing.path.id.to_owned(),
+        (Role::Path | Role::StandIn, _) => pairing.path.id.to_owned(),
         (Role::AsClient, End::Instance(client)) => {
-            format!("{} as a client of {}", shown(*client), shown(pairing.server))
+            format!("{} as a client of {}", shown(*client), listener(pairing))
         }
         (Role::AsClient, End::NoCertificate(_)) => {
-            format!("no certificate as a client of {}", shown(pairing.server))
+            format!("no certificate as a client of {}", listener(pairing))
         }
         (Role::AsServer, _) => {
             format!("{} as the server of {}", shown(pairing.server), pairing.path.id)
