@@ -11,8 +11,10 @@ mod flags;
 mod init;
 mod man;
 pub mod output;
+mod paths;
 mod rotate;
 mod template;
+mod verify;
 
 use std::{
     ffi::OsString,
@@ -69,8 +71,10 @@ enum Command {
     Export(export::ExportArgs),
     Flags(flags::FlagsArgs),
     Man(man::ManArgs),
+    Paths(paths::PathsArgs),
     Rotate(Box<rotate::RotateArgs>),
     Template(template::TemplateArgs),
+    Verify(verify::VerifyArgs),
 }
 
 /// What exit codes mean, at the end of every help page.
@@ -122,7 +126,9 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Flags(args) => flags::run(args, &cli.global),
         Command::Man(args) => man::run(args),
         Command::Rotate(args) => rotate::run(args, &cli.global),
+        Command::Paths(args) => paths::run(args, &cli.global),
         Command::Template(args) => template::run(args, &cli.global),
+        Command::Verify(args) => verify::run(args, &cli.global),
     }
 }
 

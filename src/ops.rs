@@ -15,3 +15,4 @@ pub mod parallel;
 pub mod read;
 pub mod rotate;
 pub mod takeup;
+pub mod verify;
