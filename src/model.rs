@@ -19,5 +19,6 @@ pub mod resolve;
 pub mod san;
 pub mod settings;
 pub mod takeup;
+pub mod talk;
 pub mod timestamp;
 pub mod usage;

@@ -5,6 +5,7 @@
 pub mod adopt;
 pub mod apply;
 pub mod declared;
+pub mod expiry;
 pub mod export;
 pub mod flags;
 pub mod import;
@@ -15,3 +16,4 @@ pub mod parallel;
 pub mod read;
 pub mod rotate;
 pub mod takeup;
+pub mod verify;

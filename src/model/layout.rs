@@ -84,6 +84,8 @@ impl Cluster {
         for (authority, instance) in self.instances().iter().enumerate() {
             if let Home::Authority { bundle, chain, .. } = instance.spec.home {
                 let id = instance.spec.id;
+                // The chain of a root would be its bundle.
+                let chain = chain.filter(|_| instance.issuer.is_some());
                 for (file, is_chain, kind) in [(bundle, false, "bundle"), (chain, true, "chain")] {
                     let file = file.filter(|_| !self.is_absent(&format!("{id}-{kind}")));
                     let path = file.map(|file| instance.root.join(file));
@@ -172,6 +174,15 @@ impl Cluster {
         copies.into_iter().collect()
     }
 
+    /// Whether this CA is signed by another in this cluster.
+    pub fn is_below(&self, authority: &CertSpec) -> bool {
+        match authority.issuer {
+            Issuer::Ca(_) => true,
+            Issuer::Own => false,
+            Issuer::Root => self.single_root,
+        }
+    }
+
     fn copied_files(&self, host: &Host) -> BTreeSet<(&'static str, u32)> {
         let mut files = BTreeSet::new();
         for component in COMPONENTS {
@@ -194,15 +205,14 @@ impl Cluster {
                     (Value::Kubeconfig(_), Some(ca)) => catalogue::certificate(ca),
                     _ => Some(spec).filter(|s| s.is_ca()),
                 };
-                let Some(CertSpec { home: Home::Authority { cert, key, bundle, chain }, .. }) =
-                    authority
-                else {
-                    continue;
-                };
+                let Some(authority) = authority else { continue };
+                let Home::Authority { cert, key, bundle, chain } = authority.home else { continue };
                 files.insert((cert, PUBLIC));
                 match row.value {
                     Value::Key(_) => files.insert((key, SECRET)),
-                    Value::Chain(_) => chain.is_some_and(|c| files.insert((c, PUBLIC))),
+                    Value::Chain(_) if self.is_below(authority) => {
+                        chain.is_some_and(|c| files.insert((c, PUBLIC)))
+                    }
                     _ => bundle.is_some_and(|b| files.insert((b, PUBLIC))),
                 };
             }

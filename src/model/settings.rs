@@ -191,10 +191,13 @@ fn value_of(row: &Use, cluster: &Cluster, root: &str) -> Option<String> {
             Home::Files { key, .. } | Home::Authority { key, .. } => Some(in_root(key)),
             Home::Kubeconfig { .. } => None,
         },
-        Value::Chain(id) => match catalogue::certificate(id)?.home {
-            Home::Authority { chain, .. } => chain.map(in_root),
-            _ => None,
-        },
+        Value::Chain(id) => {
+            let spec = catalogue::certificate(id)?;
+            match spec.home {
+                Home::Authority { chain, .. } if cluster.is_below(spec) => chain.map(in_root),
+                _ => cluster.trust_file(id).map(in_root),
+            }
+        }
         Value::Kubeconfig(id) => match catalogue::certificate(id)?.home {
             Home::Kubeconfig { file, .. } => Some(in_root(file)),
             _ => None,

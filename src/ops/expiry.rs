@@ -17,10 +17,10 @@ use std::{
 };
 
 use self::{scan::Scanner, walk::Walk};
-use super::parallel;
+use super::{observe::with_causes, parallel};
 use crate::{
     model::check::expiry::{Details, Facts, Found, Origin, Role, Row},
-    pki::inspect::Certificate,
+    pki::{inspect::Certificate, pem},
     tls::probe::Target,
 };
 
@@ -122,13 +122,13 @@ pub fn run<T: Send>(
     if !request.paths.is_empty() {
         let scanner = Scanner { details: request.details };
         parallel::in_order(
-            Walk::new(request.paths, request.recursive),
+            Walk::new(request.paths.to_vec(), request.recursive),
             request.threads,
             |items, emit| {
                 let mut batch: Vec<T> = Vec::with_capacity(BATCH);
-                let mut open = true;
+                let (mut open, mut head) = (true, Vec::new());
                 for item in items {
-                    scanner.item(&item, &mut |row| {
+                    scanner.item(&item, &mut head, &mut |row| {
                         batch.push(render(row));
                         if batch.len() >= BATCH {
                             let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
@@ -146,7 +146,7 @@ pub fn run<T: Send>(
     }
     let of_cluster = request.paths.is_empty() && !matches!(request.connect, Connect::Targets(_));
     if of_cluster || request.connect != Connect::None {
-        let cluster = tree::Cluster::open(request);
+        let cluster = tree::Cluster::open(request)?;
         let gathered = cluster.gather(request);
         let rows = connect::rows(request, &cluster, &gathered)?;
         if of_cluster {
@@ -214,6 +214,24 @@ fn row(name: String, origin: Origin, role: Role, found: Found) -> Row {
     }
 }
 
+/// Every certificate of a PEM text, or what is wrong with a block of it.
+fn certificates(text: &[u8]) -> Vec<Result<Certificate, String>> {
+    let mut blocks = pem::Certificates::new(text);
+    let mut found = Vec::new();
+    // Reading memory cannot fail.
+    while let Ok(Some(block)) = blocks.next_der() {
+        found.push(certificate(block));
+    }
+    found
+}
+
+fn certificate(block: Result<Vec<u8>, pem::PemError>) -> Result<Certificate, String> {
+    match block {
+        Ok(der) => Certificate::from_der(der).map_err(|error| with_causes(&error)),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// A path for people: nothing in a file's name may steer the terminal.
 fn shown(path: &Path) -> String {
     let text = path.to_string_lossy();
@@ -236,4 +254,3 @@ fn nth(name: &str, index: usize) -> String {
         _ => format!("{name}#{}", index + 1),
     }
 }
-

@@ -116,6 +116,11 @@ pub enum PemError {
 }
 
 impl PemError {
+    /// Whether there is simply no certificate, rather than one that is broken.
+    pub fn is_no_certificate(&self) -> bool {
+        matches!(self, Self::Empty | Self::NoBlock | Self::NoCertificate { .. })
+    }
+
     /// What to do about it, where there is something to do.
     pub fn hint(&self) -> Option<String> {
         match self {

@@ -20,7 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("tls", &["model", "pki"]),
     ("render", &["model"]),
     ("ops", &["model", "document", "pki", "store", "tls", "render"]),
-    ("cli", &["model", "pki", "store", "tls", "render", "ops"]),
+    ("cli", &["model", "document", "pki", "store", "tls", "render", "ops"]),
 ];
 
 /// What the model must not name: the world it would read or change.

@@ -428,7 +428,7 @@ pub static USES: &[Use] = &[
     flag(
         KCM,
         "root-ca-file",
-        Value::Bundle("ca"),
+        Value::Chain("ca"),
         Reload::Restart,
         "the CA embedded in its kubeconfig, none when the kubeconfig names a file",
         "becomes ConfigMap kube-root-ca.crt, by which pods check the apiserver",

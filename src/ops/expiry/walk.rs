@@ -56,13 +56,8 @@ enum Kind {
 
 impl Walk {
     /// Walks these, folders one level deep or all the way down.
-    pub fn new(roots: &[PathBuf], recursive: bool) -> Self {
-        Self {
-            roots: roots.to_vec().into_iter(),
-            recursive,
-            inside: None,
-            folders: Vec::new(),
-        }
+    pub fn new(roots: Vec<PathBuf>, recursive: bool) -> Self {
+        Self { roots: roots.into_iter(), recursive, inside: None, folders: Vec::new() }
     }
 
     fn next_item(&mut self) -> Option<Item> {
