@@ -8,6 +8,7 @@ mod completions;
 mod export;
 mod failure;
 mod flags;
+mod import;
 mod init;
 mod man;
 pub mod output;
@@ -70,6 +71,7 @@ enum Command {
     Completions(completions::CompletionsArgs),
     Export(export::ExportArgs),
     Flags(flags::FlagsArgs),
+    Import(import::ImportArgs),
     Man(man::ManArgs),
     Paths(paths::PathsArgs),
     Rotate(Box<rotate::RotateArgs>),
@@ -124,6 +126,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Completions(args) => completions::run(args),
         Command::Export(args) => export::run(args, &cli.global),
         Command::Flags(args) => flags::run(args, &cli.global),
+        Command::Import(args) => import::run(args, &cli.global),
         Command::Man(args) => man::run(args),
         Command::Rotate(args) => rotate::run(args, &cli.global),
         Command::Paths(args) => paths::run(args, &cli.global),

@@ -8,6 +8,7 @@ pub mod declared;
 pub mod expiry;
 pub mod export;
 pub mod flags;
+pub mod import;
 pub mod init;
 pub mod log;
 pub mod observe;

@@ -1,6 +1,6 @@
 //! `certkit rotate`.
 
-mod report;
+pub(super) mod report;
 
 use std::{
     hash::{BuildHasher as _, Hasher as _},

@@ -17,10 +17,10 @@ use super::{
     inventory::{CertView, Inventory, Piece},
     layout::{Instance, Place},
     name::Name,
-    plan::rotate::profile_differences,
     profile::Validity,
     resolve::{self, BACKDATE},
     san::San,
+    usage::ExtendedUsage,
 };
 
 /// Every row of the catalogue in its place, on one host: what is seen where nothing is declared. Nothing
@@ -235,21 +235,10 @@ fn overrides(cluster: &mut Cluster, found: &[(usize, &Instance<'_>, &CertView)],
         }
         let usages =
             Usages { key: view.profile.key_usages, extended: view.profile.extended_usages.clone() };
-        let as_usual =
-            Usages { key: profile.key_usages, extended: profile.extended_usages.clone() };
-        let same = profile_differences(
-            &super::profile::Profile {
-                key_usages: usages.key,
-                extended_usages: usages.extended.clone(),
-                ..profile.clone()
-            },
-            &super::profile::Profile {
-                key_usages: as_usual.key,
-                extended_usages: as_usual.extended,
-                ..profile
-            },
-        );
-        if !same.is_empty() {
+        let extended = |all: &[ExtendedUsage]| all.iter().cloned().collect::<BTreeSet<_>>();
+        if usages.key != profile.key_usages
+            || extended(&usages.extended) != extended(&profile.extended_usages)
+        {
             over.usages = Some(usages);
         }
         over.key_algorithm = view.algorithm.filter(|found| *found != rules.algorithm_of(id));

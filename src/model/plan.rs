@@ -111,6 +111,8 @@ pub enum Reason {
     Drift(Vec<String>),
     /// Its issuer is replaced.
     NewIssuer,
+    /// It was signed elsewhere.
+    Signed,
     /// For more than one reason.
     Several(Vec<Reason>),
 }
@@ -129,6 +131,7 @@ impl fmt::Display for Reason {
             Self::Expiring { not_after, .. } => write!(f, "expires {not_after}"),
             Self::Drift(differences) => write!(f, "differs: {}", differences.join("; ")),
             Self::NewIssuer => f.write_str("its CA is replaced"),
+            Self::Signed => f.write_str("signed elsewhere"),
             Self::Several(reasons) => {
                 let reasons: Vec<String> = reasons.iter().map(Self::to_string).collect();
                 f.write_str(&reasons.join("; "))

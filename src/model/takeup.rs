@@ -16,6 +16,8 @@ pub struct Change<'a> {
     pub host: Option<&'a Host>,
     /// The certificates, by their index in [`Cluster::instances`].
     pub instances: Vec<usize>,
+    /// Those of them that it takes up by a restart only.
+    pub restart: Vec<usize>,
     /// How it takes them up.
     pub how: TakeUp,
 }
@@ -53,7 +55,9 @@ pub fn changes<'a>(
             scope => cluster.hosts_in(scope).map(Some).collect(),
         };
         for host in hosts {
-            let mut change = Change { component, host, instances: vec![], how: TakeUp::Nobody };
+            let (instances_used, restart) = (Vec::new(), Vec::new());
+            let how = TakeUp::Nobody;
+            let mut change = Change { component, host, instances: instances_used, restart, how };
             for &index in changed {
                 let instance = &instances[index];
                 if !is_for(instance, host) {
@@ -62,7 +66,11 @@ pub fn changes<'a>(
                 let place = &inventory.instances[index].place;
                 for row in USES.iter().filter(|row| row.component == component.id) {
                     if row.subject() == Some(instance.spec.id) && cluster.has(row.present) {
-                        change.how = change.how.max(take_up(row.reload, place));
+                        let how = take_up(row.reload, place);
+                        change.how = change.how.max(how);
+                        if how == TakeUp::Restart && change.restart.last() != Some(&index) {
+                            change.restart.push(index);
+                        }
                         if change.instances.last() != Some(&index) {
                             change.instances.push(index);
                         }
@@ -116,7 +124,10 @@ fn with_reader(change: Change<'_>) -> Change<'_> {
         _ => None,
     });
     match reader {
-        Some((component, Reload::Restart)) => Change { component, how: TakeUp::Restart, ..change },
+        Some((component, Reload::Restart)) => {
+            let restart = change.instances.clone();
+            Change { component, how: TakeUp::Restart, restart, ..change }
+        }
         _ => change,
     }
 }
@@ -131,6 +142,7 @@ fn add<'a>(found: &mut Vec<Change<'a>>, change: Change<'a>) {
         Some(other) => {
             other.how = other.how.max(change.how);
             other.instances.extend(change.instances);
+            other.restart.extend(change.restart);
         }
         None => found.push(change),
     }

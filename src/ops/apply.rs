@@ -18,7 +18,7 @@ use crate::{
         duration::Span,
         inventory::Inventory,
         layout::{Instance, Place},
-        plan::{Action, KeyChoice, Plan, Step},
+        plan::{Action, KeyChoice, Plan, Reason, Step},
         profile::{Profile, Validity},
         resolve,
         timestamp::Timestamp,
@@ -130,29 +130,16 @@ pub fn prepare(
     template: Template,
 ) -> Result<Prepared, Error> {
     let instances = cluster.instances();
-    let mut context = Context {
-        cluster,
-        instances: &instances,
-        authorities: BTreeMap::new(),
-        keys: observation.keys,
-        leaves: observation.leaves,
-        inventory: observation.inventory,
-        dir,
-        now,
-        template,
-    };
     // A CA that signs nothing now need not be able to.
-    let signers: BTreeSet<&str> =
-        plan.changes().filter_map(|step| instances[issued(step)?.0].issuer).collect();
-    for (index, observe::Authority { certificates, key }) in observation.authorities {
-        let (id, label) = (instances[index].spec.id, || instances[index].label());
-        let signer = certificates.first().cloned().zip(key).filter(|_| signers.contains(id));
-        let issuer = signer
-            .map(|(certificate, key)| Issuer::new(certificate, key))
-            .transpose()
-            .map_err(|source| Error::Issue { label: label(), source })?;
-        context.authorities.insert(id, Authority { certificates, issuer });
-    }
+    let signers: BTreeSet<&str> = plan
+        .changes()
+        .filter_map(|step| match step.action {
+            Action::Issue { instance, .. } => instances[instance].issuer,
+            _ => None,
+        })
+        .collect();
+    let job = Job { cluster, dir, now, template };
+    let (mut context, mut output) = Context::new(&job, &instances, observation, &signers)?;
     // CAs first and one after the other, as they sign each other; then leaves on all cores.
     let mut products: BTreeMap<usize, Product> = BTreeMap::new();
     let mut leaves = Vec::new();
@@ -166,18 +153,52 @@ pub fn prepare(
         products.insert(index, product);
     }
     products.extend(context.make_leaves(&leaves)?);
-    let mut output = Output {
-        prepared: Prepared {
-            transaction: Transaction::new(&now.to_compact()),
-            clamped: Vec::new(),
-            issued: Vec::new(),
-        },
-        originals: BTreeMap::new(),
-        key_pairs: observation.key_pairs,
-        bundles: BTreeMap::new(),
-    };
     for step in plan.changes() {
         context.write(step, &products, &mut output)?;
+    }
+    Ok(output.prepared)
+}
+
+/// A certificate that was signed elsewhere, and the key that was made for it here.
+pub struct Import {
+    /// The instance's index.
+    pub instance: usize,
+    /// The certificate.
+    pub certificate: Certificate,
+    /// What follows it in its file.
+    pub chain: Vec<Certificate>,
+    /// Its key.
+    pub key: PrivateKey,
+}
+
+/// Puts certificates in their places that were signed elsewhere, with their keys.
+pub fn publish(
+    imports: Vec<Import>,
+    cluster: &Cluster,
+    observation: Observation,
+    dir: &Path,
+    now: Timestamp,
+) -> Result<Prepared, Error> {
+    let instances = cluster.instances();
+    let job = Job { cluster, dir, now, template: Template::Declared };
+    let (context, mut output) = Context::new(&job, &instances, observation, &BTreeSet::new())?;
+    for Import { instance: index, certificate, chain, key } in imports {
+        let place = context.place(index);
+        let old = context.keys.get(&index);
+        let format = old.map_or(key.format(), PrivateKey::format);
+        let is_new = old.is_none_or(|old| old.public_key() != key.public_key());
+        let pem = key.to_pem(format);
+        let choice = if is_new { KeyChoice::New } else { KeyChoice::Existing };
+        let step = Step {
+            action: Action::Issue { instance: index, key: choice },
+            label: instances[index].label(),
+            files: place.files(),
+            reason: Reason::Signed,
+        };
+        let (key, kept_key) = if is_new { (Some(pem), None) } else { (None, Some(pem)) };
+        let made = Made::Certificate { certificate, chain, clamped: false };
+        let product = Product { key, kept_key, made };
+        context.write(&step, &BTreeMap::from([(index, product)]), &mut output)?;
     }
     Ok(output.prepared)
 }
@@ -190,6 +211,14 @@ fn issued(step: &Step) -> Option<(usize, KeyChoice)> {
         }
         _ => None,
     }
+}
+
+/// What all of an application has in common.
+struct Job<'a> {
+    cluster: &'a Cluster,
+    dir: &'a Path,
+    now: Timestamp,
+    template: Template,
 }
 
 struct Context<'a> {
@@ -237,6 +266,48 @@ struct Output {
     key_pairs: BTreeMap<usize, PrivateKey>,
     /// What verifiers trust, by CA: read once.
     bundles: BTreeMap<&'static str, String>,
+}
+
+impl<'a> Context<'a> {
+    fn new(
+        job: &Job<'a>,
+        instances: &'a [Instance<'a>],
+        observation: Observation,
+        signers: &BTreeSet<&str>,
+    ) -> Result<(Self, Output), Error> {
+        let Job { cluster, dir, now, template } = *job;
+        let mut context = Self {
+            cluster,
+            instances,
+            authorities: BTreeMap::new(),
+            keys: observation.keys,
+            leaves: observation.leaves,
+            inventory: observation.inventory,
+            dir,
+            now,
+            template,
+        };
+        for (index, observe::Authority { certificates, key }) in observation.authorities {
+            let (id, label) = (instances[index].spec.id, || instances[index].label());
+            let signer = certificates.first().cloned().zip(key).filter(|_| signers.contains(id));
+            let issuer = signer
+                .map(|(certificate, key)| Issuer::new(certificate, key))
+                .transpose()
+                .map_err(|source| Error::Issue { label: label(), source })?;
+            context.authorities.insert(id, Authority { certificates, issuer });
+        }
+        let output = Output {
+            prepared: Prepared {
+                transaction: Transaction::new(&now.to_compact()),
+                clamped: Vec::new(),
+                issued: Vec::new(),
+            },
+            originals: BTreeMap::new(),
+            key_pairs: observation.key_pairs,
+            bundles: BTreeMap::new(),
+        };
+        Ok((context, output))
+    }
 }
 
 impl Context<'_> {

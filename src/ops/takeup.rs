@@ -172,7 +172,7 @@ pub fn run(request: &Request<'_>) -> Vec<Outcome> {
             let annotations: Vec<(String, String)> = request
                 .changed
                 .iter()
-                .filter(|served| change.instances.contains(&served.instance))
+                .filter(|served| change.restart.contains(&served.instance))
                 .map(|served| {
                     let id = instances[served.instance].spec.id;
                     (format!("certkit.io/fingerprint-{id}"), served.fingerprint.clone())

@@ -15,6 +15,7 @@ use rcgen::{
 
 use super::{
     crypto::{self, CryptoError},
+    der::OCTET_STRING,
     inspect::{Certificate, InspectError, RawExtension},
     key::{KeyError, PrivateKey, PublicKey},
 };
@@ -188,8 +189,16 @@ pub fn reissue(
 ) -> Result<Issued, IssueError> {
     let mut extensions = old.raw_extensions();
     extensions.retain(|e| !e.oid.starts_with(CERTIFICATE_TRANSPARENCY));
+    if old.ski().is_some() {
+        let value = der::tlv(OCTET_STRING, &key_identifier(order.public_key));
+        let oid = SUBJECT_KEY_IDENTIFIER.to_owned();
+        extensions.push(RawExtension { oid, critical: false, value });
+    }
     issue_with(order, issuer, &extensions)
 }
+
+/// id-ce-subjectKeyIdentifier, which a leaf keeps if it had one.
+const SUBJECT_KEY_IDENTIFIER: &str = "2.5.29.14";
 
 /// Signed timestamps and poison (RFC 6962, 3.1 and 3.3) are about one certificate.
 const CERTIFICATE_TRANSPARENCY: &str = "1.3.6.1.4.1.11129.2.4.";

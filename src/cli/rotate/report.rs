@@ -108,7 +108,7 @@ fn key(choice: KeyChoice) -> &'static str {
 }
 
 /// One line for each component and host.
-fn taken_up(outcomes: &[Outcome]) -> String {
+pub fn taken_up(outcomes: &[Outcome]) -> String {
     if outcomes.is_empty() {
         return String::new();
     }
@@ -206,7 +206,8 @@ fn blocked(blocked: &Blocked) -> Value {
     })
 }
 
-fn components(outcomes: &[Outcome]) -> Vec<Value> {
+/// The same for a JSON document.
+pub fn components(outcomes: &[Outcome]) -> Vec<Value> {
     outcomes
         .iter()
         .map(|outcome| {

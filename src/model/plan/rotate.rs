@@ -413,11 +413,15 @@ pub fn profile_differences(found: &Profile, declared: &Profile) -> Vec<String> {
         };
         differences.push(format!("{}, declared {}", text(found.kind), text(declared.kind)));
     }
-    let (has, wants) = (found.key_usages.0, declared.key_usages.0);
-    differences
-        .extend(KeyUsages(wants & !has).names().map(|name| format!("key usage missing {name}")));
-    differences
-        .extend(KeyUsages(has & !wants).names().map(|name| format!("key usage surplus {name}")));
+    // Signers elsewhere have habits of their own; what counts is that it can sign handshakes, which without
+    // the extension everything can, and that it signs no certificates.
+    let (has, wants) = (found.key_usages, declared.key_usages);
+    let signs = KeyUsages::DIGITAL_SIGNATURE;
+    if has != KeyUsages::default() && wants.contains(signs) && !has.contains(signs) {
+        differences.push("key usage missing digitalSignature".into());
+    }
+    let surplus = KeyUsages(has.0 & !wants.0 & (KeyUsages::CERT_SIGN.0 | KeyUsages::CRL_SIGN.0));
+    differences.extend(surplus.names().map(|name| format!("key usage surplus {name}")));
     let usages = |p: &Profile| p.extended_usages.iter().cloned().collect::<BTreeSet<_>>();
     let (has, wants) = (usages(found), usages(declared));
     differences.extend(wants.difference(&has).map(|usage| format!("usage missing {usage}")));
