@@ -375,13 +375,18 @@ fn the_text_file_is_replaced_whole() {
     let path = dir.path().join("certkit.prom");
     let fixture = fixture("ecdsa-p256");
     let mut command = check();
-    command.arg("--textfile").arg(&path).arg("--dir").arg(&fixture);
+    command.args(["-o", "prometheus", "--textfile"]).arg(&path).arg("--dir").arg(&fixture);
     assert_eq!(support::stdout(&mut command), "");
     let written = fs::read_to_string(&path).unwrap();
     assert_eq!(written, output(&fixture, "prometheus", 0));
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
     let before = fs::metadata(&path).unwrap();
     assert_eq!(before.permissions().mode() & 0o777, 0o644);
+    // The table is printed all the same; for cron only what needs attention.
+    let mut table = check();
+    table.arg("--textfile").arg(&path).arg("--dir").arg(&fixture);
+    assert_eq!(support::stdout(&mut table), output(&fixture, "table", 0));
+    assert_eq!(support::stdout(table.arg("-q")), "");
     // Another format may go to the terminal; the exit code is the worst row's all the same.
     let mut late = check_at("2030-01-01T00:00:00Z");
     late.args(["-o", "nagios", "--textfile"]).arg(&path).arg("--dir").arg(&fixture);
