@@ -59,7 +59,7 @@ pub struct CheckExpirationArgs {
     /// How to print [default: table]
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<OutputFormat>,
-    /// Write metrics to this file, for node_exporter's textfile collector
+    /// Write metrics to this file as well, for node_exporter's textfile collector
     #[arg(long, value_name = "FILE")]
     textfile: Option<PathBuf>,
     /// Draw the timeline in plain ASCII
@@ -107,7 +107,7 @@ EXAMPLES:
   certkit check-expiration --connect api.example.com:6443 --connect '[fd00::1]:2379,sni=etcd'
   certkit check-expiration -r /etc/ssl/private ~/.kube/config
   kubectl get secret -A -o yaml | certkit check-expiration -
-  certkit check-expiration --textfile /var/lib/node_exporter/certkit.prom";
+  certkit check-expiration -q --textfile /var/lib/node_exporter/textfile_collector/certkit.prom";
 
 fn connect(text: &str) -> Result<Option<Target>, crate::tls::probe::TargetError> {
     if text.is_empty() { Ok(None) } else { text.parse().map(Some) }
@@ -117,7 +117,8 @@ fn connect(text: &str) -> Result<Option<Target>, crate::tls::probe::TargetError>
 pub fn run(args: &CheckExpirationArgs, global: &Global) -> Result<Exit, Failure> {
     let dir = super::absolute(&global.dir)?;
     let format = match (args.output, &args.textfile) {
-        (Some(OutputFormat::Prometheus), Some(_)) | (None, Some(_)) => None,
+        // The metrics are in the file.
+        (Some(OutputFormat::Prometheus), Some(_)) => None,
         (format, _) => Some(format.unwrap_or(OutputFormat::Table)),
     };
     let uname = rustix::system::uname();

@@ -184,7 +184,8 @@ fn hints(dir: &Path, observation: &Observation) -> Hints {
     let own = client.is_none_or(|file| file.ends_with("pki/apiserver-etcd-client.crt"));
     let local = dir.join("pki/etcd/server.crt").exists() || dir.join("pki/etcd/ca.key").exists();
     let endpoints = list("etcd-servers");
-    if !endpoints.is_empty() && !(own && local) {
+    let managed = own && local;
+    if !endpoints.is_empty() && !managed {
         let file = |flag: &str| flags.get(flag).cloned();
         let files = file("etcd-cafile").zip(file("etcd-certfile")).zip(file("etcd-keyfile"));
         let files = files.map(|((ca, cert), key)| ExternalEtcdFiles { ca, cert, key });

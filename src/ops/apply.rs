@@ -251,6 +251,7 @@ struct Product {
     made: Made,
 }
 
+#[expect(clippy::large_enum_variant, reason = "nearly all are certificates")]
 enum Made {
     /// The certificates for the file: the new one, then its issuers where they belong.
     Certificate { certificate: Certificate, chain: Vec<Certificate>, clamped: bool },

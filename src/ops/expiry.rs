@@ -227,8 +227,18 @@ fn certificates(text: &[u8]) -> Vec<Result<Certificate, String>> {
 
 fn certificate(block: Result<Vec<u8>, pem::PemError>) -> Result<Certificate, String> {
     match block {
-        Ok(der) => Certificate::from_der(der).map_err(|error| with_causes(&error)),
+        Ok(der) => from_der(der),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+fn from_der(der: Vec<u8>) -> Result<Certificate, String> {
+    let certificate = Certificate::from_der(der).map_err(|error| with_causes(&error))?;
+    match certificate.has_strict_dates() {
+        true => Ok(certificate),
+        false => {
+            Err("its dates are not to the second and in UTC: every component refuses it".into())
+        }
     }
 }
 

@@ -98,7 +98,7 @@ pub fn observe(cluster: &Cluster, dir: &Path) -> Observation {
         }
     }
     for (index, spec) in cluster.key_pairs().enumerate() {
-        let private = read_as(&dir.join(spec.private), |pem| PrivateKey::from_pem(pem));
+        let private = read_as(&dir.join(spec.private), PrivateKey::from_pem);
         observation.inventory.key_pairs.push(ObservedKeyPair {
             private: match &private {
                 Piece::Present(key) => Piece::Present(key_view(key)),

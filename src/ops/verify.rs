@@ -4,6 +4,7 @@ pub mod assume;
 mod gather;
 mod handshakes;
 mod kubeconfig;
+mod stand_in;
 mod tree;
 
 use std::{

@@ -21,11 +21,13 @@ pub use request::Request;
 
 use super::{
     crypto::{self, Curve},
+    der::{Element, Reader},
     key::{KeyError, PublicKey},
     pem::{self, PemError},
 };
 use crate::model::{
     algorithm::KeyAlgorithm,
+    der::SEQUENCE,
     name::Name,
     profile::{Kind, Profile, Validity},
     san::San,
@@ -187,6 +189,27 @@ impl Certificate {
     /// notBefore and notAfter.
     pub fn validity(&self) -> Validity {
         self.validity
+    }
+
+    /// Whether its dates are written as DER demands, to the second and in UTC (X.690, 11.7 and 11.8). Others are
+    /// read here all the same; Go, and so every component of a cluster, refuses the certificate.
+    pub fn has_strict_dates(&self) -> bool {
+        let validity = || {
+            let mut certificate = Reader::new(Reader::only(&self.der, SEQUENCE)?);
+            let mut tbs = Reader::new(certificate.expect(SEQUENCE)?);
+            tbs.optional(0xa0)?;
+            for _serial_algorithm_issuer in 0..3 {
+                tbs.element()?;
+            }
+            Reader::new(tbs.expect(SEQUENCE)?).elements()
+        };
+        let is_strict = |time: &Element<'_>| {
+            let length = if time.tag == 0x17 { 12 } else { 14 };
+            time.content.strip_suffix(b"Z").is_some_and(|digits| {
+                digits.len() == length && digits.iter().all(u8::is_ascii_digit)
+            })
+        };
+        validity().is_ok_and(|times| times.iter().all(is_strict))
     }
 
     /// The public key.

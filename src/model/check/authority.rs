@@ -143,7 +143,9 @@ fn bundles(evidence: &Evidence<'_>, found: &mut Vec<Finding>) {
             }
             Piece::Present(all) if trust.is_bundle => {
                 let active = index.and_then(|i| evidence.held[i].certificate());
+                let stale = evidence.stale.iter().any(|s| s.copy == trust.file);
                 if let Some(active) = active
+                    && !stale
                     && !all.iter().any(|c| c.view.public_key == active.view.public_key)
                 {
                     let file = index.map(|i| evidence.held[i].cert_file.display().to_string());

@@ -206,11 +206,11 @@ codes! {
         "issue it again without it: certkit rotate NAME"
 
     // Kubeconfigs and copies
-    KubeconfigCa "kubeconfig-ca" Critical Breaks
+    KubeconfigCa "kubeconfig-ca" Critical Both
         "A kubeconfig's CA does not verify its server's certificate"
         "The kubeconfig trusts other CAs than the one that signed the apiserver's certificate: x509: certificate signed by unknown authority."
         "put the current CA into the kubeconfig: certkit rotate NAME"
-    KubeconfigInsecure "kubeconfig-insecure" Critical None
+    KubeconfigInsecure "kubeconfig-insecure" Critical Both
         "A kubeconfig that verifies no certificate"
         "insecure-skip-tls-verify is set, or the server's URL is plain HTTP: anybody in between gets the credential's requests."
         "remove insecure-skip-tls-verify and use https"

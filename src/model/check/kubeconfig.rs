@@ -1,6 +1,10 @@
 //! Kubeconfigs: that they verify their server, and by the right CA.
 
-use super::{code::Code, evidence::Evidence, finding::Finding};
+use super::{
+    code::Code,
+    evidence::{Evidence, KubeconfigFacts},
+    finding::Finding,
+};
 
 /// Everything wrong with kubeconfigs.
 pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
@@ -16,7 +20,7 @@ pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
             found.push(finding(Code::KubeconfigInsecure, what));
         } else if server.starts_with("http://") {
             found.push(finding(Code::KubeconfigInsecure, format!("its server is {server}")));
-        } else if kubeconfig.verifies_server == Some(false) {
+        } else if kubeconfig.verifies_server == Some(false) && !is_bundle(evidence, kubeconfig) {
             let what = "the CA it trusts does not verify the apiserver's certificate".to_owned();
             let finding = finding(Code::KubeconfigCa, what);
             found.push(match &kubeconfig.authority_file {
@@ -26,4 +30,12 @@ pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
         }
     }
     found
+}
+
+/// Whether what it trusts is a bundle of the cluster's, of which the fault is told once.
+fn is_bundle(evidence: &Evidence<'_>, kubeconfig: &KubeconfigFacts) -> bool {
+    kubeconfig
+        .authority_file
+        .as_ref()
+        .is_some_and(|file| evidence.trust.values().any(|t| t.is_bundle && t.file == *file))
 }

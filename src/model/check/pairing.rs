@@ -297,7 +297,7 @@ fn stand_in(evidence: &Evidence<'_>, index: &Index, path: &'static Path, all: &m
             server,
             path,
             role: Role::StandIn,
-            name: any_name(evidence, server),
+            name: None,
             expect: Expect::Works,
         });
     }
@@ -326,10 +326,9 @@ fn as_clients(
     all: &mut Vec<Pairing>,
 ) {
     let Some(server) = index.representative(evidence, listener.shows) else { return };
-    let name = any_name(evidence, server);
     let mut push = |client, expect| {
-        let (name, role) = (name.clone(), Role::AsClient);
-        all.push(Pairing { client, server, path, role, name, expect });
+        let role = Role::AsClient;
+        all.push(Pairing { client, server, path, role, name: None, expect });
     };
     for spec in CERTIFICATES.iter().filter(|spec| !spec.is_ca()) {
         let Some(client) = index.representative(evidence, spec.id) else { continue };
@@ -406,12 +405,4 @@ fn class(evidence: &Evidence<'_>, pairing: &Pairing, name: &str) -> String {
         true => format!("address of {}", evidence.instances[pairing.server].spec.id),
         false => name.to_owned(),
     }
-}
-
-/// A name that the server has, for tests of its clients.
-fn any_name(evidence: &Evidence<'_>, server: usize) -> Option<String> {
-    let sans = &evidence.held[server].certificate()?.view.profile.sans;
-    sans.iter()
-        .map(crate::model::talk::plain)
-        .find(|name| !name.starts_with("*.") && name != ETCD_PEER_NAME)
 }

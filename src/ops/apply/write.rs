@@ -278,7 +278,8 @@ impl Context<'_> {
     }
 
     /// What is trusted in place of a CA: its bundle where that is there (it may hold more than one
-    /// certificate), else the CA itself.
+    /// certificate), else the CA itself. Never the root above it: with that an administrator's kubeconfig
+    /// would take any server of etcd's CA for the apiserver.
     fn bundle(&self, id: &'static str, path: &Path, output: &mut Output) -> Result<String, Error> {
         if let Some(text) = output.bundles.get(id) {
             return Ok(text.clone());

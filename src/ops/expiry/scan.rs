@@ -8,7 +8,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{certificate, certificates, facts, kubeconfig, nth, role, row, shown, walk::Item};
+use super::{
+    certificate, certificates, facts, from_der, kubeconfig, nth, role, row, shown, walk::Item,
+};
 use crate::{
     document::secret,
     model::check::expiry::{Found, Inside, Origin, Role, Row},
@@ -88,12 +90,12 @@ impl Scanner {
             }
             Kind::Der => {
                 source.take(DER).read_to_end(head).map_err(cannot)?;
-                match Certificate::from_der(std::mem::take(head)) {
+                match from_der(std::mem::take(head)) {
                     Ok(certificate) => {
                         emit(self.row(path.to_owned(), path, None, Ok(certificate)));
                         Ok(())
                     }
-                    Err(error) if item.named => Err(with_causes(&error)),
+                    Err(why) if item.named => Err(why),
                     Err(_) => Ok(()),
                 }
             }

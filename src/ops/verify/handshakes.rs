@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, num::NonZero, path::PathBuf, sync::Arc};
 
-use super::gather::Gathered;
+use super::{
+    gather::Gathered,
+    stand_in::{self, StandIn},
+};
 use crate::{
     model::{
         catalogue::{Credential, ETCD_PEER_NAME, certificate},
@@ -23,14 +26,16 @@ use crate::{
 /// Tries every pairing, on all processors.
 pub fn run(gathered: &Gathered<'_>, pairings: &[Pairing], at: Timestamp) -> Vec<Outcome> {
     let workers = std::thread::available_parallelism().map_or(1, NonZero::get).min(16);
+    let stand_in = StandIn::new();
     let share = pairings.len().div_ceil(workers).max(1);
     let mut outcomes = Vec::with_capacity(pairings.len());
     std::thread::scope(|scope| {
         let running: Vec<_> = pairings
             .chunks(share)
             .map(|chunk| {
+                let stand_in = &stand_in;
                 scope.spawn(move || {
-                    let mut stage = Stage::new(gathered);
+                    let mut stage = Stage::new(gathered, stand_in);
                     chunk.iter().map(|p| stage.attempt(p, at)).collect::<Vec<_>>()
                 })
             })
@@ -46,7 +51,8 @@ pub fn run(gathered: &Gathered<'_>, pairings: &[Pairing], at: Timestamp) -> Vec<
 
 /// Tries each forecast at its last second and at the one after.
 pub fn confirm(gathered: &Gathered<'_>, pairings: &[Pairing], breaks: &mut [Break]) {
-    let mut stage = Stage::new(gathered);
+    let stand_in = StandIn::new();
+    let mut stage = Stage::new(gathered, &stand_in);
     for found in breaks {
         let pairing = &pairings[found.pairing];
         let before = stage.attempt(pairing, found.at);
@@ -58,13 +64,14 @@ pub fn confirm(gathered: &Gathered<'_>, pairings: &[Pairing], breaks: &mut [Brea
 /// Clients and servers, prepared once.
 struct Stage<'g, 'a> {
     gathered: &'g Gathered<'a>,
+    stand_in: &'g Result<StandIn, String>,
     servers: HashMap<(usize, Role, &'static str, Option<usize>), Result<Server, String>>,
     clients: HashMap<(Option<usize>, PathBuf, Role, &'static str), Result<Client, String>>,
 }
 
 impl<'g, 'a> Stage<'g, 'a> {
-    fn new(gathered: &'g Gathered<'a>) -> Self {
-        Self { gathered, servers: HashMap::new(), clients: HashMap::new() }
+    fn new(gathered: &'g Gathered<'a>, stand_in: &'g Result<StandIn, String>) -> Self {
+        Self { gathered, stand_in, servers: HashMap::new(), clients: HashMap::new() }
     }
 
     fn attempt(&mut self, pairing: &Pairing, at: Timestamp) -> Outcome {
@@ -92,11 +99,11 @@ impl<'g, 'a> Stage<'g, 'a> {
             End::NoCertificate(_) => None,
         };
         // Only etcd's peers look at where a client comes from.
-        let peers = is_peer(self.gathered.evidence.instances[pairing.server].spec);
-        let role = if pairing.role == Role::AsServer { Role::AsServer } else { Role::Path };
-        let peers = peers && pairing::listener(pairing.path).is_some_and(|l| l.peers);
+        let role = pairing.role;
+        let peers = pairing::listener(pairing.path).is_some_and(|l| l.peers);
         let trusts = pairing::listener(pairing.path).map_or("", |l| l.trusts);
-        let key = (pairing.server, role, trusts, client.filter(|_| peers && role == Role::Path));
+        let key =
+            (pairing.server, role, trusts, client.filter(|_| peers && role != Role::AsServer));
         if let Some(known) = self.servers.get(&key) {
             return known.clone();
         }
@@ -107,7 +114,12 @@ impl<'g, 'a> Stage<'g, 'a> {
 
     fn prepare_server(&self, pairing: &Pairing, client: Option<usize>) -> Result<Server, String> {
         let evidence = &self.gathered.evidence;
-        let identity = self.identity(pairing.server)?;
+        let identity = match pairing.role {
+            Role::AsClient | Role::StandIn => {
+                &self.stand_in.as_ref().map_err(String::clone)?.identity
+            }
+            Role::Path | Role::AsServer => self.identity(pairing.server)?,
+        };
         let mut side = ServerSide {
             identity,
             client_trust: None,
@@ -137,7 +149,12 @@ impl<'g, 'a> Stage<'g, 'a> {
     }
 
     fn client(&mut self, pairing: &Pairing) -> Result<Client, String> {
-        let name = pairing.name.as_deref().ok_or("nobody knows by which name it is reached")?;
+        let name = match pairing.role {
+            Role::AsClient | Role::StandIn => stand_in::NAME,
+            Role::Path | Role::AsServer => {
+                pairing.name.as_deref().ok_or("nobody knows by which name it is reached")?
+            }
+        };
         let evidence = &self.gathered.evidence;
         let (client, root) = match &pairing.client {
             End::Instance(client) => (Some(*client), evidence.instances[*client].root.clone()),
@@ -163,16 +180,15 @@ impl<'g, 'a> Stage<'g, 'a> {
         name: &str,
     ) -> Result<Client, String> {
         let evidence = &self.gathered.evidence;
-        let trusted = match pairing.role {
-            // Only the server's judgement counts: the client trusts whatever vouches for the server.
+        let trust = match pairing.role {
             Role::AsClient | Role::StandIn => {
-                let root = &evidence.instances[pairing.server].root;
-                evidence.instances[pairing.server].issuer.and_then(|ca| evidence.trusted(ca, root))
+                self.stand_in.as_ref().map_err(String::clone)?.trust.clone()
             }
-            Role::Path | Role::AsServer => evidence.client_trust(pairing.path, client, root),
+            Role::Path | Role::AsServer => {
+                let trusted = evidence.client_trust(pairing.path, client, root);
+                ders(&trusted.ok_or("what the client trusts is not here")?.1)
+            }
         };
-        let (_, trusted) = trusted.ok_or("what the client trusts is not here")?;
-        let trust = ders(&trusted);
         let peers = matches!(pairing.path.server, Credential::Cert(id)
             if certificate(id).is_some_and(is_peer));
         let demanded = match (pairing.role, client) {

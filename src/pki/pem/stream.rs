@@ -1,7 +1,7 @@
 //! Certificates out of PEM of any length, one block at a time: what a block of ten thousand holds wrong is
 //! told of that block, and memory is one block's.
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Read as _};
 
 use super::{BEGIN, Block, DASHES, END, PemError, Section};
 
@@ -117,35 +117,17 @@ impl<R: BufRead> Certificates<R> {
 
     /// Appends the next line, at most `limit` octets of it; the rest is passed over. False at the end.
     fn read_line(&mut self, line: &mut Vec<u8>, limit: usize) -> io::Result<bool> {
-        let mut any = false;
-        loop {
-            let available = match self.input.fill_buf() {
-                Ok(available) => available,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
-            if available.is_empty() {
-                self.line += usize::from(any);
-                return Ok(any);
-            }
-            any = true;
-            let (end, used) = match find_newline(available) {
-                Some(at) => (true, at + 1),
-                None => (false, available.len()),
-            };
-            let room = limit.saturating_sub(line.len()).min(used);
-            line.extend_from_slice(&available[..room]);
-            self.input.consume(used);
-            if end {
-                self.line += 1;
-                return Ok(true);
-            }
+        let room = limit.saturating_sub(line.len()).max(1);
+        let read = (&mut self.input).take(room as u64).read_until(b'\n', line)?;
+        if read == 0 {
+            return Ok(false);
         }
+        if read == room && line.last() != Some(&b'\n') {
+            self.input.skip_until(b'\n')?;
+        }
+        self.line += 1;
+        Ok(true)
     }
-}
-
-fn find_newline(bytes: &[u8]) -> Option<usize> {
-    bytes.iter().position(|byte| *byte == b'\n')
 }
 
 fn label(rest: &[u8]) -> Option<&str> {
