@@ -3,12 +3,7 @@
 
 mod support;
 
-use std::{
-    fs::{self, File},
-    io::Write as _,
-    path::Path,
-    process::Command,
-};
+use std::{fs, path::Path, process::Command};
 
 use ring::{
     rand::SystemRandom,
@@ -51,7 +46,7 @@ fn main() {
     let mut round = 0;
     let writes = support::median(15, || {
         round += 1;
-        durable(&folder.path().join(format!("writes-{round}")), &contents);
+        support::durable(&folder.path().join(format!("writes-{round}")), &contents);
     });
     let mut round = 0;
     let script = support::median(3, || {
@@ -100,22 +95,6 @@ fn count(root: &Path) -> (usize, usize, Vec<Vec<u8>>) {
         }
     }
     (certificates, keys, contents)
-}
-
-/// Writes files the way that survives a power cut, and no more: each synced under a temporary name, then
-/// renamed, then the folder.
-fn durable(folder: &Path, contents: &[Vec<u8>]) {
-    fs::create_dir(folder).expect("a folder");
-    for (index, content) in contents.iter().enumerate() {
-        let mut file = File::create(folder.join(format!(".{index}"))).expect("a file");
-        file.write_all(content).expect("written");
-        file.sync_all().expect("synced");
-    }
-    for index in 0..contents.len() {
-        fs::rename(folder.join(format!(".{index}")), folder.join(index.to_string()))
-            .expect("renamed");
-    }
-    File::open(folder).and_then(|f| f.sync_all()).expect("synced");
 }
 
 fn openssl(folder: &Path, certificates: usize) {

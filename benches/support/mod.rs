@@ -1,6 +1,13 @@
 //! What benches share. Figures are ratios within one run: machines are noisy.
 
-use std::time::{Duration, Instant};
+#![allow(dead_code)] // Each bench uses its own part of this.
+
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 /// The median duration of `rounds` runs, after one that does not count.
 pub fn median(rounds: usize, mut run: impl FnMut()) -> Duration {
@@ -27,4 +34,20 @@ pub fn ratio(what: &str, ratio: f64, aim: f64, at_most: bool) {
     let verdict = if kept { "kept" } else { "MISSED" };
     let sign = if at_most { "<=" } else { ">=" };
     println!("{what:<58} {ratio:>10.2} x   (aim {sign} {aim}: {verdict})");
+}
+
+/// Writes files the way that survives a power cut, and no more: each synced under a temporary name, then
+/// renamed, then the folder.
+pub fn durable(folder: &Path, contents: &[Vec<u8>]) {
+    fs::create_dir(folder).expect("a folder");
+    for (index, content) in contents.iter().enumerate() {
+        let mut file = File::create(folder.join(format!(".{index}"))).expect("a file");
+        file.write_all(content).expect("written");
+        file.sync_all().expect("synced");
+    }
+    for index in 0..contents.len() {
+        fs::rename(folder.join(format!(".{index}")), folder.join(index.to_string()))
+            .expect("renamed");
+    }
+    File::open(folder).and_then(|f| f.sync_all()).expect("synced");
 }

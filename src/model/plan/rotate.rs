@@ -187,6 +187,11 @@ impl One<'_> {
             }
             return;
         };
+        if matches!(place, Place::Embedded { .. }) && self.observed.key.is_missing() {
+            let hint = "put the key beside it, or both into files";
+            let obstacle = broken(place.cert(), "embeds a certificate and not its key", hint);
+            return self.block(rotation, None, obstacle);
+        }
         let reasons = self.reasons(certificate);
         let reason = match reasons.len() {
             0 => {

@@ -1,0 +1,88 @@
+//! Rotating all of one host as a whole process, beside the raw crypto of the same certificates and the same
+//! durable writes: the new files and the copies of the old ones.
+
+mod support;
+
+use std::{fs, path::Path, process::Command};
+
+use ring::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair},
+};
+
+fn main() {
+    let folder = tempfile::Builder::new().prefix("certkit-bench-").tempdir().expect("a folder");
+    let dir = folder.path().join("pki");
+    let certkit = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_certkit"))
+            .args(arguments)
+            .arg("--dir")
+            .arg(&dir)
+            .output()
+            .expect("certkit starts");
+        assert!(output.status.success(), "{output:?}");
+        output.stdout
+    };
+    certkit(&["init", "--quiet", "--name", "bench", "--host", "cp1=10.0.0.11"]);
+    // What one rotation writes, and with which keys, as it says itself.
+    let report: serde_json::Value =
+        serde_json::from_slice(&certkit(&["rotate", "--all", "-o", "json"])).expect("JSON");
+    let steps = report["steps"].as_array().expect("steps");
+    let certificates = steps.len();
+    let keys = steps.iter().filter(|step| step["key"] == "new").count();
+    let backup = Path::new(report["backup"].as_str().expect("a backup"));
+    let mut contents = Vec::new();
+    for step in steps {
+        for file in step["files"].as_array().expect("files") {
+            let file = file.as_str().expect("a path");
+            // A key that stayed is neither written nor copied.
+            if let Ok(old) = fs::read(backup.join("files").join(file)) {
+                contents.push(old);
+                contents.push(fs::read(dir.join(file)).expect("a file"));
+            }
+        }
+    }
+    let rotate =
+        support::median(15, || _ = certkit(&["rotate", "--all", "--quiet", "--backups", "100"]));
+    let prune =
+        support::median(15, || _ = certkit(&["rotate", "--all", "--quiet", "--backups", "1"]));
+    let idle = support::median(15, || _ = certkit(&["rotate", "--quiet"]));
+    let start = support::median(15, || {
+        let output = Command::new(env!("CARGO_BIN_EXE_certkit")).arg("--version").output();
+        assert!(output.expect("certkit starts").status.success());
+    });
+    let crypto = support::median(15, || {
+        let random = SystemRandom::new();
+        let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
+        let mut last = None;
+        for _ in 0..keys {
+            let document = EcdsaKeyPair::generate_pkcs8(algorithm, &random).expect("a key");
+            let key = EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random);
+            last = Some(key.expect("a key"));
+        }
+        let key = last.expect("at least one key");
+        for _ in 0..certificates {
+            key.sign(&random, &[7; 500]).expect("a signature");
+        }
+    });
+    let mut round = 0;
+    let writes = support::median(15, || {
+        round += 1;
+        support::durable(&folder.path().join(format!("writes-{round}")), &contents);
+    });
+    println!(
+        "rotate of one host: {certificates} certificates, {keys} new keys, {} files and as many copies\n",
+        contents.len() / 2
+    );
+    support::line("certkit rotate --all, whole process", rotate);
+    support::line("  the same and an old backup pruned", prune);
+    support::line("  with nothing due", idle);
+    support::line("  of which starting a process", start);
+    support::line("raw ring: the same keys and signatures", crypto);
+    support::line("the same files written, synced, renamed, folder synced", writes);
+    println!();
+    let ratio = rotate.as_secs_f64() / (crypto + writes).as_secs_f64();
+    support::ratio("rotate / (raw crypto + durable writes)", ratio, 3.0, true);
+    let share = rotate.saturating_sub(writes).as_secs_f64() / crypto.as_secs_f64();
+    println!("{:<58} {share:>10.2} x", "(rotate - durable writes) / raw crypto");
+}
