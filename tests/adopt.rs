@@ -307,6 +307,93 @@ fn the_kubelets_symlink_stays_one_and_old_files_stay() {
     assert!(!target.exists());
 }
 
+#[test]
+fn of_several_certificates_in_a_cas_file_the_keys_own_signs() {
+    if need("openssl").is_none() {
+        return;
+    }
+    let dir = kubeadm("ecdsa-p256");
+    let ca = dir.path().join("pki/ca.crt");
+    let other = fs::read_to_string(dir.path().join("pki/etcd/ca.crt")).unwrap();
+    let own = fs::read_to_string(&ca).unwrap();
+    let signer = dir.path().join("signer.crt");
+    fs::write(&signer, &own).unwrap();
+    for bundle in [format!("{other}{own}"), format!("# text around it\n{own}\n{other}")] {
+        fs::write(&ca, &bundle).unwrap();
+        run(&mut rotate(dir.path(), &["--all"]));
+        let cert = dir.path().join("pki/apiserver.crt");
+        verify(&signer, &cert, &["-x509_strict"]);
+        assert_eq!(fs::read_to_string(cert).unwrap().matches("BEGIN").count(), 1);
+        assert_eq!(fs::read_to_string(&ca).unwrap(), bundle);
+    }
+    run(&mut adopt(dir.path()));
+    assert_eq!(stdout(&mut rotate(dir.path(), &[])), "");
+}
+
+#[test]
+fn modes_and_owners_stay() {
+    let dir = kubeadm("ecdsa-p256");
+    let files = ["pki/apiserver.key", "pki/apiserver.crt", "admin.conf"];
+    for file in files {
+        let path = dir.path().join(file);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o440)).unwrap();
+        if is_root() {
+            std::os::unix::fs::chown(&path, Some(4321), Some(1234)).unwrap();
+        }
+    }
+    run(&mut rotate(dir.path(), &["apiserver", "admin.conf"]));
+    for file in files {
+        use std::os::unix::fs::MetadataExt as _;
+        let metadata = fs::metadata(dir.path().join(file)).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o7777, 0o440, "{file}");
+        if is_root() {
+            assert_eq!((metadata.uid(), metadata.gid()), (4321, 1234), "{file}");
+        }
+    }
+}
+
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+#[test]
+fn in_a_kubeconfig_only_the_credential_changes() {
+    let dir = kubeadm("rsa-2048");
+    let conf = dir.path().join("admin.conf");
+    let text = fs::read_to_string(&conf).unwrap();
+    let line = |field: &str| {
+        let found = text.lines().find(|l| l.trim_start().starts_with(field)).unwrap();
+        found.trim().split_once(": ").unwrap().1.to_owned()
+    };
+    let (cert, key) = (line("client-certificate-data"), line("client-key-data"));
+    let authority = line("certificate-authority-data");
+    // What people and tools leave in such a file.
+    let odd = format!(
+        "# keep me\r\nkind: Config\r\nx-unknown: {{a: [1, 2]}}\r\ncurrent-context: 'here'\r\n\
+         contexts:\r\n- context: {{user: \"me\", cluster: c}}\r\n  name: here\r\n\
+         - name: there\r\n  context:\r\n    cluster: c\r\n    user: robot\r\n    namespace: x\r\n\
+         users:\r\n- name: robot\r\n  user:\r\n    token: secret # not ours\r\n\
+         - user:\r\n    client-key-data:   \"{key}\"  # the key\r\n\
+         \x20   client-certificate-data: {cert}\r\n  name: me\r\n\
+         clusters:\r\n- name: c\r\n  cluster:\r\n    server: https://api:6443\r\n\
+         \x20   certificate-authority-data: {authority}\r\n    extensions: []\r\n"
+    );
+    fs::write(&conf, &odd).unwrap();
+    run(&mut rotate(dir.path(), &["admin.conf"]));
+    let new = fs::read_to_string(&conf).unwrap();
+    assert_ne!(new, odd);
+    let (old_lines, new_lines) = (odd.split('\n'), new.split('\n'));
+    let differing: Vec<(&str, &str)> = old_lines.zip(new_lines).filter(|(a, b)| a != b).collect();
+    assert_eq!(differing.len(), 2);
+    for ((_, new), (start, end)) in differing.iter().zip([
+        ("    client-key-data:   \"", "\"  # the key\r"),
+        ("    client-certificate-data: ", "\r"),
+    ]) {
+        assert!(new.starts_with(start) && new.ends_with(end), "{new}");
+    }
+}
+
 /// A tree of openssl's: a root, an intermediate as the cluster's CA, and an apiserver certificate with
 /// everything a careful administrator might put into one.
 struct Handmade {

@@ -281,3 +281,46 @@ fn raw_connections_never_fail_with_the_kept_key() {
         }
     }
 }
+
+#[test]
+fn waiting_proves_that_etcd_took_it_up() {
+    let (Some(program), Some(_)) = (need("etcd"), need("openssl")) else { return };
+    let folder = support::temp_dir();
+    let tree = folder.path().join("pki");
+    // An address of its own, so that etcd can have the ports certkit knows.
+    let address = "127.0.42.1";
+    run(certkit().arg("init").arg("--dir").arg(&tree).args(["--host", &format!("cp1={address}")]));
+    let flags = support::stdout(certkit().args(["flags", "etcd", "--dir"]).arg(&tree));
+    let mut member = etcd::Member::start(
+        &program,
+        &etcd::Plan {
+            name: "cp1",
+            address,
+            ports: (2379, 2380),
+            cluster: &format!("cp1=https://{address}:2380"),
+            tree: &tree,
+            data: folder.path(),
+            flags: &flags,
+        },
+    );
+    member.wait();
+    for more in [&[][..], &["--new-key"], &["--rollback"]] {
+        let mut command = certkit();
+        command.args(["rotate", "--wait", "60s", "-o", "json", "--dir"]).arg(&tree).args(more);
+        if !more.contains(&"--rollback") {
+            command.args(["etcd-server", "etcd-peer"]);
+        }
+        let report: serde_json::Value =
+            serde_json::from_str(&support::stdout(&mut command)).unwrap();
+        let component = &report["components"][0];
+        assert_eq!(component["component"], "etcd");
+        assert_eq!(component["takeUp"], "handshake");
+        let seen: Vec<(&str, &str)> = component["listeners"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|l| (l["address"].as_str().unwrap(), l["serves"].as_str().unwrap()))
+            .collect();
+        assert_eq!(seen, [("127.0.42.1:2379", "new"), ("127.0.42.1:2380", "new")], "{more:?}");
+    }
+}
