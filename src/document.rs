@@ -6,6 +6,7 @@ mod certkit;
 mod data;
 mod draft;
 mod field;
+pub mod flat;
 mod kubeadm;
 pub mod kubeconfig;
 pub mod yaml;

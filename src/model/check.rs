@@ -6,6 +6,7 @@ pub mod copy;
 pub mod evidence;
 pub mod file;
 pub mod finding;
+pub mod flags;
 pub mod forecast;
 pub mod issuing;
 pub mod kubeconfig;
