@@ -6,6 +6,7 @@ mod data;
 mod declaration;
 mod draft;
 mod field;
+pub mod flat;
 mod kubeadm;
 pub mod kubeconfig;
 pub mod manifest;

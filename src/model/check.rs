@@ -7,6 +7,7 @@ pub mod evidence;
 pub mod expiry;
 pub mod file;
 pub mod finding;
+pub mod flags;
 pub mod forecast;
 pub mod issuing;
 pub mod kubeconfig;

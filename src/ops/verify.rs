@@ -1,6 +1,7 @@
 //! `verify`: gathers what is there, judges it, and shakes hands with it.
 
 pub mod assume;
+mod flags;
 mod gather;
 mod handshakes;
 mod kubeconfig;
@@ -94,6 +95,9 @@ pub enum Error {
     /// DIR/certkit.yaml cannot be had.
     #[error(transparent)]
     Declared(#[from] declared::Error),
+    /// A file of flags cannot be read.
+    #[error("cannot tell what a component is told")]
+    Flags(#[from] flags::FlagsError),
     /// Nothing of a PKI is there.
     #[error("{}: there is nothing of a cluster's PKI in this directory", .0.display())]
     Nothing(std::path::PathBuf),
@@ -104,6 +108,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Declared(error) => error.hint(),
+            Self::Flags(error) => Some(error.hint()),
             Self::Nothing(_) => Some("name the PKI's directory with --dir".into()),
         }
     }
@@ -126,6 +131,8 @@ pub fn verify(request: &Request<'_>) -> Result<Report, Error> {
     let gathered = gather::gather(cluster, declared.is_some(), service, request.dir, request.at);
     let evidence = &gathered.evidence;
     let mut findings = check::judge(evidence);
+    let hosts = flags::Hosts::new(cluster, declared.is_some(), request.dir);
+    findings.extend(check::flags::findings(evidence, &flags::read_all(request.flags, &hosts)?));
     let pairings = pairing::pairings(evidence);
     let outcomes = handshakes::run(&gathered, &pairings, request.at);
     pairing::conclude(evidence, &pairings, &outcomes, &mut findings);

@@ -1,4 +1,5 @@
 //! Certificates as openssl makes them, with any fault one likes.
+#![allow(dead_code)] // Each test binary uses its own part of this.
 
 use std::{
     fs,
@@ -9,6 +10,9 @@ use std::{
 use certkit::model::{duration::Span, timestamp::Timestamp};
 
 use crate::support;
+
+/// Seconds.
+const DAY: i64 = 86_400;
 
 /// What one certificate is to say; the rest is taken from the certificate in place.
 pub struct Issue {
@@ -28,8 +32,8 @@ impl Issue {
             folder: support::temp_dir(),
             subject: None,
             extensions: Vec::new(),
-            start: -300,
-            end: 300,
+            start: -300 * DAY,
+            end: 300 * DAY,
             serial: None,
             digest: "sha256",
         };
@@ -44,7 +48,7 @@ impl Issue {
         issue.set("basicConstraints", "critical,CA:TRUE");
         issue.set("keyUsage", "critical,digitalSignature,keyEncipherment,keyCertSign");
         issue.set("subjectKeyIdentifier", "hash");
-        issue.end = 3000;
+        issue.end = 3000 * DAY;
         issue
     }
 
@@ -72,13 +76,19 @@ impl Issue {
 
     /// Valid from so many days after the time it is judged at.
     pub fn from(mut self, days: i64) -> Self {
-        self.start = days;
+        self.start = days * DAY;
         self
     }
 
     /// Valid until so many days after the time it is judged at.
     pub fn until(mut self, days: i64) -> Self {
-        self.end = days;
+        self.end = days * DAY;
+        self
+    }
+
+    /// Valid until so many seconds after the time it is judged at.
+    pub fn until_seconds(mut self, seconds: i64) -> Self {
+        self.end = seconds;
         self
     }
 
@@ -119,8 +129,8 @@ impl Issue {
         ca: Option<(&Path, &Path)>,
     ) -> String {
         let at = |name: &str| self.folder.path().join(name);
-        let date = |days: i64| {
-            let time = judged.plus(Span::days(days)).to_compact();
+        let date = |seconds: i64| {
+            let time = judged.plus(Span(seconds)).to_compact();
             time.replace('T', "")
         };
         let (start, end) = (date(self.start), date(self.end));

@@ -276,11 +276,13 @@ impl Found {
     }
 }
 
-fn key_view(key: &PrivateKey) -> KeyView {
+/// A key as plain data.
+pub fn key_view(key: &PrivateKey) -> KeyView {
     KeyView { public_key: key.public_key().der().to_vec(), algorithm: key.algorithm() }
 }
 
-fn read_key(pem: &[u8], certificate: Option<&Certificate>) -> Result<PrivateKey, FoundKey> {
+/// A key, or what is wrong with it.
+pub fn read_key(pem: &[u8], certificate: Option<&Certificate>) -> Result<PrivateKey, FoundKey> {
     let key = match certificate {
         Some(certificate) => PrivateKey::from_pem_for(pem, certificate),
         None => PrivateKey::from_pem(pem),
