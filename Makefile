@@ -83,4 +83,5 @@ docs: ## rewrite the generated pages of docs/ from the catalogue
 fuzz: ## fuzz each target for FUZZ_SECONDS (60)
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz --locked
 	@targets=$$(cd fuzz/fuzz_targets && ls -- *.rs); for t in $$targets; do \
-		$(CARGO) fuzz run --sanitizer none "$${t%.rs}" -- -max_total_time=$(FUZZ_SECONDS); done
+		t=$${t%.rs}; mkdir -p "fuzz/corpus/$$t"; $(CARGO) fuzz run --sanitizer none "$$t" \
+			"fuzz/corpus/$$t" "fuzz/seeds/$$t" -- -max_total_time=$(FUZZ_SECONDS); done

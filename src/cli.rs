@@ -3,13 +3,17 @@
 //! Each command is a file below with three parts: its arguments (clap), a function that turns them into
 //! a request, and the printing of what came back. Nothing is decided here.
 
+mod check_expiration;
 mod completions;
+mod export;
 mod failure;
 mod flags;
+mod import;
 mod init;
 mod man;
 pub mod output;
 mod paths;
+mod rotate;
 mod template;
 mod verify;
 
@@ -63,10 +67,14 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(Box<init::InitArgs>),
+    CheckExpiration(Box<check_expiration::CheckExpirationArgs>),
     Completions(completions::CompletionsArgs),
+    Export(export::ExportArgs),
     Flags(flags::FlagsArgs),
+    Import(import::ImportArgs),
     Man(man::ManArgs),
     Paths(paths::PathsArgs),
+    Rotate(Box<rotate::RotateArgs>),
     Template(template::TemplateArgs),
     Verify(verify::VerifyArgs),
 }
@@ -114,9 +122,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
     match &cli.command {
         Command::Init(args) => init::run(args, &cli.global),
+        Command::CheckExpiration(args) => check_expiration::run(args, &cli.global),
         Command::Completions(args) => completions::run(args),
+        Command::Export(args) => export::run(args, &cli.global),
         Command::Flags(args) => flags::run(args, &cli.global),
+        Command::Import(args) => import::run(args, &cli.global),
         Command::Man(args) => man::run(args),
+        Command::Rotate(args) => rotate::run(args, &cli.global),
         Command::Paths(args) => paths::run(args, &cli.global),
         Command::Template(args) => template::run(args, &cli.global),
         Command::Verify(args) => verify::run(args, &cli.global),

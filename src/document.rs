@@ -2,19 +2,21 @@
 //!
 //! Works on octets and readers it is handed; opens no file. Whoever reads files for it stops at [`LIMIT`].
 
-mod certkit;
 mod data;
+mod declaration;
 mod draft;
 mod field;
 pub mod flat;
 mod kubeadm;
 pub mod kubeconfig;
+pub mod manifest;
+pub mod secret;
 pub mod yaml;
 
 use std::fmt;
 
 pub use self::{
-    certkit::write,
+    declaration::write,
     draft::{Draft, EtcdDraft, HostDraft},
 };
 use self::{
@@ -38,7 +40,7 @@ pub fn read(bytes: &[u8], file: &str) -> Result<Draft, DocumentError> {
         let kind = reader.required(document, "kind").unwrap_or_default();
         match (api_version, kind) {
             ("", _) | (_, "") => {}
-            (certkit::API_VERSION, certkit::KIND) => own.push(document),
+            (declaration::API_VERSION, declaration::KIND) => own.push(document),
             (version, kind) if kubeadm::VERSIONS.contains(&version) => {
                 if kubeadm::KINDS.contains(&kind) {
                     kubeadm.push(document);
@@ -49,7 +51,7 @@ pub fn read(bytes: &[u8], file: &str) -> Result<Draft, DocumentError> {
                 let group = version.split('/').next().unwrap_or_default();
                 if group == "kubeadm.k8s.io" || group == "certkit" {
                     let node = document.get("apiVersion").unwrap_or(document);
-                    let is_version = version != certkit::API_VERSION;
+                    let is_version = version != declaration::API_VERSION;
                     let (field, node, text) = match is_version {
                         true => ("apiVersion", node, version),
                         false => ("kind", document.get("kind").unwrap_or(document), kind),
@@ -69,7 +71,7 @@ pub fn read(bytes: &[u8], file: &str) -> Result<Draft, DocumentError> {
                 reader.mistake(node, "kind", format!("nothing here describes a cluster; {KNOWN}"));
             }
         }
-        ([first], []) => draft = certkit::read(&mut reader, first),
+        ([first], []) => draft = declaration::read(&mut reader, first),
         ([], all) => draft = kubeadm::read(&mut reader, all),
         ([_, second, ..], []) => {
             reader.mistake(second, "kind", "a second Cluster; a file describes one".to_owned());

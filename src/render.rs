@@ -63,6 +63,7 @@ static BUILT_IN: &[(&str, &str)] = built_in![
     "flags/json.json",
     "flags/kubeadm.yaml",
     "flags/static-pod.yaml",
+    "flags/static-pod/konnectivity-server.yaml",
     "flags/static-pod/kubelet.yaml",
     "flags/systemd.conf",
     "flags/systemd/etcd.conf",

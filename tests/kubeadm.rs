@@ -102,7 +102,7 @@ fn fields(file: &Path, scratch: &Path) -> BTreeSet<String> {
     let mut facts = BTreeSet::new();
     let mut lines = text.lines().map(str::trim).peekable();
     while let Some(line) = lines.next() {
-        if let Some(usage) = line.strip_prefix("X509v3 ") {
+        if let Some(usage) = line.strip_prefix("X509v3 ").filter(|l| *l != "extensions:") {
             let value = lines.peek().copied().unwrap_or_default();
             if usage.starts_with("Subject Alternative Name") {
                 facts.extend(
@@ -137,7 +137,8 @@ fn fields(file: &Path, scratch: &Path) -> BTreeSet<String> {
             .unwrap_or_else(|e| panic!("{line}: {e}"))
     };
     let (from, to) = (date("-startdate"), date("-enddate"));
-    facts.insert(format!("term {} seconds", to.since(from).0));
+    // kubeadm reads the clock once for notBefore and again for notAfter.
+    facts.insert(format!("term {} minutes", to.since(from).0 / 60));
     // The key identifiers themselves are the CA's key, which differs; that AKI is the CA's SKI is what
     // openssl verify -x509_strict holds in tests/init.rs.
     facts

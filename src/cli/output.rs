@@ -1,5 +1,7 @@
 //! The terminal: streams that drop colour where it is not wanted, and tables.
 
+pub mod expiry;
+
 use std::io;
 
 use clap::ColorChoice;
@@ -22,6 +24,23 @@ pub fn stdout() -> impl io::Write {
 /// Standard error: everything that is talk.
 pub fn stderr() -> impl io::Write {
     anstream::AutoStream::auto(io::stderr()).lock()
+}
+
+/// Whether standard output gets colour.
+pub fn is_colored() -> bool {
+    anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
+}
+
+/// Standard output as it is, for long reports that keep colour out themselves where it is not wanted.
+pub fn raw_stdout() -> impl io::Write {
+    io::BufWriter::with_capacity(64 << 10, io::stdout().lock())
+}
+
+/// The columns of the terminal: what `COLUMNS` says, else the terminal, else 80.
+pub fn width() -> usize {
+    let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let terminal = || rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| size.ws_col);
+    said.or_else(terminal).filter(|columns| *columns >= 20).map_or(80, usize::from)
 }
 
 /// A table as kubectl prints them: upper-case headings, three blanks between columns, no lines.

@@ -3,7 +3,7 @@
 //! Fields of kubeadm's that certkit does not know are passed over: they are not certkit's to judge.
 
 use super::{
-    certkit::external_etcd,
+    declaration::external_etcd,
     draft::{Draft, HostDraft},
     field::{Reader, not},
     yaml::Node,

@@ -4,14 +4,18 @@
 //! `yes`, and what a field means is its reader's business. Refused, because each has been read in two
 //! ways by two programs: duplicate keys, merge keys (`<<`), keys that are lists or mappings.
 
+mod scalar;
+
 use std::{collections::HashMap, fmt, ops::Range, rc::Rc};
 
 use serde::Serialize;
-pub(super) use serde_saphyr::granit_parser::ErrorKind;
 use serde_saphyr::granit_parser::{
-    BorrowedInput, Event, FallibleBufferedInput, Options, Parser, ScalarStyle, Span, StrInput,
+    BorrowedInput, ErrorKind, Event, FallibleBufferedInput, InputIoError, Options, Parser,
+    ScalarStyle, Span, StrInput,
 };
 use zeroize::Zeroizing;
+
+pub(super) use self::scalar::scalar;
 
 /// How many values one document may hold, what aliases repeat counted each time.
 const VALUES: usize = 1_000_000;
@@ -26,6 +30,11 @@ pub struct Place {
     pub line: usize,
     /// Counted from 1, in characters.
     pub column: usize,
+}
+
+impl Place {
+    /// Where values stand that were read from no YAML.
+    pub(super) const NOWHERE: Self = Self { line: 0, column: 0 };
 }
 
 impl fmt::Display for Place {
@@ -72,9 +81,8 @@ pub(super) enum Style {
 }
 
 impl Node {
-    /// A value that stands nowhere, as one read from JSON.
-    pub fn placeless(value: Value) -> Self {
-        let place = Place { line: 1, column: 1 };
+    /// A value of which no more is known than where it stands.
+    pub fn at(place: Place, value: Value) -> Self {
         Self { place, span: None, shared: false, value: Rc::new(value) }
     }
 
@@ -128,22 +136,35 @@ pub(super) fn documents(text: &str) -> Result<Vec<Node>, SyntaxError> {
     let mut documents = Vec::new();
     while let Some((event, span)) = events.next()? {
         if let Event::DocumentStart(..) = event {
-            let (first, span) = events.expect(&span)?;
+            let (first, span) = events.follow(&span)?;
             documents.push(events.node(first, span)?);
         }
     }
     Ok(documents)
 }
 
-/// The characters of a stream, for [`Events::stream`].
-pub(super) trait Characters: Iterator<Item = Result<char, ErrorKind>> {}
-impl<I: Iterator<Item = Result<char, ErrorKind>>> Characters for I {}
-
 /// A parser and the anchors met so far.
 pub(super) struct Events<'i, I: BorrowedInput<'i>> {
     parser: Parser<'i, I>,
     anchors: HashMap<usize, (Node, usize)>,
     values: usize,
+    /// How many lists and mappings are open.
+    depth: usize,
+    /// Whether the parser gave up, so that nothing follows.
+    broken: bool,
+}
+
+/// Events of a stream of characters. An error of the stream ends it.
+pub(super) fn stream<C>(characters: C) -> Events<'static, impl BorrowedInput<'static>>
+where
+    C: Iterator<Item = std::io::Result<char>> + 'static,
+{
+    let characters = characters.map(|character| {
+        character.map_err(|error| ErrorKind::InputIo {
+            error: InputIoError::from_message(error.to_string()),
+        })
+    });
+    Events::new(FallibleBufferedInput::new(characters))
 }
 
 /// One thing of a stream too large for a tree.
@@ -156,15 +177,8 @@ pub(super) enum Token {
     Map,
     /// A list or mapping ends.
     End,
-    /// A scalar, or an alias of one; aliases of anything larger are an error.
-    Scalar(Node),
-}
-
-impl<C: Characters> Events<'static, FallibleBufferedInput<C>> {
-    /// Events of a stream of characters.
-    pub fn stream(characters: C) -> Self {
-        Self::new(FallibleBufferedInput::new(characters))
-    }
+    /// A scalar or an alias.
+    Node(Node),
 }
 
 impl<'i, I: BorrowedInput<'i>> Events<'i, I> {
@@ -173,7 +187,8 @@ impl<'i, I: BorrowedInput<'i>> Events<'i, I> {
         options.set_emit_comments(false);
         options.flow_nesting_limit = DEPTH;
         options.block_nesting_limit = DEPTH;
-        Self { parser: Parser::with_options(input, options), anchors: HashMap::new(), values: 0 }
+        let parser = Parser::with_options(input, options);
+        Self { parser, anchors: HashMap::new(), values: 0, depth: 0, broken: false }
     }
 
     /// The next token, `None` at the end of the stream.
@@ -181,15 +196,12 @@ impl<'i, I: BorrowedInput<'i>> Events<'i, I> {
         while let Some((event, span)) = self.next()? {
             let at = place(&span);
             let token = match event {
-                Event::DocumentStart(..) => {
-                    self.forget();
-                    Token::Document
-                }
+                Event::DocumentStart(..) => Token::Document,
                 Event::SequenceStart(..) => Token::List,
                 Event::MappingStart(..) => Token::Map,
                 Event::SequenceEnd | Event::MappingEnd => Token::End,
                 event @ (Event::Scalar(..) | Event::Alias(_)) => {
-                    Token::Scalar(self.node(event, span)?)
+                    Token::Node(self.node(event, span)?)
                 }
                 _ => continue,
             };
@@ -198,25 +210,41 @@ impl<'i, I: BorrowedInput<'i>> Events<'i, I> {
         Ok(None)
     }
 
-    /// The next value as a whole, `None` where the list it is expected in ends.
-    pub fn item(&mut self) -> Result<Option<Node>, SyntaxError> {
-        match self.next()? {
-            None | Some((Event::SequenceEnd | Event::MappingEnd, _)) => Ok(None),
-            Some((event, span)) => self.node(event, span).map(Some),
-        }
-    }
-
-    /// Starts the count of values anew and drops anchors: what a stream does after each item.
-    pub fn forget(&mut self) {
+    /// The next value as a whole, `None` where what it is expected in ends. A value that is
+    /// grammatical and yet refused is passed over, so that the next one can be read.
+    #[allow(clippy::type_complexity)] // The two errors are what this is about.
+    pub fn value(&mut self) -> Result<Option<Result<Node, SyntaxError>>, SyntaxError> {
         self.anchors.clear();
         self.values = 0;
+        let depth = self.depth;
+        let node = match self.next()? {
+            None | Some((Event::SequenceEnd | Event::MappingEnd, _)) => return Ok(None),
+            Some((event, span)) => self.node(event, span),
+        };
+        if let Err(error) = node {
+            while self.depth > depth && !self.broken {
+                self.next()?;
+            }
+            return if self.broken { Err(error) } else { Ok(Some(Err(error))) };
+        }
+        Ok(Some(node))
     }
 
     fn next(&mut self) -> Result<Option<(Event<'i>, Span)>, SyntaxError> {
         match self.parser.next_event() {
             None => Ok(None),
-            Some(Ok((event, span))) => Ok(Some((event, span))),
+            Some(Ok((event, span))) => {
+                match event {
+                    Event::SequenceStart(..) | Event::MappingStart(..) => self.depth += 1,
+                    Event::SequenceEnd | Event::MappingEnd => {
+                        self.depth = self.depth.saturating_sub(1);
+                    }
+                    _ => {}
+                }
+                Ok(Some((event, span)))
+            }
             Some(Err(error)) => {
+                self.broken = true;
                 let marker = error.marker();
                 let place = Place { line: marker.line(), column: marker.col() + 1 };
                 Err(SyntaxError { place, why: error.info().to_string() })
@@ -224,7 +252,7 @@ impl<'i, I: BorrowedInput<'i>> Events<'i, I> {
         }
     }
 
-    fn expect(&mut self, after: &Span) -> Result<(Event<'i>, Span), SyntaxError> {
+    fn follow(&mut self, after: &Span) -> Result<(Event<'i>, Span), SyntaxError> {
         self.next()?.ok_or_else(|| fault(after, "it ends in the middle"))
     }
 
@@ -241,7 +269,7 @@ impl<'i, I: BorrowedInput<'i>> Events<'i, I> {
         let (value, anchor, range) = match event {
             Event::Alias(id) => {
                 let Some((node, size)) = self.anchors.get(&id).cloned() else {
-                    return Err(fault(&span, "an alias of what it stands in"));
+                    return Err(fault(&span, "an alias of something that is not complete here"));
                 };
                 self.count(size, &span)?;
                 return Ok(Node {
@@ -266,7 +294,7 @@ impl<'i, I: BorrowedInput<'i>> Events<'i, I> {
             Event::SequenceStart(_, anchor, _) => {
                 let mut items = Vec::new();
                 loop {
-                    match self.expect(&span)? {
+                    match self.follow(&span)? {
                         (Event::SequenceEnd, _) => break,
                         (event, at) => items.push(self.node(event, at)?),
                     }
@@ -288,7 +316,7 @@ impl<'i, I: BorrowedInput<'i>> Events<'i, I> {
         let mut entries: Vec<(Node, Node)> = Vec::new();
         let mut seen = std::collections::HashSet::new();
         loop {
-            let (event, at) = self.expect(start)?;
+            let (event, at) = self.follow(start)?;
             if let Event::MappingEnd = event {
                 return Ok(entries);
             }
@@ -304,7 +332,7 @@ impl<'i, I: BorrowedInput<'i>> Events<'i, I> {
                 let why = format!("`{}` stands here a second time", text.escape_default());
                 return Err(fault(&at, why));
             }
-            let (event, at) = self.expect(&at)?;
+            let (event, at) = self.follow(&at)?;
             let value = self.node(event, at)?;
             entries.push((key, value));
         }
@@ -339,159 +367,5 @@ pub struct EmitError {
     cause: String,
 }
 
-/// A text as a YAML scalar that every parser, YAML 1.1's too, reads back as this text.
-pub(super) fn scalar(text: &str) -> String {
-    if is_plain(text) {
-        return text.to_owned();
-    }
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            ' '..='~' => quoted.push(c),
-            c if c.is_alphanumeric() => quoted.push(c),
-            c if u32::from(c) <= 0xffff => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
-            c => quoted.push_str(&format!("\\U{:08X}", u32::from(c))),
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
-/// Whether a text can stand without quotes in every place. What YAML 1.1 takes for a number, a date, a
-/// boolean or null cannot, and neither can much that could: quotes never hurt.
-fn is_plain(text: &str) -> bool {
-    let Some(first) = text.chars().next() else { return false };
-    let tame = |c: char| c.is_ascii_alphanumeric() || "-._/:@+=".contains(c);
-    let word = text.to_ascii_lowercase();
-    let reserved =
-        ["y", "n", "yes", "no", "on", "off", "true", "false", "null"].contains(&word.as_str());
-    // `10.0.0.1`, `10.96.0.0/12` and `30d` are no numbers to any parser; `1e3`, `0x1f`, `1.5`, `1_000`
-    // and `190:20:30` are.
-    let number_like = first.is_ascii_digit()
-        && text.parse::<std::net::Ipv4Addr>().is_err()
-        && !text.contains('/')
-        && text.parse::<crate::model::duration::Span>().is_err();
-    (first.is_ascii_alphanumeric() || first == '/')
-        && text.chars().all(tame)
-        && !text.ends_with(':')
-        && !reserved
-        && !number_like
-}
-
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn why(text: &str) -> String {
-        documents(text).map(|_| ()).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn values_know_line_column_and_octets() {
-        let text = "a: 1\r\nä: 'x'\r\nlist:\r\n- \"two words\" # c\r\n";
-        let doc = documents(text).unwrap().remove(0);
-        let x = doc.get("ä").unwrap();
-        assert_eq!((x.place, x.text()), (Place { line: 2, column: 4 }, Some("x")));
-        assert_eq!(&text[x.span.clone().unwrap()], "'x'");
-        let item = &doc.get("list").unwrap().list().unwrap()[0];
-        assert_eq!(item.place, Place { line: 4, column: 3 });
-        assert_eq!(&text[item.span.clone().unwrap()], "\"two words\"");
-    }
-
-    #[test]
-    fn what_two_programs_read_in_two_ways_is_refused() {
-        assert!(why("a: 1\nb: 2\na: 3\n").contains("line 3, column 1: `a` stands here a second"));
-        assert!(why("x: &x {a: 1}\ny: {<<: *x}\n").contains("merge keys"));
-        assert!(why("? [a]\n: b\n").contains("a key must be a text"));
-        assert!(why("a: !!binary aGk=\n").contains("tags"));
-        assert!(why("a: &a [*a]\n").contains("alias"), "{}", why("a: &a [*a]\n"));
-        assert!(why("a:\n\t- b\n").starts_with("line 2"), "{}", why("a:\n\t- b\n"));
-        assert!(why(&"[".repeat(100_000)).contains("line 1"));
-    }
-
-    #[test]
-    fn an_alias_bomb_is_stopped() {
-        let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
-        for i in 1..12 {
-            let list = vec![format!("*a{}", i - 1); 10].join(", ");
-            text.push_str(&format!("a{i}: &a{i} [{list}]\n"));
-        }
-        assert!(why(&text).contains("aliases counted"));
-    }
-
-    #[test]
-    fn null_is_nothing_unless_quoted() {
-        let doc = documents("a: null\nb: 'null'\nc:\nd: ''\n").unwrap().remove(0);
-        assert!(doc.get("a").is_none() && doc.get("c").is_none());
-        assert_eq!(doc.get("b").and_then(Node::text), Some("null"));
-        assert_eq!(doc.get("d").and_then(Node::text), Some(""));
-    }
-
-    #[test]
-    fn what_other_parsers_take_for_numbers_or_booleans_is_quoted() {
-        for text in [
-            "yes",
-            "No",
-            "on",
-            "OFF",
-            "y",
-            "N",
-            "true",
-            "null",
-            "~",
-            "",
-            "1_000",
-            "0x1f",
-            "1e3",
-            "1.5",
-            "12",
-            "190:20:30",
-            "2020-01-01",
-            "<<",
-            "=",
-            "- a",
-            "a: b",
-            "a #b",
-            "*a",
-            "&a",
-            "!a",
-            "|",
-            ">",
-            "%a",
-            "@a",
-            "`a",
-            "a:",
-            " a",
-            "a ",
-            "\u{85}",
-            "\u{feff}",
-            "0o14",
-            ".inf",
-            "-1",
-            "+1",
-            "-",
-            "...",
-        ] {
-            assert!(scalar(text).starts_with('"'), "{text:?}");
-        }
-        for text in ["prod", "10.0.0.1", "10.96.0.0/12", "30d", "a:b@c", "/etc/x", "LS0tLS1=="] {
-            assert_eq!(scalar(text), text);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn scalars_read_back(text in prop_oneof![any::<String>(), "[-a-zA-Z0-9_.:/+=@<>~ ]{0,12}"]) {
-            for yaml in [format!("k: {}\n", scalar(&text)), format!("{{k: [{}, x]}}\n", scalar(&text))] {
-                let doc = documents(&yaml).unwrap().remove(0);
-                let node = doc.get("k").unwrap();
-                let node = node.list().map_or(node, |items| &items[0]);
-                prop_assert_eq!(node.text(), Some(text.as_str()));
-            }
-        }
-    }
-}
+mod tests;

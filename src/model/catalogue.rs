@@ -7,13 +7,17 @@
 pub mod certificates;
 pub mod components;
 pub mod keys;
+pub mod listeners;
 pub mod paths;
+pub mod required;
 pub mod uses;
 
 pub use certificates::CERTIFICATES;
 pub use components::COMPONENTS;
 pub use keys::KEYS;
+pub use listeners::LISTENERS;
 pub use paths::PATHS;
+pub use required::{MAY_BE_AWAY, REQUIRED};
 pub use uses::USES;
 
 /// The DNS name in every etcd peer certificate, and in no other: etcd's `--peer-cert-allowed-hostname`
@@ -147,7 +151,8 @@ pub enum Home {
         key: &'static str,
         /// What verifiers trust; more than one certificate during a CA rotation.
         bundle: Option<&'static str>,
-        /// The certificate followed by its issuers, where a consumer wants that file.
+        /// The certificate followed by its issuers, where a consumer wants that file and the CA is no
+        /// root.
         chain: Option<&'static str>,
     },
     /// A kubeconfig.
@@ -167,8 +172,9 @@ pub enum Home {
 pub enum ApiServer {
     /// The cluster's endpoint, a load balancer where there is one.
     Endpoint,
-    /// The one on the same host. kubeadm does this for controller-manager and scheduler, so that during
-    /// an upgrade they never talk to an older apiserver (Kubernetes version skew policy).
+    /// The one on the same host, where there is one, else the endpoint. kubeadm does this so that during
+    /// an upgrade controller-manager, scheduler and kubelet never talk to an apiserver older than
+    /// themselves (Kubernetes version skew policy; ControlPlaneKubeletLocalMode).
     Local,
 }
 
@@ -266,7 +272,9 @@ pub enum Value {
     Bundle(&'static str),
     /// The certificate file of the certificate with this id; for a CA, its signing certificate.
     Cert(&'static str),
-    /// The CA certificate followed by its issuers.
+    /// What a verifier of any kind needs to trust this CA: its bundle, and where it is no root, the
+    /// chain up to it. Go takes any CA for an anchor; OpenSSL, unless told to accept partial chains, only
+    /// a root.
     Chain(&'static str),
     /// A component configuration file: `/etc/kubernetes`-relative where relative.
     ConfigFile(&'static str),
@@ -313,6 +321,21 @@ pub enum Reload {
     Restart,
     /// It watches the file (inotify) and reads it at once.
     Watch,
+}
+
+/// Where a component listens with TLS.
+#[derive(Debug)]
+pub struct Listener {
+    /// The component's id.
+    pub component: &'static str,
+    /// Its port by default.
+    pub port: u16,
+    /// The id of the certificate it serves.
+    pub certificate: &'static str,
+    /// Whether it listens on the loopback address too.
+    pub loopback: bool,
+    /// Where these facts come from.
+    pub source: &'static str,
 }
 
 /// A way the cluster talks: one client, one server, what each shows and what each trusts.

@@ -4,6 +4,7 @@ pub mod authority;
 pub mod code;
 pub mod copy;
 pub mod evidence;
+pub mod expiry;
 pub mod file;
 pub mod finding;
 pub mod flags;

@@ -1,12 +1,19 @@
 //! DIR/certkit.yaml: the cluster as declared.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use zeroize::Zeroizing;
 
 use super::read;
 use crate::{
     document::{self, DocumentError},
     model::{cluster::Cluster, inventory::Piece},
 };
+
+pub use crate::document::{Draft, HostDraft};
 
 /// Its name in DIR.
 pub const FILE: &str = "certkit.yaml";
@@ -30,17 +37,19 @@ pub enum Error {
     },
 }
 
+const DAMAGED: &str = "correct it there; if it is damaged, restore it from a backup";
+
 impl Error {
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Document(error) => error.hint().map(Into::into),
+            Self::Document(error) => Some(error.hint().unwrap_or(DAMAGED).into()),
             Self::Missing(_) => Some(
                 "run `certkit init` to make a PKI, `certkit init --adopt` to declare one that is \
                  there, or name its directory with --dir"
                     .into(),
             ),
-            Self::Unreadable { .. } => None,
+            Self::Unreadable { .. } => Some(DAMAGED.into()),
         }
     }
 }
@@ -60,5 +69,41 @@ pub fn find(dir: &Path) -> Result<Option<Cluster>, Error> {
             let name = path.display().to_string();
             Ok(Some(document::read(&content, &name)?.complete(&name)?))
         }
+    }
+}
+
+/// What is said of a cluster, and where: in this file (`-` is standard input), else in DIR/certkit.yaml,
+/// else nowhere yet but on the command line.
+pub fn draft(dir: &Path, config: Option<&Path>) -> Result<(Draft, String), Error> {
+    let there = dir.join(FILE);
+    let path = config.unwrap_or(&there);
+    let (content, name) = match path.as_os_str() == "-" {
+        true => (standard_input(), "standard input".to_owned()),
+        false => (read::bounded(path, document::LIMIT), path.display().to_string()),
+    };
+    match content {
+        Piece::Present(content) => Ok((document::read(&content, &name)?, name)),
+        Piece::Missing if config.is_none() => Ok((Draft::default(), "the command line".into())),
+        Piece::Missing => {
+            Err(Error::Unreadable { path: path.into(), why: "does not exist".into() })
+        }
+        Piece::Bad(why) => Err(Error::Unreadable { path: path.into(), why }),
+    }
+}
+
+/// The cluster that follows from what was said.
+pub fn complete(draft: Draft, source: &str) -> Result<Cluster, Error> {
+    Ok(draft.complete(source)?)
+}
+
+fn standard_input() -> Piece<Zeroizing<Vec<u8>>> {
+    let mut content = Zeroizing::new(Vec::new());
+    let read = std::io::stdin().take(document::LIMIT + 1).read_to_end(&mut content);
+    match read {
+        Ok(size) if size as u64 > document::LIMIT => {
+            Piece::Bad(format!("is larger than {} octets", document::LIMIT))
+        }
+        Ok(_) => Piece::Present(content),
+        Err(error) => Piece::Bad(format!("cannot be read: {error}")),
     }
 }

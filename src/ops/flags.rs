@@ -1,8 +1,10 @@
 //! `certkit flags`: what makes the components use this PKI, in the form asked for.
 //!
 //! Decides which components of which host are meant and whether a format can say it; the values come
-//! from [`settings`], the text from templates.
+//! from [`settings()`], the text from templates.
 
+mod error;
+mod format;
 mod sheet;
 
 use std::{collections::BTreeSet, path::Path};
@@ -14,9 +16,11 @@ use crate::{
         layout::{Instance, Place},
         settings::{self, Placement, SettingValue, settings},
     },
-    render::{RenderError, Templates, is_one_line},
+    render::{Templates, is_one_line},
 };
 
+pub use error::FlagsError;
+pub use format::Format;
 use sheet::Sheet;
 
 /// What is asked for.
@@ -36,189 +40,6 @@ pub struct FlagsRequest {
     pub without_keys: BTreeSet<String>,
 }
 
-/// The form of the output.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// One `--flag=value` a line.
-    #[default]
-    Args,
-    /// The component's own configuration file.
-    Config,
-    /// An environment file.
-    Env,
-    /// All settings as data.
-    Json,
-    /// A kubeadm ClusterConfiguration.
-    Kubeadm,
-    /// A patch for a static pod's manifest.
-    StaticPod,
-    /// A drop-in for the component's systemd unit.
-    Systemd,
-}
-
-impl Format {
-    /// All of them, in the order of the help page.
-    pub const ALL: [Self; 7] = [
-        Self::Args,
-        Self::Env,
-        Self::Systemd,
-        Self::StaticPod,
-        Self::Config,
-        Self::Kubeadm,
-        Self::Json,
-    ];
-
-    /// Its name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Args => "args",
-            Self::Config => "config",
-            Self::Env => "env",
-            Self::Json => "json",
-            Self::Kubeadm => "kubeadm",
-            Self::StaticPod => "static-pod",
-            Self::Systemd => "systemd",
-        }
-    }
-
-    fn extension(self) -> &'static str {
-        match self {
-            Self::Args => "txt",
-            Self::Config | Self::Kubeadm | Self::StaticPod => "yaml",
-            Self::Env => "env",
-            Self::Json => "json",
-            Self::Systemd => "conf",
-        }
-    }
-
-    /// The template for a component: its own if it has one, else the format's.
-    fn template(self, component: &str, templates: &Templates) -> String {
-        let (name, extension) = (self.name(), self.extension());
-        let own = format!("flags/{name}/{component}.{extension}");
-        if templates.has(&own) { own } else { format!("flags/{name}.{extension}") }
-    }
-
-    /// Whether it can say anything about a component with these settings.
-    fn suits(self, sheet: &[SettingValue], spec: &ComponentSpec, templates: &Templates) -> bool {
-        let own = format!("flags/{}/{}.{}", self.name(), spec.id, self.extension());
-        let has_flags = sheet.iter().any(|setting| setting.flag.is_some());
-        templates.has(&own)
-            || match self {
-                Self::Args | Self::Env => has_flags,
-                Self::Config => spec.config.is_some(),
-                Self::Json => true,
-                Self::Kubeadm => sheet::in_kubeadm(spec.id),
-                Self::StaticPod => has_flags && spec.static_pod,
-                Self::Systemd => has_flags && spec.unit.is_some(),
-            }
-    }
-}
-
-/// Why the settings could not be given.
-#[derive(Debug, thiserror::Error)]
-pub enum FlagsError {
-    /// Hosts differ, and none was named.
-    #[error("the hosts of this cluster need different settings")]
-    HostNeeded {
-        /// All hosts.
-        hosts: Vec<String>,
-    },
-    /// The folder on the hosts is none.
-    #[error("`{path}` is no absolute path")]
-    HostDir {
-        /// What was given, escaped.
-        path: String,
-    },
-    /// The component has nothing to say in this format.
-    #[error("{component} has no {format} form")]
-    NoForm {
-        /// The component.
-        component: &'static str,
-        /// The format.
-        format: &'static str,
-        /// The formats it has.
-        formats: Vec<&'static str>,
-        /// The components that have this format.
-        components: Vec<&'static str>,
-    },
-    /// The cluster has no such component.
-    #[error("this cluster has no {component}")]
-    NotDeclared {
-        /// The component.
-        component: &'static str,
-        /// When there is one.
-        needs: String,
-    },
-    /// The host does not run it.
-    #[error("{component} does not run on {host}")]
-    NotOnHost {
-        /// The component.
-        component: &'static str,
-        /// The host.
-        host: String,
-        /// The hosts it runs on.
-        hosts: Vec<String>,
-    },
-    /// The text could not be made.
-    #[error("cannot write the settings")]
-    Render(#[from] RenderError),
-    /// There is no such component.
-    #[error("`{name}` is no component")]
-    UnknownComponent {
-        /// What was given, escaped.
-        name: String,
-    },
-    /// There is no such host.
-    #[error("`{name}` is no host of this cluster")]
-    UnknownHost {
-        /// What was given, escaped.
-        name: String,
-        /// All hosts.
-        hosts: Vec<String>,
-    },
-    /// A value with a line end or another control character.
-    #[error("the value of {component} {option} has a control character: `{value}`")]
-    Unprintable {
-        /// The component.
-        component: &'static str,
-        /// The flag or field.
-        option: &'static str,
-        /// The value, escaped.
-        value: String,
-    },
-}
-
-impl FlagsError {
-    /// What to do about it.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::HostNeeded { hosts } => {
-                Some(format!("name one with --host, of {}", hosts.join(", ")))
-            }
-            Self::HostDir { .. } => Some("write it as --host-dir /etc/kubernetes".into()),
-            Self::NoForm { component, format, formats, components } => Some(format!(
-                "{component} has {}; --format {format} is for {}",
-                formats.join(", "),
-                components.join(", ")
-            )),
-            Self::NotDeclared { needs, .. } => Some(needs.clone()),
-            Self::NotOnHost { hosts, .. } => Some(format!("it runs on {}", hosts.join(", "))),
-            Self::Render(error) => error.hint(),
-            Self::UnknownComponent { .. } => {
-                let known: Vec<&str> = COMPONENTS.iter().map(|c| c.id).collect();
-                Some(format!("components are {}", known.join(", ")))
-            }
-            Self::UnknownHost { hosts, .. } => Some(format!("hosts are {}", hosts.join(", "))),
-            Self::Unprintable { .. } => None,
-        }
-    }
-
-    /// Whether the command line asked for what there is not.
-    pub fn is_usage(&self) -> bool {
-        !matches!(self, Self::Render(_) | Self::Unprintable { .. })
-    }
-}
-
 /// The settings asked for, as text. `dir` is the PKI's directory, absolute.
 pub fn flags(
     cluster: &Cluster,
@@ -232,7 +53,7 @@ pub fn flags(
     }
     let dir = dir.to_str().filter(|d| d.starts_with('/'));
     let host_dir = cluster.host_dir.as_deref().unwrap_or("/");
-    let (Some(dir), true) = (dir, host_dir.starts_with('/') && is_one_line(host_dir)) else {
+    let (Some(dir), true) = (dir, is_folder(host_dir)) else {
         let path = dir.map_or("DIR", |_| host_dir).escape_default().to_string();
         return Err(FlagsError::HostDir { path });
     };
@@ -246,7 +67,7 @@ pub fn flags(
         let on =
             host.filter(|h| h.is_in(spec.scope)).or_else(|| cluster.hosts_in(spec.scope).next());
         let found = settings(&cluster, on, spec, place);
-        if !request.format.suits(&found, spec, templates) {
+        if !request.format.suits(&cluster, &found, spec, templates) {
             if request.components.is_empty() {
                 continue;
             }
@@ -278,6 +99,11 @@ pub fn keys_elsewhere(cluster: &Cluster, dir: &Path) -> BTreeSet<String> {
     };
     let found = cluster.instances().into_iter().filter(is_elsewhere);
     found.map(|instance| instance.spec.id.to_owned()).collect()
+}
+
+/// Whether it is a path that every format can hold and that means the same everywhere.
+fn is_folder(path: &str) -> bool {
+    path.starts_with('/') && is_one_line(path) && path.split('/').all(|part| part != "..")
 }
 
 fn print(
@@ -373,12 +199,13 @@ fn of_host(
         .filter(|spec| cluster.has(spec.present) && (people_too || runs_by_itself(spec)));
     let on = |host: &Host, spec: &ComponentSpec| host.is_in(spec.scope);
     Ok(match host {
+        // A ClusterConfiguration is for the whole cluster, whichever host it is printed for.
+        _ if format == Format::Kubeadm => candidates.collect(),
         Some(host) => candidates
             .filter(|spec| {
                 on(host, spec) || (spec.scope == Scope::Cluster && cluster.is_one_host())
             })
             .collect(),
-        None if format == Format::Kubeadm => candidates.collect(),
         None => {
             let found: Vec<_> = candidates.collect();
             let differ = cluster
@@ -402,7 +229,7 @@ fn no_form(
 ) -> FlagsError {
     let has = |spec: &ComponentSpec, format: Format| {
         let host = cluster.hosts_in(spec.scope).next();
-        format.suits(&settings(cluster, host, spec, place), spec, templates)
+        format.suits(cluster, &settings(cluster, host, spec, place), spec, templates)
     };
     FlagsError::NoForm {
         component: spec.id,

@@ -7,26 +7,27 @@
 mod extension;
 mod name;
 mod request;
+mod signature;
 
 use std::{fmt, ops::Range};
 
 use x509_parser::{
     certificate::{X509Certificate, X509CertificateParser},
     nom::Parser,
-    oid_registry::Oid,
     time::ASN1Time,
-    x509::AlgorithmIdentifier,
 };
 
 pub use request::Request;
 
 use super::{
     crypto::{self, Curve},
+    der::{Element, Reader},
     key::{KeyError, PublicKey},
     pem::{self, PemError},
 };
 use crate::model::{
     algorithm::KeyAlgorithm,
+    der::SEQUENCE,
     name::Name,
     profile::{Kind, Profile, Validity},
     san::San,
@@ -46,6 +47,17 @@ pub struct Certificate {
     public_key: PublicKey,
     algorithm: Option<KeyAlgorithm>,
     extensions: Vec<Extension>,
+}
+
+/// An extension certkit gives no meaning to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawExtension {
+    /// Its identifier in dotted form.
+    pub oid: String,
+    /// Whether who does not know it must refuse the certificate.
+    pub critical: bool,
+    /// Its value, DER.
+    pub value: Vec<u8>,
 }
 
 /// Why bytes are no certificate.
@@ -140,6 +152,11 @@ impl Certificate {
         name::values(self.subject.der(), name::COMMON_NAME).pop()
     }
 
+    /// The common name of the issuer.
+    pub fn issuer_common_name(&self) -> Option<String> {
+        name::values(self.issuer.der(), name::COMMON_NAME).pop()
+    }
+
     /// The organizations, the Kubernetes groups.
     pub fn organizations(&self) -> Vec<String> {
         name::values(self.subject.der(), name::ORGANIZATION)
@@ -174,6 +191,27 @@ impl Certificate {
         self.validity
     }
 
+    /// Whether its dates are written as DER demands, to the second and in UTC (X.690, 11.7 and 11.8). Others are
+    /// read here all the same; Go, and so every component of a cluster, refuses the certificate.
+    pub fn has_strict_dates(&self) -> bool {
+        let validity = || {
+            let mut certificate = Reader::new(Reader::only(&self.der, SEQUENCE)?);
+            let mut tbs = Reader::new(certificate.expect(SEQUENCE)?);
+            tbs.optional(0xa0)?;
+            for _serial_algorithm_issuer in 0..3 {
+                tbs.element()?;
+            }
+            Reader::new(tbs.expect(SEQUENCE)?).elements()
+        };
+        let is_strict = |time: &Element<'_>| {
+            let length = if time.tag == 0x17 { 12 } else { 14 };
+            time.content.strip_suffix(b"Z").is_some_and(|digits| {
+                digits.len() == length && digits.iter().all(u8::is_ascii_digit)
+            })
+        };
+        validity().is_ok_and(|times| times.iter().all(is_strict))
+    }
+
     /// The public key.
     pub fn public_key(&self) -> &PublicKey {
         &self.public_key
@@ -192,7 +230,7 @@ impl Certificate {
     /// The signature algorithm's usual name, or its identifier.
     pub fn signature_algorithm(&self) -> String {
         // What was parsed once parses again.
-        parse(&self.der).map(|c| signature_text(&c.signature_algorithm)).unwrap_or_default()
+        parse(&self.der).map(|c| signature::text(&c.signature_algorithm)).unwrap_or_default()
     }
 
     /// Everything its purpose decides, ready to be issued anew.
@@ -254,6 +292,19 @@ impl Certificate {
             .collect()
     }
 
+    /// The same with their values, as they would be written again.
+    pub fn raw_extensions(&self) -> Vec<RawExtension> {
+        let other = self.extensions.iter();
+        other
+            .filter(|e| !extension::KNOWN.contains(&&self.der[e.oid.clone()]))
+            .map(|e| RawExtension {
+                oid: super::key::dotted(&self.der[e.oid.clone()]),
+                critical: e.critical,
+                value: self.der[e.value.clone()].to_vec(),
+            })
+            .collect()
+    }
+
     /// What RFC 5280 forbids and was read all the same, each in a few words.
     pub fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
@@ -300,11 +351,8 @@ impl Certificate {
         let Ok(parsed) = parse(&self.der) else { return false };
         let signature = &parsed.signature_value.data;
         if let Some((Curve::P521, point)) = ca.public_key.ec_point() {
-            let bits = match signature_text(&parsed.signature_algorithm).as_str() {
-                "ecdsa-with-SHA256" => 256,
-                "ecdsa-with-SHA384" => 384,
-                "ecdsa-with-SHA512" => 512,
-                _ => return false,
+            let Some(bits) = signature::ecdsa_digest_bits(&parsed.signature_algorithm) else {
+                return false;
             };
             return crypto::verify_p521(bits, point, parsed.tbs_certificate.as_ref(), signature);
         }
@@ -383,26 +431,4 @@ fn timestamp(time: &ASN1Time) -> Timestamp {
 /// Lower-case hexadecimal.
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-/// The usual names of signature algorithms, as openssl prints them.
-fn signature_text(algorithm: &AlgorithmIdentifier<'_>) -> String {
-    let oid: &Oid<'_> = &algorithm.algorithm;
-    let dotted = oid.to_id_string();
-    match dotted.as_str() {
-        "1.2.840.10045.4.3.2" => "ecdsa-with-SHA256",
-        "1.2.840.10045.4.3.3" => "ecdsa-with-SHA384",
-        "1.2.840.10045.4.3.4" => "ecdsa-with-SHA512",
-        "1.2.840.10045.4.1" => "ecdsa-with-SHA1",
-        "1.2.840.113549.1.1.4" => "md5WithRSAEncryption",
-        "1.2.840.113549.1.1.5" => "sha1WithRSAEncryption",
-        "1.2.840.113549.1.1.10" => "rsassaPss",
-        "1.2.840.113549.1.1.11" => "sha256WithRSAEncryption",
-        "1.2.840.113549.1.1.12" => "sha384WithRSAEncryption",
-        "1.2.840.113549.1.1.13" => "sha512WithRSAEncryption",
-        "1.3.101.112" => "ED25519",
-        "1.3.101.113" => "ED448",
-        other => other,
-    }
-    .to_owned()
 }

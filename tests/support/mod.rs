@@ -205,3 +205,19 @@ fn account(command: &Command, output: &Output) -> String {
         String::from_utf8_lossy(&output.stderr)
     )
 }
+
+/// Base64 as Secrets and kubeconfigs have it.
+pub fn base64(octets: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for group in octets.chunks(3) {
+        let bits = (0..3).fold(0, |bits, i| bits << 8 | u32::from(*group.get(i).unwrap_or(&0)));
+        for position in 0..4 {
+            match position <= group.len() {
+                true => text.push(ALPHABET[(bits >> (18 - 6 * position)) as usize & 63].into()),
+                false => text.push('='),
+            }
+        }
+    }
+    text
+}

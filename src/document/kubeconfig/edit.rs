@@ -141,7 +141,7 @@ fn replacement(
         }
         // The header stays as it is; what stands below it becomes one line.
         Style::Block => {
-            let ends = &written[written.trim_end_matches(['\r', '\n']).len()..];
+            let ends = &written[written.trim_end_matches([' ', '\r', '\n']).len()..];
             Zeroizing::new(format!("{}{ends}", value.as_str()))
         }
     };

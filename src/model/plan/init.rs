@@ -402,14 +402,14 @@ impl Planner<'_> {
 
 /// The file of a request, relative to DIR.
 pub fn request_file(instance: &Instance<'_>) -> PathBuf {
+    // Not with_extension: ids such as admin.conf have a dot of their own.
     PathBuf::from("csr").join(&instance.root).join(format!("{}.csr", instance.spec.id))
 }
 
 /// The file of the key of a request, relative to DIR. It stays out of the key's final place, where the
 /// certificate that is in use still needs the old one.
 pub fn request_key_file(instance: &Instance<'_>) -> PathBuf {
-    let folder = PathBuf::from(".certkit/requests").join(&instance.root);
-    folder.join(format!("{}.key", instance.spec.id))
+    request_file(instance).with_extension("key")
 }
 
 fn same_names(a: &[crate::model::san::San], b: &[crate::model::san::San]) -> bool {

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::{
     model::{
-        catalogue::ComponentSpec,
+        catalogue::{ComponentSpec, Reload},
         cluster::{Cluster, Etcd, Host},
         settings::{
             Mount, Scalar, SettingValue, etcd_endpoints, kubeadm_mounts, lines, mounts_missing,
@@ -143,10 +143,7 @@ impl Sheet {
             variable: format!("{}_PKI_ARGS", shout(spec.id)),
             words: words.join(" "),
             config: config(spec, &values, &settings),
-            mounts: mounts_missing(&values, cluster, &root, &mounted)
-                .into_iter()
-                .map(entry)
-                .collect(),
+            mounts: entries(mounts_missing(&values, cluster, &root, &mounted)),
             host,
             root,
             settings,
@@ -170,7 +167,9 @@ impl Entry {
             if !setting.default.is_empty() {
                 comments.push(format!("without it: {}", setting.default));
             }
-            comments.push(format!("a change: {}", reload_words(setting.reload)));
+            if setting.reload != Reload::Nothing {
+                comments.push(format!("a changed file: {}", reload_words(setting.reload)));
+            }
         }
         let last = |text: &str| text.rsplit('/').next().unwrap_or_default().to_owned();
         Self {
@@ -222,20 +221,15 @@ fn config(spec: &ComponentSpec, values: &[SettingValue], entries: &[Entry]) -> V
     heads.chain(fields).collect()
 }
 
-fn entry(mount: Mount) -> MountEntry {
-    let name: String = mount
-        .path
-        .to_ascii_lowercase()
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-        .collect();
-    // A volume's name is a DNS label: at most 63 characters, the last of which tell paths apart best.
-    let tail: String = name.chars().skip(name.chars().count().saturating_sub(54)).collect();
-    MountEntry {
-        name: format!("certkit-{}", tail.trim_matches('-')),
+/// Volumes by number: a volume's name is a DNS label and unique in its pod, and names made of paths
+/// would be neither.
+fn entries(mounts: Vec<Mount>) -> Vec<MountEntry> {
+    let entry = |(n, mount): (usize, Mount)| MountEntry {
+        name: format!("certkit-{}", n + 1),
         path: mount.path,
         kind: if mount.is_file { "File" } else { "Directory" },
-    }
+    };
+    mounts.into_iter().enumerate().map(entry).collect()
 }
 
 /// The settings of all sheets.
@@ -249,9 +243,11 @@ pub fn all(sheets: &[Sheet]) -> All<'_> {
     All { settings: sheets.iter().flat_map(|sheet| &sheet.settings).collect() }
 }
 
-/// Whether kubeadm's configuration can set this component.
-pub fn in_kubeadm(component: &str) -> bool {
-    KUBEADM.iter().any(|(id, _)| *id == component) || matches!(component, "etcd" | "kubelet")
+/// Whether kubeadm's configuration can set this component: its own etcd, not one on other hosts.
+pub fn in_kubeadm(component: &str, cluster: &Cluster) -> bool {
+    KUBEADM.iter().any(|(id, _)| *id == component)
+        || component == "kubelet"
+        || component == "etcd" && cluster.etcd == Etcd::Stacked
 }
 
 /// Components with a section of their own in a ClusterConfiguration.
@@ -300,11 +296,7 @@ pub fn kubeadm<'a>(cluster: &'a Cluster, sheets: &'a [Sheet]) -> Kubeadm<'a> {
             let sheet = sheet(id)?;
             let mounted = kubeadm_mounts(id, &certificates);
             let mounts = mounts_missing(&sheet.values, cluster, &sheet.root, &mounted);
-            Some(Section {
-                name,
-                flags: &sheet.flags,
-                mounts: mounts.into_iter().map(entry).collect(),
-            })
+            Some(Section { name, flags: &sheet.flags, mounts: entries(mounts) })
         })
         .collect();
     let stacked = cluster.etcd == Etcd::Stacked;
@@ -329,7 +321,7 @@ pub fn kubeadm<'a>(cluster: &'a Cluster, sheets: &'a [Sheet]) -> Kubeadm<'a> {
         service_subnets: subnets.join(","),
         certificates,
         sections,
-        etcd_local: sheet("etcd").filter(|_| stacked).map_or(&[], |sheet| &sheet.flags),
+        etcd_local: sheet("etcd").map_or(&[], |sheet| &sheet.flags),
         etcd_external: external.into_iter().collect(),
         kubelet: sheet("kubelet").map_or(&[], |sheet| &sheet.config),
     }
@@ -338,4 +330,39 @@ pub fn kubeadm<'a>(cluster: &'a Cluster, sheets: &'a [Sheet]) -> Kubeadm<'a> {
 /// `kube-apiserver` as `KUBE_APISERVER`.
 fn shout(name: &str) -> String {
     name.to_ascii_uppercase().replace('-', "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::catalogue::USES;
+
+    #[test]
+    fn the_lists_are_those_flags_that_kubernetes_adds_up() {
+        let table = include_str!("../../../tests/fixtures/kubernetes-1.36-flags.tsv");
+        let added_up = |flag: &str| {
+            table.lines().any(|line| {
+                let cells: Vec<&str> = line.split('\t').collect();
+                cells[0] == "kube-apiserver"
+                    && cells[1] == flag
+                    && matches!(cells[2], "strings" | "stringArray" | "stringSlice")
+            })
+        };
+        let mut found: Vec<&str> = USES
+            .iter()
+            .filter(|row| row.component == "kube-apiserver")
+            .filter_map(|row| row.flag)
+            .filter(|flag| added_up(flag))
+            .collect();
+        found.sort_unstable();
+        assert_eq!(found, LISTS);
+    }
+
+    #[test]
+    fn volumes_have_names_of_their_own() {
+        let mount = |path: &str| Mount { path: path.into(), is_file: true };
+        let made = entries(vec![mount("/é/"), mount("/É/"), mount("/srv/A b")]);
+        let names: Vec<&str> = made.iter().map(|entry| entry.name.as_str()).collect();
+        assert_eq!(names, ["certkit-1", "certkit-2", "certkit-3"]);
+    }
 }

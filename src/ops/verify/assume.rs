@@ -119,8 +119,8 @@ fn node(user: &str) -> Option<HostName> {
 
 fn this_host() -> HostName {
     let name = rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase();
-    // `localhost` is a host name always.
-    name.parse().or_else(|_| "localhost".parse()).expect("`localhost` is always a host name")
+    // The invariant: `localhost` is a host name.
+    name.parse().unwrap_or_else(|_| "localhost".parse().expect("a host name"))
 }
 
 fn first_address(certificate: Option<&Certificate>) -> Option<IpAddr> {

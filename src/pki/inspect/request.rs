@@ -5,7 +5,7 @@ use x509_parser::{
     extensions::X509Extension, prelude::FromDer,
 };
 
-use super::{InspectError, extension, name, reason, signature_text};
+use super::{InspectError, extension, name, reason, signature};
 use crate::{
     model::profile::{Kind, Profile},
     pki::{
@@ -32,14 +32,10 @@ impl Request {
         let info = &parsed.certification_request_info;
         let public_key = PublicKey::from_der(info.subject_pki.raw.to_vec())?;
         let proven = match public_key.ec_point() {
-            Some((Curve::P521, point)) => {
-                let bits = match signature_text(&parsed.signature_algorithm).as_str() {
-                    "ecdsa-with-SHA256" => 256,
-                    "ecdsa-with-SHA384" => 384,
-                    _ => 512,
-                };
-                crypto::verify_p521(bits, point, info.raw, &parsed.signature_value.data)
-            }
+            Some((Curve::P521, point)) => signature::ecdsa_digest_bits(&parsed.signature_algorithm)
+                .is_some_and(|bits| {
+                    crypto::verify_p521(bits, point, info.raw, &parsed.signature_value.data)
+                }),
             _ => parsed.verify_signature().is_ok(),
         };
         if !proven {

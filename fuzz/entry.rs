@@ -1,0 +1,100 @@
+//! What each target does with an input, and what must hold whatever the input is. `tests/fuzz_smoke.rs` runs
+//! the same functions over the seeds and some thousand mutations of them.
+#![allow(dead_code)] // Each target uses one of them.
+
+use std::{io::Cursor, ops::ControlFlow};
+
+use certkit::{
+    document::{kubeconfig as config, secret as secrets},
+    pki::{
+        inspect::{self, Certificate},
+        pem as blocks,
+    },
+};
+
+/// PEM: read whole and read as a stream, both say the same.
+pub fn pem(input: &[u8]) {
+    let _ = blocks::read(input);
+    let whole = blocks::certificates(input);
+    let mut stream = blocks::Certificates::new(Cursor::new(input));
+    let mut found = Vec::new();
+    let mut faults = 0;
+    // Each answer takes at least a line.
+    for _ in 0..=input.len() + 1 {
+        match stream.next_der().expect("memory can be read") {
+            Some(Ok(der)) => found.push(der),
+            Some(Err(_)) => faults += 1,
+            None => break,
+        }
+    }
+    assert_eq!(stream.next_der().expect("memory can be read"), None, "it never ends");
+    if let Ok(whole) = whole {
+        assert_eq!(found, whole);
+        assert_eq!(faults, 0);
+        for der in whole {
+            let again = blocks::encode("CERTIFICATE", &der);
+            assert_eq!(blocks::certificates(again.as_bytes()), Ok(vec![der]));
+        }
+    }
+    let _ = inspect::from_pem(input);
+}
+
+/// A certificate in DER: all it says can be asked for, and it is what it was.
+pub fn certificate(input: &[u8]) {
+    let Ok(certificate) = Certificate::from_der(input.to_vec()) else { return };
+    assert_eq!(certificate.der(), input);
+    let text = format!("{certificate:?} {} {}", certificate.subject(), certificate.issuer());
+    assert!(!text.chars().any(char::is_control), "{text:?} could steer a terminal");
+    for san in certificate.sans() {
+        let _ = san.to_string();
+    }
+    let _ = certificate.profile();
+    let _ = (certificate.common_name(), certificate.organizations());
+    let _ = (certificate.issuer_common_name(), certificate.has_strict_dates());
+    let _ = (certificate.key_text(), certificate.signature_algorithm());
+    let _ = (certificate.faults(), certificate.other_extensions());
+    let _ = (certificate.ski().is_some(), certificate.aki().is_some());
+    let _ = certificate.is_self_signed();
+    assert!(!certificate.serial_hex().is_empty());
+    assert!(!certificate.validity().not_after.to_string().is_empty());
+    let again = inspect::from_pem(certificate.to_pem().as_bytes());
+    assert_eq!(again.expect("what was written"), [certificate]);
+}
+
+/// A kubeconfig: read, all of it, or refused.
+pub fn kubeconfig(input: &[u8]) {
+    let Ok(view) = config::parse(input) else { return };
+    for user in &view.users {
+        assert_eq!(view.user(Some(&user.name)).map(|u| &u.name), Some(&user.name));
+    }
+    for cluster in &view.clusters {
+        assert_eq!(view.cluster(Some(&cluster.name)).map(|c| &c.name), Some(&cluster.name));
+    }
+    let _ = (view.user(None), view.cluster(None));
+}
+
+/// Secrets: every one handed out is counted, and stopping early stops.
+pub fn secret(input: &[u8]) {
+    let _ = secrets::looks_like_secret(input);
+    let input = input.to_vec();
+    let mut items = 0;
+    let summary = secrets::secrets(Cursor::new(input.clone()), "input", &mut |item| {
+        items += 1;
+        for entry in item.entries {
+            if let Ok(value) = entry.value {
+                let _ = inspect::from_pem(&value);
+            }
+        }
+        ControlFlow::Continue(())
+    });
+    if let Ok(summary) = summary {
+        assert_eq!(summary.secrets, items);
+        assert!(summary.faulty <= summary.secrets);
+    }
+    let mut first = 0;
+    let _ = secrets::secrets(Cursor::new(input), "input", &mut |_| {
+        first += 1;
+        ControlFlow::Break(())
+    });
+    assert!(first <= 1);
+}

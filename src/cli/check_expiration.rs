@@ -1,0 +1,239 @@
+//! `certkit check-expiration`
+
+use std::{io::Write, path::PathBuf, time::Duration};
+
+use clap::ValueEnum;
+
+use super::{
+    Exit, Failure, Global,
+    output::{
+        self,
+        expiry::{Context, Format, Rendered, Sink, Summary},
+    },
+    when,
+};
+use crate::{
+    model::{
+        check::expiry::{Level, Row, Thresholds, judge},
+        duration::{Span, Threshold},
+        timestamp::Timestamp,
+    },
+    ops::expiry::{self, Connect, Request},
+    store,
+    tls::probe::Target,
+};
+
+/// Say how long certificates still last
+///
+/// Without PATH: every certificate that the catalogue knows under DIR, the kubelet's own, and those of every
+/// host of a workspace. With PATH: any files and folders. It needs no certkit.yaml.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = HELP)]
+pub struct CheckExpirationArgs {
+    /// Files and folders: PEM, DER, kubeconfigs, Secrets as YAML or JSON; - for standard input
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Walk folders all the way down
+    #[arg(short, long)]
+    recursive: bool,
+    /// From when on it is a warning: a duration before the end, or a share of the life such as 20%
+    #[arg(long, value_name = "THRESHOLD", default_value = "30d")]
+    warn: Threshold,
+    /// From when on it is critical
+    #[arg(long, value_name = "THRESHOLD", default_value = "7d")]
+    critical: Threshold,
+    /// Read what this listener really serves; repeat for more. Without a value: every listener this host
+    /// should have
+    #[arg(long, value_name = "HOST:PORT[,sni=NAME]", num_args = 0..=1, default_missing_value = "")]
+    #[arg(value_parser = connect)]
+    connect: Vec<Option<Target>>,
+    /// How long a listener may take to answer
+    #[arg(long, value_name = "DURATION", default_value = "5s")]
+    timeout: Span,
+    /// Only this host of a workspace
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
+    /// Where the kubelet keeps its own certificates [default: /var/lib/kubelet/pki beside /etc/kubernetes]
+    #[arg(long, value_name = "PATH", env = "CERTKIT_KUBELET_DIR")]
+    kubelet_dir: Option<PathBuf>,
+    /// How to print [default: table]
+    #[arg(short, long, value_name = "FORMAT")]
+    output: Option<OutputFormat>,
+    /// Write metrics to this file as well, for node_exporter's textfile collector
+    #[arg(long, value_name = "FILE")]
+    textfile: Option<PathBuf>,
+    /// Draw the timeline in plain ASCII
+    #[arg(long)]
+    ascii: bool,
+    /// Judge as of this RFC 3339 time instead of now
+    #[arg(long, value_name = "TIME")]
+    at: Option<Timestamp>,
+}
+
+/// Output formats.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum OutputFormat {
+    /// kubeadm's columns and a status
+    Table,
+    /// The same with path, user, key, serial, fingerprint and names
+    Wide,
+    /// One document, as kubeadm's and more; docs/output.md
+    Json,
+    /// The same as YAML
+    Yaml,
+    /// Metrics for node_exporter's textfile collector
+    Prometheus,
+    /// One line with performance data, for monitoring plugins
+    Nagios,
+    /// A bar for each certificate
+    Timeline,
+}
+
+const HELP: &str = "\
+A file that cannot be read is a row with status UNKNOWN. Files of a folder that hold no certificate are passed
+over. With -q only rows that need attention are printed, and nothing if there are none.
+
+EXIT CODES:
+  0   nothing ends soon
+  1   something ends within --warn, or a listener serves another certificate than the one on disk
+  2   something ends within --critical, has ended, is not yet valid, or is missing
+  3   something cannot be known: a file cannot be read, a listener does not answer
+  64  the command line was wrong
+
+EXAMPLES:
+  certkit check-expiration
+  certkit check-expiration --warn 20% --critical 10% -o json
+  certkit check-expiration --connect
+  certkit check-expiration --connect api.example.com:6443 --connect '[fd00::1]:2379,sni=etcd'
+  certkit check-expiration -r /etc/ssl/private ~/.kube/config
+  kubectl get secret -A -o yaml | certkit check-expiration -
+  certkit check-expiration -q --textfile /var/lib/node_exporter/textfile_collector/certkit.prom";
+
+fn connect(text: &str) -> Result<Option<Target>, crate::tls::probe::TargetError> {
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some) }
+}
+
+/// Runs the command.
+pub fn run(args: &CheckExpirationArgs, global: &Global) -> Result<Exit, Failure> {
+    let dir = super::absolute(&global.dir)?;
+    let format = match (args.output, &args.textfile) {
+        // The metrics are in the file.
+        (Some(OutputFormat::Prometheus), Some(_)) => None,
+        (format, _) => Some(format.unwrap_or(OutputFormat::Table)),
+    };
+    let uname = rustix::system::uname();
+    let machine = uname.nodename().to_string_lossy().to_lowercase();
+    let context = Context {
+        now: when(args.at)?,
+        thresholds: Thresholds { warn: args.warn, critical: args.critical },
+        machine: machine.clone(),
+        color: output::is_colored(),
+        ascii: args.ascii,
+        quiet: global.quiet,
+        width: output::width(),
+    };
+    let mut reports = Reports::new(format, args.textfile.is_some(), &context);
+    let request = Request {
+        dir: &dir,
+        host: args.host.as_deref(),
+        kubelet_dir: args.kubelet_dir.as_deref(),
+        paths: &args.paths,
+        recursive: args.recursive,
+        connect: wanted(&args.connect),
+        timeout: Duration::from_secs(u64::try_from(args.timeout.0).unwrap_or_default().max(1)),
+        details: !matches!(format, Some(OutputFormat::Table | OutputFormat::Timeline))
+            || args.textfile.is_some(),
+        threads: std::thread::available_parallelism().map_or(2, usize::from),
+        machine: &machine,
+    };
+    let formats = reports.formats;
+    let render = |row: Row| {
+        let verdict = judge(&row, context.now, &context.thresholds);
+        let level = verdict.status.level();
+        (level, formats.map(|f| f.map(|f| f.render(&row, &verdict, &context))))
+    };
+    expiry::run(&request, render, |batch| {
+        batch.into_iter().try_for_each(|(level, rendered)| reports.add(level, rendered))
+    })
+    .map_err(|error| match error {
+        expiry::Error::Report(error) => Failure::from(error),
+        other => {
+            let hint = other.hint();
+            Failure::new(other).hint(hint)
+        }
+    })?;
+    let summary = reports.end()?;
+    if let Some(path) = &args.textfile {
+        store::write_atomically(path, &reports.textfile, 0o644).map_err(|error| {
+            let hint = error.hint();
+            Failure::new(error).hint(hint)
+        })?;
+    }
+    Ok(match summary.worst() {
+        Level::Ok => Exit::Done,
+        Level::Warning => Exit::Warning,
+        Level::Critical => Exit::Critical,
+        Level::Unknown => Exit::Failed,
+    })
+}
+
+fn wanted(connect: &[Option<Target>]) -> Connect {
+    match connect {
+        [] => Connect::None,
+        all if all.iter().any(Option::is_none) => Connect::Expected,
+        all => Connect::Targets(all.iter().flatten().cloned().collect()),
+    }
+}
+
+/// The report on standard output and the one for the text file.
+struct Reports {
+    formats: [Option<Format>; 2],
+    sinks: [Option<Box<dyn Sink>>; 2],
+    stdout: Box<dyn Write>,
+    textfile: Vec<u8>,
+    summary: Summary,
+}
+
+impl Reports {
+    fn new(format: Option<OutputFormat>, textfile: bool, context: &Context) -> Self {
+        let format = format.map(|format| match format {
+            OutputFormat::Table => Format::Table { wide: false },
+            OutputFormat::Wide => Format::Table { wide: true },
+            OutputFormat::Json => Format::Json,
+            OutputFormat::Yaml => Format::Yaml,
+            OutputFormat::Prometheus => Format::Prometheus,
+            OutputFormat::Nagios => Format::Nagios,
+            OutputFormat::Timeline => Format::Timeline,
+        });
+        let formats = [format, textfile.then_some(Format::Prometheus)];
+        Self {
+            formats,
+            sinks: formats.map(|format| format.map(|format| format.sink(context))),
+            stdout: Box::new(output::raw_stdout()),
+            textfile: Vec::new(),
+            summary: Summary::default(),
+        }
+    }
+
+    fn add(&mut self, level: Level, rendered: [Option<Rendered>; 2]) -> std::io::Result<()> {
+        self.summary.count(level);
+        let outs: [&mut dyn Write; 2] = [&mut self.stdout, &mut self.textfile];
+        for ((sink, out), rendered) in self.sinks.iter_mut().zip(outs).zip(rendered) {
+            if let (Some(sink), Some(rendered)) = (sink, rendered) {
+                sink.add(out, rendered)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> std::io::Result<Summary> {
+        let outs: [&mut dyn Write; 2] = [&mut self.stdout, &mut self.textfile];
+        for (sink, out) in self.sinks.iter_mut().zip(outs) {
+            if let Some(sink) = sink {
+                sink.end(out, &self.summary)?;
+            }
+        }
+        self.stdout.flush()?;
+        Ok(self.summary)
+    }
+}

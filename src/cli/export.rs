@@ -1,0 +1,48 @@
+//! `certkit export`.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use super::{Exit, Failure, Global};
+use crate::ops::{declared, export};
+
+/// Write one host's files as a tar archive to standard output
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = HELP)]
+pub struct ExportArgs {
+    /// The host, as certkit.yaml names it
+    #[arg(value_name = "HOST")]
+    host: String,
+}
+
+const HELP: &str = "\
+The archive holds what /etc/kubernetes on that host is to hold, modes included, and private keys: send it
+over an encrypted connection.
+
+EXIT CODES:
+  0   done
+  3   certkit could not do it
+  64  the command line was wrong
+
+EXAMPLES:
+  certkit export cp1 | ssh cp1 tar -x -C /etc/kubernetes
+  certkit export worker-1 | tar -tv";
+
+/// Runs the command.
+pub fn run(args: &ExportArgs, global: &Global) -> Result<Exit, Failure> {
+    let dir = super::absolute(&global.dir)?;
+    let cluster = declared::load(&dir).map_err(|error| {
+        let hint = error.hint();
+        Failure::new(error).hint(hint)
+    })?;
+    if io::stdout().is_terminal() {
+        return Err(Failure::usage("an archive with private keys does not belong on a terminal")
+            .hint(Some("pipe it: certkit export HOST | ssh HOST tar -x -C /etc/kubernetes")));
+    }
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    export::export(&cluster, &dir, &args.host, &mut out).map_err(|error| {
+        let hint = error.hint();
+        Failure::new(error).hint(hint)
+    })?;
+    out.flush()?;
+    Ok(Exit::Done)
+}

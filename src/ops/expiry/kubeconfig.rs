@@ -1,0 +1,86 @@
+//! The certificates of a kubeconfig: every user's and every cluster's CA, embedded or in files it names.
+
+use std::path::{Path, PathBuf};
+
+use super::{certificates, shown};
+use crate::{
+    document::kubeconfig::{self, Material, View},
+    model::{check::expiry::Inside, inventory::Piece},
+    ops::{observe::with_causes, read},
+    pki::inspect::Certificate,
+};
+
+/// The certificates of one user or one cluster.
+pub struct Entry {
+    /// Whose they are.
+    pub inside: Inside,
+    /// Whether the context in use names it.
+    pub current: bool,
+    /// The file they are in.
+    pub path: PathBuf,
+    /// Each of them, or what is wrong with it.
+    pub certificates: Vec<Result<Certificate, String>>,
+}
+
+/// Reads all of them; users without a certificate (tokens, plug-ins) give no entry. `locate` says where a
+/// file is that the kubeconfig names.
+pub fn entries(
+    content: &[u8],
+    file: &Path,
+    locate: &dyn Fn(&str) -> Result<PathBuf, String>,
+) -> Result<Vec<Entry>, String> {
+    let view = kubeconfig::parse(content).map_err(|error| with_causes(&error))?;
+    let mut entries = Vec::new();
+    let (user, cluster) = in_use(&view);
+    let read = |material: &Material| match material {
+        Material::Data(pem) => (file.to_path_buf(), certificates(pem)),
+        Material::File(named) => match locate(named) {
+            Err(why) => (file.to_path_buf(), vec![Err(why)]),
+            Ok(path) => {
+                let found = match read::file(&path) {
+                    Piece::Present(content) => certificates(&content),
+                    Piece::Missing => {
+                        vec![Err(format!("names {}, which does not exist", shown(&path)))]
+                    }
+                    Piece::Bad(why) => vec![Err(format!("names {}, which {why}", shown(&path)))],
+                };
+                (path, found)
+            }
+        },
+    };
+    for found in &view.users {
+        let Some(material) = &found.cert else { continue };
+        let (path, certificates) = read(material);
+        entries.push(Entry {
+            inside: Inside::User(clean(&found.name)),
+            current: user == Some(found.name.as_str()),
+            path,
+            certificates,
+        });
+    }
+    for found in &view.clusters {
+        let Some(material) = &found.ca else { continue };
+        let (path, certificates) = read(material);
+        entries.push(Entry {
+            inside: Inside::Cluster(clean(&found.name)),
+            current: cluster == Some(found.name.as_str()),
+            path,
+            certificates,
+        });
+    }
+    Ok(entries)
+}
+
+/// The user and the cluster in use; where there is one only, that one.
+fn in_use(view: &View) -> (Option<&str>, Option<&str>) {
+    let only_user = || (view.users.len() == 1).then(|| &view.users[0]);
+    let only_cluster = || (view.clusters.len() == 1).then(|| &view.clusters[0]);
+    (
+        view.user(None).or_else(only_user).map(|u| u.name.as_str()),
+        view.cluster(None).or_else(only_cluster).map(|c| c.name.as_str()),
+    )
+}
+
+fn clean(name: &str) -> String {
+    shown(Path::new(name))
+}

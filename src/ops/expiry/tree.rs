@@ -1,0 +1,326 @@
+//! What the catalogue knows under DIR: one host's tree, or a workspace's with all its hosts.
+
+mod gather;
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use self::gather::Gatherer;
+use super::{Error, Request, authority::Known, row, shown};
+use crate::{
+    model::{
+        catalogue::{self, CERTIFICATES, CertSpec, Condition, Home, MAY_BE_AWAY, REQUIRED, Scope},
+        check::expiry::{Found, Origin, Role, Row},
+        cluster::{Cluster as Declared, Host},
+        plan::init::request_file,
+    },
+    ops::{declared, observe::with_causes, parallel},
+    pki::inspect::Certificate,
+};
+
+/// Where a kubelet keeps what it makes and gets itself, on its host.
+const KUBELET_DIR: &str = "/var/lib/kubelet/pki";
+/// Where hosts keep the tree, unless it is said otherwise.
+const ETC: &str = "/etc/kubernetes";
+/// The kubelet's files, and whether they are a server's.
+const KUBELET_FILES: [(&str, bool); 3] = [
+    ("kubelet-client-current.pem", false),
+    ("kubelet.crt", true),
+    ("kubelet-server-current.pem", true),
+];
+
+/// DIR as it is laid out.
+pub struct Cluster {
+    /// What `certkit.yaml` declares.
+    pub declared: Option<Declared>,
+    /// DIR itself, then the hosts of a workspace.
+    pub trees: Vec<Tree>,
+    fault: Option<Row>,
+}
+
+/// One host's `/etc/kubernetes`, or what a workspace keeps of the whole cluster.
+pub struct Tree {
+    /// The host's name, in a workspace.
+    pub host: Option<String>,
+    root: PathBuf,
+    kubelet_dir: Option<PathBuf>,
+    /// What paths on the host begin with that lie in this tree.
+    host_dirs: Vec<PathBuf>,
+    /// What must be there.
+    required: BTreeSet<&'static str>,
+    /// What waits for its signature.
+    requested: BTreeSet<&'static str>,
+    scopes: Scopes,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Scopes {
+    All,
+    /// What a workspace keeps itself.
+    OfCluster,
+    /// What is each host's.
+    OfHost,
+}
+
+/// A server's certificate on disk, to compare with what is served.
+pub struct OnDisk {
+    /// The catalogue's id.
+    pub id: &'static str,
+    /// The host, in a workspace.
+    pub host: Option<String>,
+    /// The file.
+    pub path: String,
+    /// The certificate.
+    pub certificate: Certificate,
+}
+
+/// Everything that was found.
+#[derive(Default)]
+pub struct Gathered {
+    /// All rows.
+    pub rows: Vec<Row>,
+    /// The CAs.
+    pub known: Vec<Known>,
+    /// The servers' certificates.
+    pub servers: Vec<OnDisk>,
+}
+
+impl Cluster {
+    /// Looks at how DIR is laid out. A declaration that cannot be read becomes a row.
+    pub fn open(request: &Request<'_>) -> Result<Self, Error> {
+        let dir = request.dir;
+        let (declared, fault) = match declared::find(dir) {
+            Ok(declared) => (declared, None),
+            Err(error) => {
+                let path = shown(&dir.join(declared::FILE));
+                let origin = Origin { path, inside: None };
+                let why = Found::Unreadable(with_causes(&error));
+                (None, Some(row(declared::FILE.into(), origin, Role::Leaf, why)))
+            }
+        };
+        let hosts: Vec<String> = match &declared {
+            Some(cluster) if cluster.is_one_host() => Vec::new(),
+            Some(cluster) => cluster.hosts.iter().map(|h| h.name.to_string()).collect(),
+            None => folders(&dir.join("hosts")),
+        };
+        if let Some(host) = request.host
+            && !hosts.iter().any(|h| h == host)
+        {
+            let (dir, host) = (dir.to_path_buf(), host.to_owned());
+            return Err(Error::NoHost { dir, host, hosts });
+        }
+        let mut trees = vec![Tree::open(request, declared.as_ref(), None, hosts.is_empty())];
+        trees.extend(
+            hosts
+                .into_iter()
+                .filter(|host| request.host.is_none_or(|asked| asked == host))
+                .map(|host| Tree::open(request, declared.as_ref(), Some(host), false)),
+        );
+        Ok(Self { declared, trees, fault })
+    }
+
+    /// Reads all of it, hosts side by side; every host's leaves are checked against the CAs of DIR and its own.
+    pub fn gather(&self, request: &Request<'_>) -> Gathered {
+        let mut all = Gathered::default();
+        all.rows.extend(self.fault.clone());
+        let Some((dir, hosts)) = self.trees.split_first() else { return all };
+        let mut first = Gathered { rows: std::mem::take(&mut all.rows), ..Gathered::default() };
+        dir.gather(request, &mut first);
+        let threads = request.threads.min(hosts.len());
+        if threads > 0 {
+            // Their rows are in another list than the hosts'.
+            let known: Vec<Known> =
+                first.known.iter().map(|ca| Known { row: usize::MAX, ..ca.clone() }).collect();
+            let count = known.len();
+            // Nothing here fails: what cannot be read is a row.
+            let _: Result<(), std::convert::Infallible> = parallel::in_order(
+                hosts.iter(),
+                threads,
+                |tree, emit| {
+                    let mut part = Gathered { known: known.clone(), ..Gathered::default() };
+                    tree.gather(request, &mut part);
+                    emit(part);
+                },
+                |part| {
+                    let offset = first.rows.len();
+                    first.rows.extend(part.rows);
+                    first.servers.extend(part.servers);
+                    let own = part.known.into_iter().skip(count);
+                    first.known.extend(own.map(|ca| Known { row: ca.row + offset, ..ca }));
+                    Ok(())
+                },
+            );
+        }
+        first
+    }
+}
+
+impl Tree {
+    fn open(
+        request: &Request<'_>,
+        declared: Option<&Declared>,
+        host: Option<String>,
+        alone: bool,
+    ) -> Self {
+        let scopes = match (&host, alone) {
+            (Some(_), _) => Scopes::OfHost,
+            (None, true) => Scopes::All,
+            (None, false) => Scopes::OfCluster,
+        };
+        let root = match &host {
+            Some(host) => request.dir.join("hosts").join(host),
+            None => request.dir.to_path_buf(),
+        };
+        // The root of the machine whose /etc/kubernetes this is: `/`, or where its disk is mounted.
+        let machine = match alone {
+            true => root.to_str().and_then(|text| text.strip_suffix(ETC)).map(PathBuf::from),
+            false => None,
+        };
+        let usual = machine.map(|machine| machine.join(KUBELET_DIR.trim_start_matches('/')));
+        let usual = usual.map(|path| match path.is_absolute() {
+            true => path,
+            false => Path::new("/").join(path),
+        });
+        let mut tree = Self {
+            kubelet_dir: match alone {
+                true => request.kubelet_dir.map(Path::to_path_buf).or(usual),
+                false => None,
+            },
+            host_dirs: declared
+                .and_then(|cluster| cluster.host_dir.as_ref())
+                .into_iter()
+                .map(PathBuf::from)
+                .chain([root.clone(), PathBuf::from(ETC)])
+                .collect(),
+            host,
+            root,
+            required: BTreeSet::new(),
+            requested: BTreeSet::new(),
+            scopes,
+        };
+        match declared {
+            Some(cluster) => tree.require_declared(cluster, request.dir),
+            None => tree.require_usual(),
+        }
+        tree
+    }
+
+    /// Whether rows of this scope belong here.
+    fn has(&self, scope: Scope) -> bool {
+        match self.scopes {
+            Scopes::All => true,
+            Scopes::OfCluster => scope == Scope::Cluster,
+            Scopes::OfHost => scope != Scope::Cluster,
+        }
+    }
+
+    fn require_declared(&mut self, cluster: &Declared, dir: &Path) {
+        let is_mine = |host: Option<&Host>| match self.scopes {
+            Scopes::All => true,
+            Scopes::OfCluster => host.is_none(),
+            Scopes::OfHost => host.map(|h| h.name.as_ref()) == self.host.as_deref(),
+        };
+        for instance in cluster.instances().iter().filter(|i| is_mine(i.host)) {
+            if MAY_BE_AWAY.contains(&instance.spec.id) {
+                continue;
+            }
+            self.required.insert(instance.spec.id);
+            if dir.join(request_file(instance)).exists() {
+                self.requested.insert(instance.spec.id);
+            }
+        }
+    }
+
+    /// Without a declaration: what kubeadm would miss, as far as this host has that part of a control plane
+    /// at all. A part is a CA and what it signs; hand-made clusters may have no front proxy, and etcd may be
+    /// somebody else's.
+    fn require_usual(&mut self) {
+        let here = |id: &str| catalogue::certificate(id).is_some_and(|s| self.is_here(s));
+        let any = |scope: Scope| {
+            let mut rows = REQUIRED.iter().filter_map(|id| catalogue::certificate(id));
+            rows.any(|s| s.scope == scope && s.present == Condition::Always && self.is_here(s))
+        };
+        let etcd_row = |s: &&CertSpec| s.scope == Scope::Etcd && self.is_here(s);
+        let manifest = |name: &str| self.root.join("manifests").join(name).exists();
+        let control_plane = manifest("kube-apiserver.yaml") || any(Scope::ControlPlane);
+        let etcd = manifest("etcd.yaml") || CERTIFICATES.iter().any(|s| etcd_row(&s));
+        let mut required = BTreeSet::new();
+        for spec in REQUIRED.iter().filter_map(|id| catalogue::certificate(id)) {
+            if spec.is_ca() || !self.has(spec.scope) {
+                continue;
+            }
+            let is_part = spec.issuer_id().is_some_and(|ca| {
+                here(ca)
+                    || CERTIFICATES.iter().any(|s| s.issuer_id() == Some(ca) && self.is_here(s))
+            });
+            let host = match spec.scope {
+                Scope::Etcd => etcd,
+                Scope::Cluster | Scope::ControlPlane | Scope::Node => control_plane,
+            };
+            if is_part && host && (spec.present != Condition::ManagedEtcd || etcd) {
+                required.insert(spec.id);
+                required.extend(spec.issuer_id());
+            }
+        }
+        // On hosts of a workspace the CAs are DIR's.
+        required.retain(|id| catalogue::certificate(id).is_some_and(|s| self.has(s.scope)));
+        self.required = required;
+    }
+
+    fn is_here(&self, spec: &CertSpec) -> bool {
+        let file = match spec.home {
+            Home::Files { cert, .. } | Home::Authority { cert, .. } => cert,
+            Home::Kubeconfig { file, .. } => file,
+        };
+        self.root.join(file).symlink_metadata().is_ok()
+    }
+
+    fn gather(&self, request: &Request<'_>, all: &mut Gathered) {
+        let mut gatherer = Gatherer { tree: self, details: request.details, all };
+        for spec in CERTIFICATES.iter().filter(|s| s.is_ca()) {
+            gatherer.authority(spec);
+        }
+        for spec in CERTIFICATES.iter().filter(|s| !s.is_ca() && self.has(s.scope)) {
+            match spec.home {
+                Home::Files { cert, .. } | Home::Authority { cert, .. } => {
+                    gatherer.leaf(spec, &self.root.join(cert));
+                }
+                Home::Kubeconfig { file, .. } => gatherer.kubeconfig(spec, &self.root.join(file)),
+            }
+        }
+        gatherer.kubelet();
+    }
+
+    /// Where a file is that a kubeconfig of this tree names.
+    fn locate(&self, kubeconfig: &Path, named: &str) -> Result<PathBuf, String> {
+        let named = Path::new(named);
+        if named.is_relative() {
+            return Ok(kubeconfig.parent().unwrap_or(Path::new("")).join(named));
+        }
+        if let Some(inside) = self.host_dirs.iter().find_map(|dir| named.strip_prefix(dir).ok()) {
+            return Ok(self.root.join(inside));
+        }
+        match (named.strip_prefix(KUBELET_DIR), &self.kubelet_dir) {
+            (Ok(inside), Some(dir)) => Ok(dir.join(inside)),
+            // This machine's own kubelet is another one, perhaps.
+            (Ok(_), None) => Err(format!(
+                "names {}, which is not in this tree: say where with --kubelet-dir",
+                shown(named)
+            )),
+            (Err(_), _) => Ok(named.to_path_buf()),
+        }
+    }
+}
+
+/// The folders in a folder, sorted.
+fn folders(path: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .filter(|entry| entry.path().is_dir())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    names.sort_unstable();
+    names
+}

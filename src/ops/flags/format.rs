@@ -1,0 +1,91 @@
+//! The forms that settings come in, and which component has which.
+
+use super::sheet;
+use crate::{
+    model::{catalogue::ComponentSpec, cluster::Cluster, settings::SettingValue},
+    render::Templates,
+};
+
+/// The form of the output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// One `--flag=value` a line.
+    #[default]
+    Args,
+    /// The component's own configuration file.
+    Config,
+    /// An environment file.
+    Env,
+    /// All settings as data.
+    Json,
+    /// A kubeadm ClusterConfiguration.
+    Kubeadm,
+    /// A patch for a static pod's manifest.
+    StaticPod,
+    /// A drop-in for the component's systemd unit.
+    Systemd,
+}
+
+impl Format {
+    /// All of them, in the order of the help page.
+    pub const ALL: [Self; 7] = [
+        Self::Args,
+        Self::Env,
+        Self::Systemd,
+        Self::StaticPod,
+        Self::Config,
+        Self::Kubeadm,
+        Self::Json,
+    ];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Args => "args",
+            Self::Config => "config",
+            Self::Env => "env",
+            Self::Json => "json",
+            Self::Kubeadm => "kubeadm",
+            Self::StaticPod => "static-pod",
+            Self::Systemd => "systemd",
+        }
+    }
+
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Args => "txt",
+            Self::Config | Self::Kubeadm | Self::StaticPod => "yaml",
+            Self::Env => "env",
+            Self::Json => "json",
+            Self::Systemd => "conf",
+        }
+    }
+
+    /// The template for a component: its own if it has one, else the format's.
+    pub fn template(self, component: &str, templates: &Templates) -> String {
+        let (name, extension) = (self.name(), self.extension());
+        let own = format!("flags/{name}/{component}.{extension}");
+        if templates.has(&own) { own } else { format!("flags/{name}.{extension}") }
+    }
+
+    /// Whether it can say anything about a component with these settings.
+    pub fn suits(
+        self,
+        cluster: &Cluster,
+        sheet: &[SettingValue],
+        spec: &ComponentSpec,
+        templates: &Templates,
+    ) -> bool {
+        let own = format!("flags/{}/{}.{}", self.name(), spec.id, self.extension());
+        let has_flags = sheet.iter().any(|setting| setting.flag.is_some());
+        templates.has(&own)
+            || match self {
+                Self::Args | Self::Env => has_flags,
+                Self::Config => spec.config.is_some(),
+                Self::Json => true,
+                Self::Kubeadm => sheet::in_kubeadm(spec.id, cluster),
+                Self::StaticPod => has_flags && spec.static_pod,
+                Self::Systemd => has_flags && spec.unit.is_some(),
+            }
+    }
+}
