@@ -41,7 +41,8 @@ pub fn cluster(dir: &Path) -> Option<Assumed> {
     let local = server("controller-manager.conf").or_else(|| server("scheduler.conf"));
     let address = local
         .and_then(|url| host_of(&url)?.parse::<IpAddr>().ok())
-        .or_else(|| first_address(etcd.as_ref()));
+        .or_else(|| first_address(etcd.as_ref()))
+        .or_else(|| first_address(certificate(dir, "pki/kubelet.crt").as_ref()));
     // admin.conf reaches the cluster by its endpoint, a load balancer where there is one.
     let endpoint = server("admin.conf")
         .and_then(|url| url.split_once("://").map(|(_, rest)| rest.to_owned()))
