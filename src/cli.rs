@@ -8,10 +8,14 @@ mod completions;
 mod export;
 mod failure;
 mod flags;
+mod import;
 mod init;
 mod man;
 pub mod output;
+mod paths;
+mod rotate;
 mod template;
+mod verify;
 
 use std::{
     ffi::OsString,
@@ -67,8 +71,12 @@ enum Command {
     Completions(completions::CompletionsArgs),
     Export(export::ExportArgs),
     Flags(flags::FlagsArgs),
+    Import(import::ImportArgs),
     Man(man::ManArgs),
+    Paths(paths::PathsArgs),
+    Rotate(Box<rotate::RotateArgs>),
     Template(template::TemplateArgs),
+    Verify(verify::VerifyArgs),
 }
 
 /// What exit codes mean, at the end of every help page.
@@ -118,8 +126,12 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Completions(args) => completions::run(args),
         Command::Export(args) => export::run(args, &cli.global),
         Command::Flags(args) => flags::run(args, &cli.global),
+        Command::Import(args) => import::run(args, &cli.global),
         Command::Man(args) => man::run(args),
+        Command::Rotate(args) => rotate::run(args, &cli.global),
+        Command::Paths(args) => paths::run(args, &cli.global),
         Command::Template(args) => template::run(args, &cli.global),
+        Command::Verify(args) => verify::run(args, &cli.global),
     }
 }
 

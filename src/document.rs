@@ -6,8 +6,10 @@ mod data;
 mod declaration;
 mod draft;
 mod field;
+pub mod flat;
 mod kubeadm;
 pub mod kubeconfig;
+pub mod manifest;
 pub mod secret;
 pub mod yaml;
 

@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, a random source, a file or the command line: the time, the randomness
 //! and what was observed are arguments.
 
+pub mod adopt;
 pub mod algorithm;
 pub mod catalogue;
 pub mod check;
@@ -17,5 +18,7 @@ pub mod profile;
 pub mod resolve;
 pub mod san;
 pub mod settings;
+pub mod takeup;
+pub mod talk;
 pub mod timestamp;
 pub mod usage;

@@ -2,12 +2,18 @@
 //!
 //! Nothing here parses arguments or prints.
 
+pub mod adopt;
 pub mod apply;
 pub mod declared;
 pub mod expiry;
 pub mod export;
 pub mod flags;
+pub mod import;
 pub mod init;
+pub mod log;
 pub mod observe;
 pub mod parallel;
 pub mod read;
+pub mod rotate;
+pub mod takeup;
+pub mod verify;

@@ -42,11 +42,17 @@ mod plan;
 mod publish;
 mod real;
 mod recover;
+#[cfg(test)]
+mod simulated;
 mod stage;
+#[cfg(test)]
+mod tests;
 mod transaction;
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use backup::{Backup, BackupEntry, BackupKind};
@@ -67,6 +73,7 @@ const METADATA: &str = ".certkit";
 /// A directory that is open for change, and locked until this is dropped.
 pub struct Store {
     engine: Engine<RealDisk>,
+    lock: Arc<File>,
 }
 
 impl Store {
@@ -86,7 +93,8 @@ impl Store {
             let current = RealDisk.open_dir(&path).and_then(|dir| RealDisk.dir_status(&dir));
             match current {
                 Ok(now) if (now.device, now.inode) == (status.device, status.inode) => {
-                    return Ok(Self { engine: Engine::new(RealDisk, path, root, roots)? });
+                    let lock = Arc::clone(&root);
+                    return Ok(Self { engine: Engine::new(RealDisk, path, root, roots)?, lock });
                 }
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     engine::remove_roots(&RealDisk, &mut roots);
@@ -128,6 +136,14 @@ impl Store {
     /// Its own backup is named after the restored one unless it is [named](Transaction::named) otherwise.
     pub fn restore(&self, backup: &Backup) -> Result<Transaction, Error> {
         backup::restore(&self.engine.tree, backup)
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // Closing is not enough: a child process that is just being started shares the lock.
+        self.engine.abandon_root();
+        let _ = self.lock.unlock();
     }
 }
 
@@ -184,11 +200,11 @@ fn write_one<D: Disk>(disk: &D, path: &Path, content: &[u8], mode: u32) -> Resul
         }
     }
     let temporary = plan::temporary_name(name, &format!("{:x}", disk.nonce()));
-    let written =
-        stage::create_in(disk, &dir, &temporary, content, mode, None, false).and_then(|()| {
-            let renamed = disk.rename(&dir, &temporary, name);
-            renamed.map_err(|source| (Operation::Rename, source))
-        });
+    let written = stage::create_in(disk, &dir, &temporary, content, mode, None).and_then(|file| {
+        disk.sync_file(&file).map_err(|source| (Operation::Sync, source))?;
+        let renamed = disk.rename(&dir, &temporary, name);
+        renamed.map_err(|source| (Operation::Rename, source))
+    });
     if let Err((operation, source)) = written {
         // The first error is the one to tell; a temporary file that stays is in nobody's way.
         let _ = disk.unlink(&dir, &temporary);

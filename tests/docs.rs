@@ -120,7 +120,10 @@ fn paths() -> String {
         let _ = writeln!(page, "\n## {}\n", path.id);
         match path.protection {
             Protection::MutualTls => page.push_str("Mutual TLS.\n"),
-            Protection::ServerTls => page.push_str("TLS; the client shows a token.\n"),
+            Protection::ServerTls if matches!(path.client, Credential::Token(_)) => {
+                page.push_str("TLS; the client shows a token.\n");
+            }
+            Protection::ServerTls => page.push_str("TLS.\n"),
             Protection::Removed { instead } => {
                 let _ = writeln!(page, "Removed from Kubernetes. Instead: {instead}.");
             }

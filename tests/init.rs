@@ -464,3 +464,94 @@ fn a_read_only_place_and_a_full_disk_leave_nothing() {
     assert!(said.contains("full"), "{said}");
     assert!(!target.exists(), "{:?}", files(&target));
 }
+
+#[test]
+fn under_one_root_the_chain_is_there_for_verifiers_that_want_a_root() {
+    if need("openssl").is_none() {
+        return;
+    }
+    let dir = temp_dir();
+    run(&mut init(dir.path(), &["--single-root"]));
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    // OpenSSL wants a root; a Go program is content with the intermediate.
+    let said = openssl(&[
+        "verify",
+        "-x509_strict",
+        "-CAfile",
+        &at("pki/ca-chain.crt"),
+        &at("pki/apiserver.crt"),
+    ]);
+    assert!(said.contains("OK"), "{said}");
+    let flags =
+        stdout(certkit().args(["flags", "kube-controller-manager", "--dir"]).arg(dir.path()));
+    assert!(flags.contains("--root-ca-file=") && flags.contains("/pki/ca-chain.crt"), "{flags}");
+    // What checks clients trusts the intermediate alone: with the root, etcd's CA could name anybody.
+    let flags = stdout(certkit().args(["flags", "kube-apiserver", "--dir"]).arg(dir.path()));
+    assert!(flags.contains(&format!("--client-ca-file={}", at("pki/ca-bundle.crt"))), "{flags}");
+    let bundle = fs::read_to_string(at("pki/ca-bundle.crt")).unwrap();
+    assert_eq!(bundle.matches("BEGIN CERTIFICATE").count(), 1);
+    assert_eq!(fs::read_to_string(at("pki/ca.crt")).unwrap(), bundle);
+    // Nothing else refers to the root's key, so it can go.
+    fs::remove_file(at("pki/root-ca.key")).unwrap();
+    let before = snapshot(dir.path());
+    run(&mut init(dir.path(), &["--single-root"]));
+    assert_eq!(difference(&before, &snapshot(dir.path())), [] as [&str; 0]);
+    fs::remove_file(at("pki/apiserver.crt")).unwrap();
+    run(&mut init(dir.path(), &["--single-root"]));
+}
+
+#[test]
+fn kubectl_reads_every_kubeconfig() {
+    let Some(kubectl) = need("kubectl") else { return };
+    let dir = temp_dir();
+    for style in ["files", "embedded"] {
+        let dir = dir.path().join(style);
+        run(&mut init(
+            &dir,
+            &["--addon=kube-proxy", "--addon=konnectivity", "--kubeconfig-style", style],
+        ));
+        let kubeconfigs: Vec<_> = files(&dir)
+            .into_iter()
+            .filter(|f| f.extension().is_some_and(|e| e == "conf"))
+            .collect();
+        assert_eq!(kubeconfigs.len(), 7);
+        for file in kubeconfigs {
+            let said = stdout(
+                Command::new(&kubectl)
+                    .args(["config", "view", "--raw", "--minify", "--flatten", "--kubeconfig"])
+                    .arg(dir.join(&file)),
+            );
+            // Flattened, so the files it names were read too.
+            for field in
+                ["client-certificate-data", "client-key-data", "certificate-authority-data"]
+            {
+                assert!(said.contains(field), "{}: {said}", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn without_permission_nothing_is_left_and_the_directory_is_named() {
+    if !rustix::process::geteuid().is_root() {
+        let dir = temp_dir();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o555)).unwrap();
+        let said = stderr(&run_to_exit(&mut init(&dir.path().join("pki"), &[]), 3));
+        assert!(said.contains("pki") && said.contains("ermission"), "{said}");
+        assert!(files(dir.path()).is_empty());
+        return;
+    }
+    let Some(setpriv) = need("setpriv") else { return };
+    let dir = temp_dir();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    // The build's folder may be closed to others.
+    let program = dir.path().join("certkit");
+    fs::copy(env!("CARGO_BIN_EXE_certkit"), &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new(setpriv);
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
+    command.args(["init", "--host", "cp1=10.0.0.11", "--dir"]).arg(dir.path().join("pki"));
+    let said = stderr(&run_to_exit(&mut command, 3));
+    assert!(said.contains("pki") && said.contains("ermission"), "{said}");
+    assert_eq!(files(dir.path()), [Path::new("certkit")]);
+}

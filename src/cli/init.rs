@@ -1,7 +1,8 @@
 //! `certkit init`.
 
+mod report;
+
 use std::{
-    fmt::Write as _,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
     path::PathBuf,
     time::Duration,
@@ -9,16 +10,16 @@ use std::{
 
 use clap::ValueEnum;
 
-use super::{Exit, Failure, Global, output, print, when};
+use super::{Exit, Failure, Global, print, when};
 use crate::{
     model::{
         algorithm::KeyAlgorithm,
         cluster::{Cluster, Endpoint, HostName, HostNameError, KubeconfigStyle, Subnet},
         duration::Span,
-        plan::{Action, Plan, Reason},
         san::San,
     },
     ops::{
+        adopt,
         declared::{self, Draft, HostDraft},
         init,
     },
@@ -71,6 +72,12 @@ pub struct InitArgs {
     /// Certificates for an addon: kube-proxy, konnectivity, istio; repeat for more
     #[arg(long = "addon", value_name = "ADDON")]
     addons: Vec<String>,
+    /// Write certkit.yaml for a PKI that something else made, once it is proven that nothing in place
+    /// differs from it; the PKI itself stays as it is
+    #[arg(long, conflicts_with_all = ["config", "name", "endpoint", "hosts", "sans", "service_subnet",
+        "dns_domain", "key_algorithm", "ca_validity", "validity", "kubeconfig_style", "single_root",
+        "host_dir", "addons"])]
+    adopt: bool,
     /// Print what would be done and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -111,6 +118,7 @@ EXAMPLES:
   certkit init
   certkit init --dir ./pki --name prod --host cp1=10.0.0.11 --endpoint api.example.com:6443
   certkit init --config cluster.yaml --dry-run
+  certkit init --adopt
   kubeadm config print init-defaults | certkit init --config -";
 
 fn host(text: &str) -> Result<HostDraft, String> {
@@ -127,6 +135,9 @@ fn host(text: &str) -> Result<HostDraft, String> {
 /// Runs the command.
 pub fn run(args: &InitArgs, global: &Global) -> Result<Exit, Failure> {
     let dir = super::absolute(&global.dir)?;
+    if args.adopt {
+        return take_over(args, global, &dir);
+    }
     let cluster = cluster(args, &dir)?;
     let report = init::run(init::Request {
         dir: &dir,
@@ -145,9 +156,47 @@ pub fn run(args: &InitArgs, global: &Global) -> Result<Exit, Failure> {
         super::note(recovered)?;
     }
     match args.output {
-        Format::Json => print(json(&report, args.dry_run))?,
+        Format::Json => print(report::json(&report, args.dry_run))?,
         Format::Table if global.quiet => {}
-        Format::Table => print(table(&report, &dir, args.dry_run, global.verbose))?,
+        Format::Table => print(report::table(&report, &dir, args.dry_run, global.verbose))?,
+    }
+    Ok(Exit::Done)
+}
+
+/// Declares what is there.
+fn take_over(args: &InitArgs, global: &Global, dir: &std::path::Path) -> Result<Exit, Failure> {
+    let request = adopt::Request {
+        dir,
+        dry_run: args.dry_run,
+        now: when(args.at)?,
+        lock_wait: Duration::from_secs(10),
+    };
+    let report = adopt::run(&request).map_err(|error| {
+        let hint = error.hint();
+        Failure::new(error).hint(hint)
+    })?;
+    let file = dir.join(declared::FILE);
+    match args.output {
+        Format::Json => {
+            let document = serde_json::json!({
+                "apiVersion": "certkit/v1",
+                "kind": "AdoptReport",
+                "dryRun": args.dry_run,
+                "file": file,
+                "declaration": report.text,
+                "absent": report.cluster.absent,
+            });
+            print(format!("{document:#}\n"))?;
+        }
+        Format::Table if global.quiet => {}
+        Format::Table if args.dry_run => print(&report.text)?,
+        Format::Table => print(format!(
+            "{}: written; nothing in place differs from it\n\n{}\nnext:\n  look it through: certkit \
+             renews by it from now on\n  certkit --dir {} rotate --dry-run\n",
+            file.display(),
+            report.text,
+            dir.display()
+        ))?,
     }
     Ok(Exit::Done)
 }
@@ -248,155 +297,4 @@ fn this_address() -> Result<IpAddr, Failure> {
         let what = "this machine has no default route, so its main address is unknown";
         Failure::new(what).hint(NAME_IT)
     })
-}
-
-fn table(report: &init::Report, dir: &std::path::Path, dry_run: bool, verbose: bool) -> String {
-    let mut text = String::new();
-    let plan = &report.plan;
-    let shown = |step: &&crate::model::plan::Step| verbose || step.action != Action::Keep;
-    let rows: Vec<Vec<String>> = plan
-        .steps
-        .iter()
-        .filter(shown)
-        .map(|step| {
-            let files: Vec<String> = step.files.iter().map(|f| f.display().to_string()).collect();
-            let end = report.issued.iter().find(|r| r.label == step.label && r.files == step.files);
-            vec![
-                verb(&step.action).to_owned(),
-                step.label.clone(),
-                end.map(|r| r.not_after.to_kubeadm()).unwrap_or_default(),
-                files.join(" "),
-                step.reason.to_string(),
-            ]
-        })
-        .collect();
-    // Writing to a String cannot fail.
-    if rows.is_empty() {
-        let _ = writeln!(text, "{}: complete, nothing to do", dir.display());
-    } else {
-        let heading = if dry_run { "would be made in" } else { "made in" };
-        let _ = writeln!(text, "{heading} {}:\n", dir.display());
-        text.push_str(&output::table(&["ACTION", "NAME", "EXPIRES", "FILES", "REASON"], rows));
-    }
-    for (label, end) in &report.clamped {
-        let _ = writeln!(text, "\n{label} ends with its CA, {end}, earlier than declared");
-    }
-    for note in &plan.notes {
-        let _ = writeln!(text, "\nnote: {note}");
-    }
-    if let Some(backup) = &report.backup {
-        let _ = writeln!(text, "\nwhat was replaced is kept in {}", backup.display());
-    }
-    waiting(plan, &mut text);
-    if !dry_run && !plan.is_empty() {
-        next(report, dir, &mut text);
-    }
-    text
-}
-
-fn verb(action: &Action) -> &'static str {
-    match action {
-        Action::Copy(_) => "copy",
-        Action::Declare | Action::Derive(_) | Action::PublishKey(_) | Action::Refer(_) => "write",
-        Action::GenerateKeyPair(_) => "generate",
-        Action::Issue { .. } => "issue",
-        Action::Keep => "keep",
-        Action::Request { .. } => "request",
-    }
-}
-
-/// What waits for a signature from elsewhere.
-fn waiting(plan: &Plan, text: &mut String) {
-    let requests: Vec<_> = plan
-        .steps
-        .iter()
-        .filter(|s| matches!(s.action, Action::Request { .. }) || s.reason == Reason::Waiting)
-        .collect();
-    if requests.is_empty() {
-        return;
-    }
-    let _ = writeln!(text, "\nwaiting for signatures from elsewhere:");
-    for step in requests {
-        let file = step.files.first().map(|f| f.display().to_string()).unwrap_or_default();
-        let _ = writeln!(text, "  {file}  ({})", step.label);
-    }
-    let _ = writeln!(
-        text,
-        "sign them with their names and usages as requested, then: certkit import FILE..."
-    );
-}
-
-/// What to do now. Flags come from the same catalogue, so they fit.
-fn next(report: &init::Report, dir: &std::path::Path, text: &mut String) {
-    let dir = dir.display();
-    let _ = writeln!(text, "\nnext:");
-    match report.cluster.is_one_host() {
-        true => {
-            let _ = writeln!(
-                text,
-                "  certkit --dir {dir} flags       what each component is started with"
-            );
-        }
-        false => {
-            for host in &report.cluster.hosts {
-                if report.cluster.hosts.len() > 5 {
-                    break;
-                }
-                let _ = writeln!(
-                    text,
-                    "  certkit --dir {dir} export {0} | ssh {0} tar -x -C /etc/kubernetes",
-                    host.name
-                );
-            }
-            if report.cluster.hosts.len() > 5 {
-                let _ = writeln!(
-                    text,
-                    "  certkit --dir {dir} export HOST | ssh HOST tar -x -C /etc/kubernetes"
-                );
-            }
-            let _ = writeln!(
-                text,
-                "  certkit --dir {dir} flags --host HOST   what each component is started with"
-            );
-        }
-    }
-    let _ = writeln!(
-        text,
-        "  certkit template rbac | kubectl --kubeconfig {dir}/super-admin.conf apply -f -\n                                once the API is up: gives admin.conf and the apiserver their rights\n  certkit --dir {dir} check-expiration   from cron, from now on"
-    );
-    if report.cluster.single_root {
-        let _ = writeln!(
-            text,
-            "  take {dir}/pki/root-ca.key offline: nothing needs it until a CA is replaced"
-        );
-    }
-}
-
-fn json(report: &init::Report, dry_run: bool) -> String {
-    let steps: Vec<_> = report
-        .plan
-        .steps
-        .iter()
-        .map(|step| {
-            let issued =
-                report.issued.iter().find(|r| r.label == step.label && r.files == step.files);
-            serde_json::json!({
-                "action": verb(&step.action),
-                "name": step.label,
-                "files": step.files,
-                "reason": step.reason.to_string(),
-                "notAfter": issued.map(|r| r.not_after.to_string()),
-                "fingerprint": issued.map(|r| r.fingerprint.clone()),
-            })
-        })
-        .collect();
-    let document = serde_json::json!({
-        "apiVersion": "certkit/v1",
-        "kind": "InitReport",
-        "dryRun": dry_run,
-        "steps": steps,
-        "notes": report.plan.notes,
-        "backup": report.backup,
-    });
-    format!("{document:#}\n")
 }

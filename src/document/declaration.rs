@@ -8,8 +8,11 @@ use super::{
     yaml::{Node, scalar},
 };
 use crate::model::{
-    cluster::{Cluster, Etcd, ExternalEtcdFiles, Host, KubeconfigStyle, Override, Subject},
+    cluster::{Cluster, Etcd, ExternalEtcdFiles, Host, KubeconfigStyle, Override, Subject, Usages},
+    der::SEQUENCE,
+    name::Name,
     san::San,
+    usage::{ExtendedUsage, KeyUsages},
 };
 
 pub(super) const API_VERSION: &str = "certkit/v1";
@@ -34,6 +37,7 @@ const FIELDS: &[&str] = &[
     "kubeconfigStyle",
     "singleRoot",
     "hostDir",
+    "absent",
 ];
 
 /// The fields of `externalEtcd`: kubeadm's.
@@ -94,6 +98,7 @@ pub(super) fn read(reader: &mut Reader, document: &Node) -> Draft {
                 };
             }
             "singleRoot" => draft.single_root = reader.flag(node, field),
+            "absent" => draft.absent = reader.texts(node, field).into_iter().collect(),
             "hostDir" => draft.host_dir = reader.text(node, field).map(str::to_owned),
             _ => {}
         }
@@ -176,29 +181,66 @@ pub(super) fn external_etcd(
 
 fn read_override(reader: &mut Reader, node: &Node, path: &str) -> Override {
     let mut over = Override::default();
-    let known = ["validity", "keyAlgorithm", "subject", "sans"];
+    let known = ["validity", "keyAlgorithm", "subject", "sans", "usages"];
     for (key, field, node) in reader.fields(node, path, &known) {
         match key {
             "validity" => over.validity = reader.parse(node, &field),
             "keyAlgorithm" => over.key_algorithm = reader.parse(node, &field),
             "subject" => {
                 let mut subject = Subject::default();
-                let known = ["organizations", "commonName"];
+                let known = ["organizations", "commonName", "der"];
                 for (key, field, node) in reader.fields(node, &field, &known) {
+                    let text = |reader: &mut Reader| reader.text(node, &field).map(str::to_owned);
                     match key {
                         "organizations" => subject.organizations = reader.texts(node, &field),
+                        "commonName" => subject.common_name = text(reader).unwrap_or_default(),
                         _ => {
-                            let text = reader.text(node, &field).unwrap_or_default();
-                            subject.common_name = text.to_owned();
+                            let read = text(reader).map(|text| read_name(&text));
+                            over.raw_subject = read.and_then(|r| reader.keep(node, &field, r));
                         }
                     }
                 }
-                over.subject = Some(subject);
+                if over.raw_subject.is_none() {
+                    over.subject = Some(subject);
+                }
+            }
+            "usages" => {
+                let mut usages = Usages::default();
+                for (field, node) in reader.items(node, &field) {
+                    let text = reader.text(node, &field).map(str::to_owned);
+                    let read = text.map(|text| read_usage(&text, &mut usages));
+                    read.and_then(|r| reader.keep(node, &field, r));
+                }
+                over.usages = Some(usages);
             }
             _ => over.sans = Some(reader.sans(node, &field, read_san)),
         }
     }
     over
+}
+
+/// A subject that organizations and a common name cannot say.
+fn read_name(hex: &str) -> Result<Name, String> {
+    let der = unhex(hex).filter(|der| der.first() == Some(&SEQUENCE));
+    let der = der.ok_or_else(|| not(hex, "name's DER in hexadecimal"))?;
+    Ok(Name::from_der(der, format!("#{hex}")))
+}
+
+/// Adds one usage by RFC 5280's name, or an extended one by its object identifier.
+fn read_usage(text: &str, usages: &mut Usages) -> Result<(), String> {
+    let bit = (0..9).map(|bit| KeyUsages(1 << bit)).find(|bit| bit.names().next() == Some(text));
+    match (bit, text) {
+        (Some(bit), _) => usages.key.0 |= bit.0,
+        (None, "serverAuth") => usages.extended.push(ExtendedUsage::ServerAuth),
+        (None, "clientAuth") => usages.extended.push(ExtendedUsage::ClientAuth),
+        (None, oid)
+            if oid.contains('.') && oid.bytes().all(|b| b.is_ascii_digit() || b == b'.') =>
+        {
+            usages.extended.push(ExtendedUsage::Other(oid.to_owned()));
+        }
+        _ => return Err(not(text, "usage")),
+    }
+    Ok(())
 }
 
 /// Reads a name as [`San::parse`] does, and with a prefix what it would not let pass: a certificate made
@@ -338,6 +380,9 @@ pub fn write(cluster: &Cluster) -> String {
     if let Some(dir) = &cluster.host_dir {
         line(format_args!("hostDir: {}", scalar(dir)));
     }
+    if !cluster.absent.is_empty() {
+        line(format_args!("absent: {}", row(cluster.absent.iter().cloned())));
+    }
     text
 }
 
@@ -353,6 +398,15 @@ fn override_fields(over: &Override) -> String {
         let organizations = row(organizations.iter().cloned());
         let name = scalar(common_name);
         fields.push(format!("subject: {{organizations: {organizations}, commonName: {name}}}"));
+    }
+    if let Some(name) = &over.raw_subject {
+        let hex = name.der().iter().map(|octet| format!("{octet:02x}")).collect::<String>();
+        fields.push(format!("subject: {{der: {}}}", scalar(&hex)));
+    }
+    if let Some(usages) = &over.usages {
+        let key = usages.key.names().map(str::to_owned);
+        let extended = usages.extended.iter().map(ToString::to_string);
+        fields.push(format!("usages: {}", row(key.chain(extended))));
     }
     if let Some(sans) = &over.sans {
         fields.push(format!("sans: {}", row(sans.iter().map(san))));

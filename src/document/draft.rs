@@ -49,6 +49,8 @@ pub struct Draft {
     pub single_root: Option<bool>,
     /// Where the hosts keep the tree.
     pub host_dir: Option<String>,
+    /// What the cluster does without.
+    pub absent: std::collections::BTreeSet<String>,
     /// Where each field stands in its file, by path; empty for what came from flags.
     pub places: BTreeMap<String, Place>,
 }
@@ -138,6 +140,7 @@ impl Draft {
         cluster.kubeconfig_style = self.kubeconfig_style.unwrap_or(cluster.kubeconfig_style);
         cluster.single_root = self.single_root.unwrap_or(cluster.single_root);
         cluster.host_dir = self.host_dir.take();
+        cluster.absent = std::mem::take(&mut self.absent);
         for fault in cluster.faults() {
             mistakes.push(match host_of(&cluster, &fault) {
                 Some(field) => Mistake {

@@ -9,7 +9,7 @@ pub enum KeyAlgorithm {
     EcdsaP256,
     /// ECDSA on NIST P-384.
     EcdsaP384,
-    /// ECDSA on NIST P-521: read and reported, never made (ring has no P-521).
+    /// ECDSA on NIST P-521: met and described, never recommended (ring has no P-521).
     EcdsaP521,
     /// Ed25519. kubeadm refuses such keys; Kubernetes' own components take them.
     Ed25519,
@@ -54,8 +54,10 @@ impl FromStr for KeyAlgorithm {
     /// Reads certkit's names, and kubeadm's (`RSA-2048`, `ECDSA-P256`), whatever their case.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let lower = text.to_ascii_lowercase();
+        // P-521 is no choice to recommend, but a cluster that has it can be described.
         Self::CHOICES
             .into_iter()
+            .chain([Self::EcdsaP521])
             .find(|choice| choice.to_string() == lower)
             .ok_or_else(|| UnknownAlgorithm(text.escape_default().to_string()))
     }
@@ -72,6 +74,6 @@ mod tests {
             assert_eq!(choice.to_string().to_uppercase().parse(), Ok(choice));
         }
         assert!("rsa-1024".parse::<KeyAlgorithm>().is_err());
-        assert!("ecdsa-p521".parse::<KeyAlgorithm>().is_err());
+        assert_eq!("ecdsa-p521".parse(), Ok(KeyAlgorithm::EcdsaP521));
     }
 }

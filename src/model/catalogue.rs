@@ -151,7 +151,8 @@ pub enum Home {
         key: &'static str,
         /// What verifiers trust; more than one certificate during a CA rotation.
         bundle: Option<&'static str>,
-        /// The certificate followed by its issuers, where a consumer wants that file.
+        /// The certificate followed by its issuers, where a consumer wants that file and the CA is no
+        /// root.
         chain: Option<&'static str>,
     },
     /// A kubeconfig.
@@ -271,7 +272,9 @@ pub enum Value {
     Bundle(&'static str),
     /// The certificate file of the certificate with this id; for a CA, its signing certificate.
     Cert(&'static str),
-    /// The CA certificate followed by its issuers.
+    /// What a verifier of any kind needs to trust this CA: its bundle, and where it is no root, the
+    /// chain up to it. Go takes any CA for an anchor; OpenSSL, unless told to accept partial chains, only
+    /// a root.
     Chain(&'static str),
     /// A component configuration file: `/etc/kubernetes`-relative where relative.
     ConfigFile(&'static str),

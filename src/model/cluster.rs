@@ -19,7 +19,9 @@ use super::{
     algorithm::KeyAlgorithm,
     catalogue::{self, Condition, Scope},
     duration::Span,
+    name::Name,
     san::{San, dns_name_fault},
+    usage::{ExtendedUsage, KeyUsages},
 };
 
 /// A declared cluster.
@@ -53,6 +55,9 @@ pub struct Cluster {
     pub single_root: bool,
     /// Where the hosts keep the tree, when that is neither DIR (one host) nor `/etc/kubernetes`.
     pub host_dir: Option<String>,
+    /// What this cluster does without: ids of certificates and key pairs, and `ID-bundle` and `ID-chain` of
+    /// CAs. Clusters made by something else lack some, and must not be given them unasked.
+    pub absent: BTreeSet<String>,
 }
 
 /// Validity of CAs and leaves.
@@ -124,8 +129,21 @@ pub struct Override {
     pub key_algorithm: Option<KeyAlgorithm>,
     /// Its subject, instead of the catalogue's: organizations and common name.
     pub subject: Option<Subject>,
+    /// The same as DER, for what organizations and a common name cannot say.
+    pub raw_subject: Option<Name>,
     /// All of its names, instead of the catalogue's.
     pub sans: Option<Vec<San>>,
+    /// What it may be used for, instead of the catalogue's.
+    pub usages: Option<Usages>,
+}
+
+/// Declared usages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usages {
+    /// Key usage; none leaves the extension out.
+    pub key: KeyUsages,
+    /// Extended key usage; none leaves the extension out.
+    pub extended: Vec<ExtendedUsage>,
 }
 
 /// A declared subject.
@@ -155,6 +173,7 @@ impl Cluster {
             kubeconfig_style: KubeconfigStyle::Files,
             single_root: false,
             host_dir: None,
+            absent: BTreeSet::new(),
         }
     }
 
@@ -176,6 +195,11 @@ impl Cluster {
             Condition::ManagedEtcd => !matches!(self.etcd, Etcd::External { .. }),
             Condition::SingleRoot => self.single_root,
         }
+    }
+
+    /// Whether the cluster does without what has this id.
+    pub fn is_absent(&self, id: &str) -> bool {
+        self.absent.contains(id)
     }
 
     /// The override for a certificate, empty if there is none.
@@ -268,6 +292,9 @@ impl Cluster {
         {
             fault("extraSans", format!("`{}` is no certificate's name", id.escape_default()));
         }
+        for id in self.absent.iter().filter(|id| !is_known(id)) {
+            fault("absent", format!("`{}` is no certificate's name", id.escape_default()));
+        }
         for (id, over) in &self.overrides {
             let field = format!("overrides.{id}");
             if catalogue::certificate(id).is_none() && catalogue::key(id).is_none() {
@@ -286,6 +313,14 @@ impl Cluster {
         }
         faults
     }
+}
+
+/// Whether a cluster can do without something of this id.
+fn is_known(id: &str) -> bool {
+    let authority = id.strip_suffix("-bundle").or(id.strip_suffix("-chain"));
+    catalogue::certificate(id).is_some()
+        || catalogue::key(id).is_some()
+        || authority.and_then(catalogue::certificate).is_some_and(|spec| spec.is_ca())
 }
 
 /// Something wrong with a declared cluster.

@@ -83,13 +83,14 @@ impl Cluster {
         let mut derived = Vec::new();
         for (authority, instance) in self.instances().iter().enumerate() {
             if let Home::Authority { bundle, chain, .. } = instance.spec.home {
-                let file = |file, is_chain| Derived {
-                    authority,
-                    path: instance.root.join(file),
-                    is_chain,
-                };
-                derived.extend(bundle.map(|path| file(path, false)));
-                derived.extend(chain.map(|path| file(path, true)));
+                let id = instance.spec.id;
+                // The chain of a root would be its bundle.
+                let chain = chain.filter(|_| instance.issuer.is_some());
+                for (file, is_chain, kind) in [(bundle, false, "bundle"), (chain, true, "chain")] {
+                    let file = file.filter(|_| !self.is_absent(&format!("{id}-{kind}")));
+                    let path = file.map(|file| instance.root.join(file));
+                    derived.extend(path.map(|path| Derived { authority, path, is_chain }));
+                }
             }
         }
         derived
@@ -107,7 +108,8 @@ impl Cluster {
     /// the order of the hosts.
     pub fn instances(&self) -> Vec<Instance<'_>> {
         let mut instances = Vec::new();
-        for spec in CERTIFICATES.iter().filter(|spec| self.has(spec.present)) {
+        let here = |spec: &&CertSpec| self.has(spec.present) && !self.is_absent(spec.id);
+        for spec in CERTIFICATES.iter().filter(here) {
             match spec.scope {
                 Scope::Cluster => instances.push(self.instance(spec, None)),
                 scope => {
@@ -142,7 +144,16 @@ impl Cluster {
 
     /// The key pairs of the cluster. They are made once and copied to the hosts that use them.
     pub fn key_pairs(&self) -> impl Iterator<Item = &'static KeySpec> {
-        KEYS.iter()
+        KEYS.iter().filter(|spec| !self.is_absent(spec.id))
+    }
+
+    /// What verifiers of a CA are told to trust, `/etc/kubernetes`-relative: its bundle, or where there is
+    /// none, the CA itself.
+    pub fn trust_file(&self, id: &str) -> Option<&'static str> {
+        let Home::Authority { cert, bundle, .. } = catalogue::certificate(id)?.home else {
+            return None;
+        };
+        Some(bundle.filter(|_| !self.is_absent(&format!("{id}-bundle"))).unwrap_or(cert))
     }
 
     /// What each host of a workspace gets a copy of: for every setting of every component that runs on
@@ -161,6 +172,15 @@ impl Cluster {
             }
         }
         copies.into_iter().collect()
+    }
+
+    /// Whether this CA is signed by another in this cluster.
+    pub fn is_below(&self, authority: &CertSpec) -> bool {
+        match authority.issuer {
+            Issuer::Ca(_) => true,
+            Issuer::Own => false,
+            Issuer::Root => self.single_root,
+        }
     }
 
     fn copied_files(&self, host: &Host) -> BTreeSet<(&'static str, u32)> {
@@ -185,15 +205,14 @@ impl Cluster {
                     (Value::Kubeconfig(_), Some(ca)) => catalogue::certificate(ca),
                     _ => Some(spec).filter(|s| s.is_ca()),
                 };
-                let Some(CertSpec { home: Home::Authority { cert, key, bundle, chain }, .. }) =
-                    authority
-                else {
-                    continue;
-                };
+                let Some(authority) = authority else { continue };
+                let Home::Authority { cert, key, bundle, chain } = authority.home else { continue };
                 files.insert((cert, PUBLIC));
                 match row.value {
                     Value::Key(_) => files.insert((key, SECRET)),
-                    Value::Chain(_) => chain.is_some_and(|c| files.insert((c, PUBLIC))),
+                    Value::Chain(_) if self.is_below(authority) => {
+                        chain.is_some_and(|c| files.insert((c, PUBLIC)))
+                    }
                     _ => bundle.is_some_and(|b| files.insert((b, PUBLIC))),
                 };
             }

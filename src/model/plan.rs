@@ -5,6 +5,7 @@ use std::{fmt, path::PathBuf};
 use super::{duration::Span, timestamp::Timestamp};
 
 pub mod init;
+pub mod rotate;
 
 /// Steps in the order of the catalogue, each with its reason.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -97,6 +98,8 @@ pub enum Reason {
     CertificateMissing,
     /// Its key is missing, and a certificate without its key is of no use.
     KeyMissing,
+    /// Its key is another certificate's.
+    KeyMismatch,
     /// It ends soon.
     Expiring {
         /// When.
@@ -108,6 +111,10 @@ pub enum Reason {
     Drift(Vec<String>),
     /// Its issuer is replaced.
     NewIssuer,
+    /// It was signed elsewhere.
+    Signed,
+    /// For more than one reason.
+    Several(Vec<Reason>),
 }
 
 impl fmt::Display for Reason {
@@ -119,10 +126,16 @@ impl fmt::Display for Reason {
             Self::Missing => f.write_str("missing"),
             Self::CertificateMissing => f.write_str("its certificate is missing, its key is there"),
             Self::KeyMissing => f.write_str("its key is missing"),
+            Self::KeyMismatch => f.write_str("its key is another certificate's"),
             Self::Expiring { not_after, left } if left.0 < 0 => write!(f, "expired {not_after}"),
             Self::Expiring { not_after, .. } => write!(f, "expires {not_after}"),
             Self::Drift(differences) => write!(f, "differs: {}", differences.join("; ")),
             Self::NewIssuer => f.write_str("its CA is replaced"),
+            Self::Signed => f.write_str("signed elsewhere"),
+            Self::Several(reasons) => {
+                let reasons: Vec<String> = reasons.iter().map(Self::to_string).collect();
+                f.write_str(&reasons.join("; "))
+            }
         }
     }
 }

@@ -66,8 +66,12 @@ pub fn profile(instance: &Instance<'_>, cluster: &Cluster) -> Profile {
             vec![ExtendedUsage::ServerAuth, ExtendedUsage::ClientAuth],
         ),
     };
+    let (key_usages, extended_usages) = match over.usages {
+        Some(usages) => (usages.key, usages.extended),
+        None => (key_usages, extended_usages),
+    };
     Profile {
-        subject: Name::new(&organizations, common_name),
+        subject: over.raw_subject.unwrap_or_else(|| Name::new(&organizations, common_name)),
         sans: san::normalize(sans),
         kind,
         key_usages,

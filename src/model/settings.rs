@@ -11,7 +11,7 @@ pub use mount::{Mount, kubeadm_mounts, mounts_missing};
 pub use tree::{Line, Scalar, lines};
 
 use super::{
-    catalogue::{self, CertSpec, ComponentSpec, Home, Reload, Scope, Setting, USES, Use, Value},
+    catalogue::{self, ComponentSpec, Home, Reload, Scope, Setting, USES, Use, Value},
     cluster::{Cluster, Etcd, Host, KubeconfigStyle},
 };
 
@@ -81,6 +81,8 @@ pub fn settings(
         }
         let value = match external(row, &cluster.etcd) {
             Some(value) => Some(value),
+            // What the cluster does without cannot be named.
+            None if row.subject().is_some_and(|id| cluster.is_absent(id)) => None,
             None if cluster.has(row.present) => value_of(row, cluster, &root),
             None => None,
         };
@@ -161,7 +163,11 @@ impl SettingValue {
                 {
                     files.push(format!("{root}/{pem}"));
                     let authority = spec.issuer_id().and_then(catalogue::certificate);
-                    files.extend(authority.and_then(bundle).map(|file| format!("{root}/{file}")));
+                    files.extend(
+                        authority
+                            .and_then(|ca| cluster.trust_file(ca.id))
+                            .map(|file| format!("{root}/{file}")),
+                    );
                 }
                 files
             }
@@ -176,7 +182,7 @@ fn value_of(row: &Use, cluster: &Cluster, root: &str) -> Option<String> {
         Value::Literal(text) => Some(text.to_owned()),
         Value::ConfigFile(file) if file.starts_with('/') => Some(file.to_owned()),
         Value::ConfigFile(file) => Some(in_root(file)),
-        Value::Bundle(id) => catalogue::certificate(id).and_then(bundle).map(in_root),
+        Value::Bundle(id) => cluster.trust_file(id).map(in_root),
         Value::Cert(id) => match catalogue::certificate(id)?.home {
             Home::Files { cert, .. } | Home::Authority { cert, .. } => Some(in_root(cert)),
             Home::Kubeconfig { .. } => None,
@@ -185,10 +191,13 @@ fn value_of(row: &Use, cluster: &Cluster, root: &str) -> Option<String> {
             Home::Files { key, .. } | Home::Authority { key, .. } => Some(in_root(key)),
             Home::Kubeconfig { .. } => None,
         },
-        Value::Chain(id) => match catalogue::certificate(id)?.home {
-            Home::Authority { chain, .. } => chain.map(in_root),
-            _ => None,
-        },
+        Value::Chain(id) => {
+            let spec = catalogue::certificate(id)?;
+            match spec.home {
+                Home::Authority { chain, .. } if cluster.is_below(spec) => chain.map(in_root),
+                _ => cluster.trust_file(id).map(in_root),
+            }
+        }
         Value::Kubeconfig(id) => match catalogue::certificate(id)?.home {
             Home::Kubeconfig { file, .. } => Some(in_root(file)),
             _ => None,
@@ -196,13 +205,6 @@ fn value_of(row: &Use, cluster: &Cluster, root: &str) -> Option<String> {
         Value::PrivateKey(id) => catalogue::key(id).map(|spec| in_root(spec.private)),
         Value::PublicKey(id) => catalogue::key(id).map(|spec| in_root(spec.public)),
         Value::Setting(setting) => Some(of_cluster(setting, cluster)),
-    }
-}
-
-fn bundle(spec: &CertSpec) -> Option<&'static str> {
-    match spec.home {
-        Home::Authority { bundle, cert, .. } => Some(bundle.unwrap_or(cert)),
-        _ => None,
     }
 }
 

@@ -65,6 +65,12 @@ impl Timestamp {
         let format = format_description!("[year][month][day]T[hour][minute][second]Z");
         self.to_offset_date_time().format(format).unwrap_or_else(|_| self.0.to_string())
     }
+
+    /// The form in which the kubelet dates its files: `2027-11-21-17-11-00`.
+    pub fn to_dashes(self) -> String {
+        let format = format_description!("[year]-[month]-[day]-[hour]-[minute]-[second]");
+        self.to_offset_date_time().format(format).unwrap_or_else(|_| self.0.to_string())
+    }
 }
 
 impl fmt::Display for Timestamp {

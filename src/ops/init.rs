@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use super::{apply, declared, observe};
+use super::{
+    apply::{self, Template},
+    declared, log, observe,
+};
 use crate::{
     document,
     model::{
@@ -132,8 +135,8 @@ pub fn run(request: Request<'_>) -> Result<Report, Error> {
     let observation = observe::observe(&cluster, dir);
     let plan =
         plan::init::plan(&cluster, &observation.inventory, now).map_err(Error::Contradictions)?;
-    let mut prepared = apply::prepare(&plan, &cluster, observation, dir, now)?;
-    log(&plan, &prepared.issued, now, &mut prepared.transaction);
+    let mut prepared = apply::prepare(&plan, &cluster, observation, dir, now, Template::Declared)?;
+    write_log(&plan, &prepared.issued, now, &mut prepared.transaction);
     let committed = store.commit(prepared.transaction)?;
     Ok(Report {
         cluster,
@@ -146,34 +149,12 @@ pub fn run(request: Request<'_>) -> Result<Report, Error> {
 }
 
 /// One line of log.jsonl for each certificate, and one for each other file.
-fn log(plan: &Plan, issued: &[apply::Record], now: Timestamp, transaction: &mut Transaction) {
+fn write_log(plan: &Plan, issued: &[apply::Record], now: Timestamp, transaction: &mut Transaction) {
     for record in issued {
-        transaction.log(
-            serde_json::json!({
-                "time": now.to_string(),
-                "command": "init",
-                "action": "issue",
-                "name": record.label,
-                "files": record.files,
-                "fingerprint": record.fingerprint,
-                "notAfter": record.not_after.to_string(),
-                "reason": record.reason,
-            })
-            .to_string(),
-        );
+        transaction.log(log::certificate("init", "issue", record, now));
     }
     for step in plan.changes().filter(|s| !matches!(s.action, Action::Issue { .. })) {
-        transaction.log(
-            serde_json::json!({
-                "time": now.to_string(),
-                "command": "init",
-                "action": "write",
-                "name": step.label,
-                "files": step.files,
-                "reason": step.reason.to_string(),
-            })
-            .to_string(),
-        );
+        transaction.log(log::step("init", "write", step, now));
     }
 }
 

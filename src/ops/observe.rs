@@ -33,6 +33,8 @@ pub struct Observation {
     pub authorities: BTreeMap<usize, Authority>,
     /// The keys of leaves, by the index of their instance.
     pub keys: BTreeMap<usize, PrivateKey>,
+    /// The leaves, each with what follows it in its file, by the index of their instance.
+    pub leaves: BTreeMap<usize, Vec<Certificate>>,
     /// The private keys of key pairs, by their index.
     pub key_pairs: BTreeMap<usize, PrivateKey>,
 }
@@ -51,6 +53,7 @@ pub fn observe(cluster: &Cluster, dir: &Path) -> Observation {
         inventory: Inventory::default(),
         authorities: BTreeMap::new(),
         keys: BTreeMap::new(),
+        leaves: BTreeMap::new(),
         key_pairs: BTreeMap::new(),
     };
     let instances = cluster.instances();
@@ -86,13 +89,16 @@ pub fn observe(cluster: &Cluster, dir: &Path) -> Observation {
         };
         if !instance.spec.is_ca() {
             observation.keys.extend(key.map(|key| (index, key)));
+            if let Piece::Present(all) = found.certificates {
+                observation.leaves.insert(index, all);
+            }
         } else if let Piece::Present(certificates) = found.certificates {
             observation.authorities.insert(index, Authority { certificates, key });
             by_id.insert(instance.spec.id, index);
         }
     }
     for (index, spec) in cluster.key_pairs().enumerate() {
-        let private = read_as(&dir.join(spec.private), |pem| PrivateKey::from_pem(pem));
+        let private = read_as(&dir.join(spec.private), PrivateKey::from_pem);
         observation.inventory.key_pairs.push(ObservedKeyPair {
             private: match &private {
                 Piece::Present(key) => Piece::Present(key_view(key)),

@@ -49,6 +49,17 @@ pub struct Certificate {
     extensions: Vec<Extension>,
 }
 
+/// An extension certkit gives no meaning to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawExtension {
+    /// Its identifier in dotted form.
+    pub oid: String,
+    /// Whether who does not know it must refuse the certificate.
+    pub critical: bool,
+    /// Its value, DER.
+    pub value: Vec<u8>,
+}
+
 /// Why bytes are no certificate.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum InspectError {
@@ -278,6 +289,19 @@ impl Certificate {
             .iter()
             .filter(|e| !extension::KNOWN.contains(&&self.der[e.oid.clone()]))
             .map(|e| (super::key::dotted(&self.der[e.oid.clone()]), e.critical))
+            .collect()
+    }
+
+    /// The same with their values, as they would be written again.
+    pub fn raw_extensions(&self) -> Vec<RawExtension> {
+        let other = self.extensions.iter();
+        other
+            .filter(|e| !extension::KNOWN.contains(&&self.der[e.oid.clone()]))
+            .map(|e| RawExtension {
+                oid: super::key::dotted(&self.der[e.oid.clone()]),
+                critical: e.critical,
+                value: self.der[e.value.clone()].to_vec(),
+            })
             .collect()
     }
 

@@ -15,7 +15,8 @@ use rcgen::{
 
 use super::{
     crypto::{self, CryptoError},
-    inspect::{Certificate, InspectError},
+    der::OCTET_STRING,
+    inspect::{Certificate, InspectError, RawExtension},
     key::{KeyError, PrivateKey, PublicKey},
 };
 use crate::model::{
@@ -61,6 +62,9 @@ pub enum IssueError {
     /// The backend failed.
     #[error("cannot make a serial number: {0}")]
     Crypto(&'static str),
+    /// An extension whose identifier cannot be written.
+    #[error("the extension `{0}` cannot be written again")]
+    Extension(String),
     /// A usage that is no object identifier.
     #[error("the extended key usage `{0}` is no object identifier")]
     ExtendedUsage(String),
@@ -112,6 +116,7 @@ impl IssueError {
             ),
             Self::Inspect(_)
             | Self::Crypto(_)
+            | Self::Extension(_)
             | Self::ExtendedUsage(_)
             | Self::IssuerBytes
             | Self::Layout(_)
@@ -167,11 +172,42 @@ pub fn self_signed(
     key: &PrivateKey,
 ) -> Result<Certificate, IssueError> {
     let order = Order { profile, validity, public_key: key.public_key() };
-    sign(&order, &profile.subject, None, key)
+    sign(&order, &profile.subject, None, key, &[])
 }
 
 /// Makes a certificate that a CA signs.
 pub fn issue(order: &Order<'_>, issuer: &Issuer) -> Result<Issued, IssueError> {
+    issue_with(order, issuer, &[])
+}
+
+/// The same with every extension of `old` that certkit gives no meaning to, such as where to find a CRL.
+/// What a log or a CA said of that one certificate only is left out.
+pub fn reissue(
+    order: &Order<'_>,
+    issuer: &Issuer,
+    old: &Certificate,
+) -> Result<Issued, IssueError> {
+    let mut extensions = old.raw_extensions();
+    extensions.retain(|e| !e.oid.starts_with(CERTIFICATE_TRANSPARENCY));
+    if old.ski().is_some() {
+        let value = der::tlv(OCTET_STRING, &key_identifier(order.public_key));
+        let oid = SUBJECT_KEY_IDENTIFIER.to_owned();
+        extensions.push(RawExtension { oid, critical: false, value });
+    }
+    issue_with(order, issuer, &extensions)
+}
+
+/// id-ce-subjectKeyIdentifier, which a leaf keeps if it had one.
+const SUBJECT_KEY_IDENTIFIER: &str = "2.5.29.14";
+
+/// Signed timestamps and poison (RFC 6962, 3.1 and 3.3) are about one certificate.
+const CERTIFICATE_TRANSPARENCY: &str = "1.3.6.1.4.1.11129.2.4.";
+
+fn issue_with(
+    order: &Order<'_>,
+    issuer: &Issuer,
+    extensions: &[RawExtension],
+) -> Result<Issued, IssueError> {
     let ca = &issuer.certificate;
     if matches!(order.profile.kind, Kind::Ca { .. })
         && ca.kind() == (Kind::Ca { path_len: Some(0) })
@@ -181,7 +217,8 @@ pub fn issue(order: &Order<'_>, issuer: &Issuer) -> Result<Issued, IssueError> {
     let end = ca.validity().not_after;
     let clamped = order.validity.not_after > end;
     let validity = Validity { not_after: order.validity.not_after.min(end), ..order.validity };
-    let certificate = sign(&Order { validity, ..*order }, ca.subject(), ca.ski(), &issuer.key)?;
+    let order = Order { validity, ..*order };
+    let certificate = sign(&order, ca.subject(), ca.ski(), &issuer.key, extensions)?;
     Ok(Issued { certificate, clamped })
 }
 
@@ -205,12 +242,19 @@ fn sign(
     issuer: &Name,
     issuer_ski: Option<&[u8]>,
     key: &PrivateKey,
+    extensions: &[RawExtension],
 ) -> Result<Certificate, IssueError> {
     let Validity { not_before, not_after } = order.validity;
     if not_after < not_before {
         return Err(IssueError::Term { not_before, not_after });
     }
     let mut params = params(order.profile)?;
+    for raw in extensions {
+        let oid = oid::arcs(&raw.oid).ok_or_else(|| IssueError::Extension(raw.oid.clone()))?;
+        let mut extension = CustomExtension::from_oid_content(&oid, raw.value.clone());
+        extension.set_criticality(raw.critical);
+        params.custom_extensions.push(extension);
+    }
     params.serial_number = Some(SerialNumber::from(serial()?.to_vec()));
     params.not_before = not_before.to_offset_date_time();
     params.not_after = not_after.to_offset_date_time();

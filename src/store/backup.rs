@@ -142,10 +142,10 @@ pub(crate) fn prune<D: Disk>(tree: &Tree<D>, keep: usize) -> Result<Vec<PathBuf>
             continue;
         }
         let key = folder(id);
-        if complete {
-            tree.unlink(&manifest_place(&key))?;
-            tree.sync_dir(&key)?;
-        }
+        // Durably first, even if an earlier run did it: a manifest that comes back would speak of
+        // files that are gone.
+        tree.unlink(&manifest_place(&key))?;
+        tree.sync_dir(&key)?;
         remove_all(tree, &key)?;
         removed.push(tree.full(&key));
     }

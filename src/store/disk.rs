@@ -57,6 +57,11 @@ pub(crate) trait Disk {
     fn reserve(&self, file: &Self::File, length: u64, room: u64) -> io::Result<()>;
     /// Makes a file's content, mode and owner durable (not its name).
     fn sync_file(&self, file: &Self::File) -> io::Result<()>;
+    /// Makes several files durable, in any order. An error says which one, by its index.
+    fn sync_files(&self, files: &[Self::File]) -> Result<(), (usize, io::Error)> {
+        let mut numbered = files.iter().enumerate();
+        numbered.try_for_each(|(index, file)| self.sync_file(file).map_err(|error| (index, error)))
+    }
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Self::Dir) -> io::Result<()>;
     /// Makes everything on the file system that holds `dir` durable.

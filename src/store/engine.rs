@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::disk::Disk;
 use super::error::{Error, Operation};
-use super::journal;
+use super::journal::{self, Undecided};
 use super::place::Tree;
 use super::plan::Plan;
 use super::publish;
@@ -122,13 +122,13 @@ impl<D: Disk> Engine<D> {
             Ok(log) => log,
             Err(error) => return Err(self.abandon(&plan, false, error)),
         };
-        if let Err(error) = journal::decide(&self.tree) {
-            return Err(self.abandon(&plan, true, error));
+        match journal::decide(&self.tree) {
+            Ok(()) => self.roots.clear(),
+            Err(Undecided::No(error)) => return Err(self.abandon(&plan, true, error)),
+            Err(Undecided::Perhaps(error)) => return Err(self.leave(error)),
         }
-        self.roots.clear();
         if let Err(error) = publish::publish(&self.tree, &plan.journal, log) {
-            self.unfinished = true;
-            return Err(Error::Decided { dir: self.tree.path.clone(), source: Box::new(error) });
+            return Err(self.leave(error));
         }
         let full = |place: &str| self.tree.full(place);
         Ok(Committed {
@@ -148,6 +148,19 @@ impl<D: Disk> Engine<D> {
         Ok(())
     }
 
+    /// Leaves a decided transaction to the next run (or to the next one of this store).
+    fn leave(&mut self, error: Error) -> Error {
+        self.unfinished = true;
+        Error::Decided { dir: self.tree.path.clone(), source: Box::new(error) }
+    }
+
+    /// Removes the directories that were made for a transaction that never came.
+    pub(crate) fn abandon_root(&mut self) {
+        if !self.unfinished {
+            remove_roots(&self.tree.disk, &mut self.roots);
+        }
+    }
+
     /// Removes what was staged after `error`, and says so when that fails, too.
     fn abandon(&mut self, plan: &Plan, settle: bool, error: Error) -> Error {
         if recover::roll_back(&self.tree, &plan.journal, settle).is_err() {
@@ -161,8 +174,6 @@ impl<D: Disk> Engine<D> {
 
 impl<D: Disk> Drop for Engine<D> {
     fn drop(&mut self) {
-        if !self.unfinished {
-            remove_roots(&self.tree.disk, &mut self.roots);
-        }
+        self.abandon_root();
     }
 }

@@ -1,5 +1,6 @@
 //! The record of one transaction: as `staging` it says what to drop, as `journal` what to finish.
 
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -161,20 +162,47 @@ pub(crate) fn begin<D: Disk>(tree: &Tree<D>, journal: &Journal) -> Result<(), Er
     tree.sync_dir(METADATA)?;
     if journal.metadata {
         tree.sync_dir("")?;
-    }
-    for root in &journal.roots {
-        tree.sync_dir(super::place::parent(root))?;
+        sync_above(tree, journal)?;
     }
     Ok(())
 }
 
+/// Makes the directory's own name durable, and those above it: an earlier run may have made them
+/// and been killed, so that it cannot be known which are.
+fn sync_above<D: Disk>(tree: &Tree<D>, journal: &Journal) -> Result<(), Error> {
+    let mut path = tree.path.as_path();
+    while let Some(above) = path.parent() {
+        let made = journal.roots.iter().any(|root| Path::new(root) == path);
+        match tree.disk.open_dir(above) {
+            // One that this user may not even open was not made by a run of theirs.
+            Err(error) if !made && error.kind() == io::ErrorKind::PermissionDenied => {}
+            opened => {
+                let dir = opened.map_err(Error::io(Operation::Open, above))?;
+                tree.disk.sync_dir(&dir).map_err(Error::io(Operation::Sync, above))?;
+            }
+        }
+        path = above;
+    }
+    Ok(())
+}
+
+/// Why a transaction could not be decided.
+pub(crate) enum Undecided {
+    /// It is not, and will not be.
+    No(Error),
+    /// It may be: the next run will tell.
+    Perhaps(Error),
+}
+
 /// Decides the transaction: from here it will happen.
-pub(crate) fn decide<D: Disk>(tree: &Tree<D>) -> Result<(), Error> {
-    rename(tree, STAGING, JOURNAL)?;
+pub(crate) fn decide<D: Disk>(tree: &Tree<D>) -> Result<(), Undecided> {
+    rename(tree, STAGING, JOURNAL).map_err(Undecided::No)?;
     let Err(error) = tree.sync_dir(METADATA) else { return Ok(()) };
     // Whether the decision is durable is unknown; nothing depends on it yet, so it is taken back.
-    rename(tree, JOURNAL, STAGING)?;
-    Err(error)
+    match rename(tree, JOURNAL, STAGING) {
+        Ok(()) => Err(Undecided::No(error)),
+        Err(_) => Err(Undecided::Perhaps(error)),
+    }
 }
 
 fn rename<D: Disk>(tree: &Tree<D>, from: &str, to: &str) -> Result<(), Error> {
@@ -182,8 +210,10 @@ fn rename<D: Disk>(tree: &Tree<D>, from: &str, to: &str) -> Result<(), Error> {
     renamed.map_err(Error::io(Operation::Rename, tree.full(own(to).as_str())))
 }
 
-/// Ends a transaction by removing its record.
-pub(crate) fn end<D: Disk>(tree: &Tree<D>, name: &str) -> Result<(), Error> {
-    tree.unlink(&own(name))?;
-    tree.sync_dir(METADATA)
+/// Ends a transaction by removing its record, even if only its removal's durability is `left` to do.
+pub(crate) fn end<D: Disk>(tree: &Tree<D>, name: &str, left: bool) -> Result<(), Error> {
+    if tree.unlink(&own(name))? || left {
+        tree.sync_dir(METADATA)?;
+    }
+    Ok(())
 }

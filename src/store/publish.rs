@@ -103,5 +103,5 @@ fn finish<D: Disk>(tree: &Tree<D>, journal: &Journal) -> Result<(), Error> {
     let dirs: BTreeSet<String> =
         journal.entries.iter().map(|entry| entry.path().parent().to_owned()).collect();
     stage::sync(tree, &dirs, false)?;
-    journal::end(tree, JOURNAL)
+    journal::end(tree, JOURNAL, false)
 }

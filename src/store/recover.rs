@@ -49,6 +49,8 @@ pub(crate) fn recover<D: Disk>(tree: &Tree<D>) -> Result<Option<Recovered>, Erro
         return Ok(None);
     }
     if let Some(journal) = load(tree, JOURNAL)? {
+        // That run may have been killed before its decision was durable.
+        tree.sync_dir(METADATA)?;
         publish::publish_again(tree, &journal)?;
         let files = files(tree, &journal);
         return Ok(Some(Recovered { recovery: Recovery::RolledForward { files }, roots: vec![] }));
@@ -66,42 +68,45 @@ pub(crate) fn recover<D: Disk>(tree: &Tree<D>) -> Result<Option<Recovered>, Erro
     Ok(None)
 }
 
-/// Removes all that was staged. `settle` when the record's own name may not be durable: it must be,
-/// before what it is about goes.
+/// Removes all that was staged. `again` when another process made it, or the record's own name may
+/// not be durable: then a thing that is gone may come back with the next power cut, so that every
+/// directory is synced, and the record before all.
 pub(crate) fn roll_back<D: Disk>(
     tree: &Tree<D>,
     journal: &Journal,
-    settle: bool,
+    again: bool,
 ) -> Result<(), Error> {
-    if settle {
+    if again {
         tree.sync_dir(METADATA)?;
     }
     let mut touched = BTreeSet::new();
     for place in journal.entries.iter().filter_map(|entry| entry.staged()) {
-        if tree.unlink(&place)? {
+        if tree.unlink(&place)? || again {
             touched.insert(place.parent().to_owned());
         }
     }
     // The manifest goes first: what has none is no backup.
     for place in journal.copies.iter().rev() {
-        if tree.unlink(place)? {
+        if tree.unlink(place)? || again {
             touched.insert(place.parent().to_owned());
         }
     }
-    if journal.log.as_ref().is_some_and(|log| log.created) && tree.unlink(&own(LOG))? {
-        touched.insert(METADATA.to_owned());
+    if journal.log.as_ref().is_some_and(|log| log.created) {
+        // Its directory is synced in the end.
+        tree.unlink(&own(LOG))?;
     }
     for key in journal.directories.iter().rev() {
-        if tree.remove_dir(key)? {
-            touched.remove(key);
+        if tree.remove_dir(key)? || again {
             touched.insert(parent(key).to_owned());
         }
     }
     for key in &touched {
-        tree.sync_dir(key)?;
+        if tree.find_dir(key)?.is_some() {
+            tree.sync_dir(key)?;
+        }
     }
     if tree.find_dir(METADATA)?.is_some() {
-        journal::end(tree, STAGING)?;
+        journal::end(tree, STAGING, !touched.is_empty())?;
     }
     if journal.metadata && tree.remove_dir(METADATA)? {
         tree.sync_dir("")?;
@@ -120,7 +125,7 @@ fn load<D: Disk>(tree: &Tree<D>, name: &str) -> Result<Option<Journal>, Error> {
         Ok(journal) => journal,
         // Nothing is made before its record is durable: what is torn speaks of nothing.
         Err(Unreadable::Incomplete) if name == STAGING => {
-            journal::end(tree, STAGING)?;
+            journal::end(tree, STAGING, false)?;
             return Ok(None);
         }
         Err(unreadable) => {

@@ -1,5 +1,6 @@
 //! Preparing everything under other names, durable, so that what remains is renames.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::METADATA;
@@ -25,11 +26,21 @@ pub(crate) fn stage<D: Disk>(tree: &Tree<D>, plan: &mut Plan) -> Result<Option<D
     }
     let files = plan.journal.copies.len() + plan.temporaries.len();
     let bulk = files + plan.journal.directories.len() > BULK;
-    copy(tree, plan, bulk)?;
+    let mut unsynced = copy(tree, plan)?;
     touched.extend(plan.journal.copies.iter().map(|place| place.parent().to_owned()));
     for temporary in &plan.temporaries {
         let content = temporary.content.as_bytes();
-        create(tree, &temporary.place, content, temporary.mode, temporary.owner, bulk)?;
+        let file = create(tree, &temporary.place, content, temporary.mode, temporary.owner)?;
+        unsynced.push((Cow::Borrowed(&temporary.place), file));
+    }
+    // All written, then all synced: a file system commits what waits together at once, where one sync
+    // after the other waits for a commit each.
+    if !bulk {
+        let (places, files): (Vec<_>, Vec<_>) = unsynced.into_iter().unzip();
+        tree.disk.sync_files(&files).map_err(|(index, source)| {
+            let path = places.get(index).map(|place| tree.full(place.as_str())).unwrap_or_default();
+            Error::Io { operation: Operation::Sync, path, source }
+        })?;
     }
     for entry in &plan.journal.entries {
         if let Entry::Symlink { path, temporary, target } = entry {
@@ -69,18 +80,18 @@ pub(crate) fn sync<D: Disk>(
     Ok(())
 }
 
-/// Creates a file with exactly this mode and owner; nobody else can open it a moment before.
+/// Creates a file with exactly this mode and owner; nobody else can open it a moment before. The caller
+/// makes it durable.
 pub(crate) fn create<D: Disk>(
     tree: &Tree<D>,
     place: &Place,
     content: &[u8],
     mode: u32,
     owner: Option<Owner>,
-    bulk: bool,
-) -> Result<(), Error> {
+) -> Result<D::File, Error> {
     let path = tree.full(place.as_str());
     let dir = tree.dir(place.parent())?;
-    create_in(&tree.disk, &dir, place.name(), content, mode, owner, bulk)
+    create_in(&tree.disk, &dir, place.name(), content, mode, owner)
         .map_err(|(operation, source)| Error::Io { operation, path, source })
 }
 
@@ -92,8 +103,7 @@ pub(crate) fn create_in<D: Disk>(
     content: &[u8],
     mode: u32,
     owner: Option<Owner>,
-    bulk: bool,
-) -> Result<(), (Operation, std::io::Error)> {
+) -> Result<D::File, (Operation, std::io::Error)> {
     let failed = |operation| move |source| (operation, source);
     let mut file = disk.create(dir, name, mode).map_err(failed(Operation::Create))?;
     let status = disk.file_status(&file).map_err(failed(Operation::Inspect))?;
@@ -105,20 +115,21 @@ pub(crate) fn create_in<D: Disk>(
         disk.set_mode(&file, mode).map_err(failed(Operation::SetMode))?;
     }
     disk.write(&mut file, content).map_err(failed(Operation::Write))?;
-    if !bulk {
-        disk.sync_file(&file).map_err(failed(Operation::Sync))?;
-    }
-    Ok(())
+    Ok(file)
 }
 
-fn copy<D: Disk>(tree: &Tree<D>, plan: &mut Plan, bulk: bool) -> Result<(), Error> {
-    let Some(id) = plan.journal.backup.clone() else { return Ok(()) };
+/// Files that were written and are not durable yet, with their places.
+type Unsynced<'a, F> = Vec<(Cow<'a, Place>, F)>;
+
+fn copy<'a, D: Disk>(tree: &Tree<D>, plan: &mut Plan) -> Result<Unsynced<'a, D::File>, Error> {
+    let mut unsynced = Vec::new();
+    let Some(id) = plan.journal.backup.clone() else { return Ok(unsynced) };
     let mut digests = Vec::with_capacity(plan.originals.len());
     for (original, copy) in plan.originals.iter().zip(&plan.journal.copies) {
         // By copy: with a hard link, fsnotify keeps watching the old file (Kubernetes reloads by it).
         let content = tree.read(original)?;
         digests.push(sha256(&content));
-        create(tree, copy, &content, 0o600, None, bulk)?;
+        unsynced.push((Cow::Owned(copy.clone()), create(tree, copy, &content, 0o600, None)?));
     }
     let files = plan.backup.iter_mut().filter_map(|entry| match &mut entry.kind {
         BackupKind::File { sha256, .. } => Some(sha256),
@@ -128,7 +139,10 @@ fn copy<D: Disk>(tree: &Tree<D>, plan: &mut Plan, bulk: bool) -> Result<(), Erro
         *entry = digest;
     }
     let manifest = backup::encode_manifest(&id, &plan.backup);
-    create(tree, &backup::manifest_place(&backup::folder(&id)), &manifest, 0o600, None, bulk)
+    let place = backup::manifest_place(&backup::folder(&id));
+    let file = create(tree, &place, &manifest, 0o600, None)?;
+    unsynced.push((Cow::Owned(place), file));
+    Ok(unsynced)
 }
 
 /// Opens (or creates) the log and sets room aside: appending must not fail when all is decided.

@@ -162,6 +162,7 @@ fn over() -> impl Strategy<Value = Override> {
         key_algorithm,
         subject,
         sans,
+        ..Override::default()
     })
 }
 

@@ -91,7 +91,12 @@ pub static CERTIFICATES: &[CertSpec] = &[
         "ca",
         "signs what talks to the apiserver and what it talks to",
         "kubernetes",
-        authority!("ca"),
+        Home::Authority {
+            cert: "pki/ca.crt",
+            key: "pki/ca.key",
+            bundle: Some("pki/ca-bundle.crt"),
+            chain: Some("pki/ca-chain.crt"),
+        },
     ),
     CertSpec {
         sans: &[

@@ -231,10 +231,10 @@ pub static PATHS: &[Path] = &[
     Path {
         client: Credential::Token("service-account token or client certificate of the cluster CA"),
         server: Credential::Cert("controller-manager"),
-        server_trusts: None,
         dials: Dials::HostAddress,
         settings: &[
             ("kube-controller-manager", "tls-cert-file"),
+            ("kube-controller-manager", "client-ca-file"),
             ("kube-controller-manager", "authentication-kubeconfig"),
         ],
         protection: Protection::ServerTls,
@@ -249,15 +249,38 @@ pub static PATHS: &[Path] = &[
     Path {
         client: Credential::Token("service-account token or client certificate of the cluster CA"),
         server: Credential::Cert("scheduler"),
-        server_trusts: None,
         dials: Dials::HostAddress,
         settings: &[
             ("kube-scheduler", "tls-cert-file"),
+            ("kube-scheduler", "client-ca-file"),
             ("kube-scheduler", "authentication-kubeconfig"),
         ],
         protection: Protection::ServerTls,
         breaks: "no metrics of the scheduler",
         ..mutual("monitoring-to-scheduler", "monitoring", "kube-scheduler", "10259")
+    },
+    Path {
+        client: Credential::Token("service-account token"),
+        server: Credential::Cert("kubelet"),
+        dials: Dials::HostAddress,
+        settings: &[("kubelet", "tlsCertFile"), ("kubelet", "authentication.webhook.enabled")],
+        protection: Protection::ServerTls,
+        breaks: "kubectl top and autoscaling have no figures of the node",
+        ..mutual("monitoring-to-kubelet", "metrics-server and monitoring", "kubelet", "10250")
+    },
+    Path {
+        client: Credential::Other("what the webhook's own kubeconfig says, usually nothing"),
+        server: Credential::Other("the webhook's own, for SERVICE.NAMESPACE.svc, by its caBundle"),
+        client_trusts: None,
+        server_trusts: None,
+        protection: Protection::ServerTls,
+        breaks: "what the webhook admits cannot be created or changed (failurePolicy: Fail)",
+        ..mutual(
+            "apiserver-to-webhooks",
+            "kube-apiserver",
+            "admission and conversion webhooks",
+            "443",
+        )
     },
     Path {
         client_trusts: None,

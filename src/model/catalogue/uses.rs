@@ -428,10 +428,11 @@ pub static USES: &[Use] = &[
     flag(
         KCM,
         "root-ca-file",
-        Value::Bundle("ca"),
+        Value::Chain("ca"),
         Reload::Restart,
         "the CA embedded in its kubeconfig, none when the kubeconfig names a file",
-        "becomes ConfigMap kube-root-ca.crt, by which pods check the apiserver",
+        "becomes ConfigMap kube-root-ca.crt, by which pods check the apiserver; under a single root it \
+         holds that root too, as programs on OpenSSL accept nothing less",
     ),
     flag(
         KCM,

@@ -42,6 +42,13 @@ impl FromStr for HostName {
     }
 }
 
+impl HostName {
+    /// `localhost`, for a host that nobody named.
+    pub fn localhost() -> Self {
+        Self("localhost".into())
+    }
+}
+
 impl AsRef<str> for HostName {
     fn as_ref(&self) -> &str {
         &self.0

@@ -1,5 +1,5 @@
 //! One line for Nagios, Icinga and their kin, with performance data: the seconds left of each certificate.
-//! https://www.monitoring-plugins.org/doc/guidelines.html
+//! <https://www.monitoring-plugins.org/doc/guidelines.html>
 
 use std::{
     fmt::Write as _,

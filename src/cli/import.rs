@@ -1,0 +1,156 @@
+//! `certkit import`.
+
+use std::{fmt::Write as _, path::PathBuf, time::Duration};
+
+use clap::ValueEnum;
+
+use super::{Exit, Failure, Global, output, print, when};
+use crate::{
+    model::{duration::Span, timestamp::Timestamp},
+    ops::{import, takeup},
+};
+
+/// Take back certificates that were signed elsewhere from the requests in DIR/csr
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = HELP)]
+pub struct ImportArgs {
+    /// PEM files with the certificates, each with the CAs between it and the CA in place, if any
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// How long to wait for another certkit that is changing DIR
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    lock_timeout: Span,
+    /// How many backups to keep
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    backups: usize,
+    /// Check everything and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// With --dry-run: judge as of this RFC 3339 time
+    #[arg(long, value_name = "TIME", requires = "dry_run")]
+    at: Option<Timestamp>,
+    /// How to print
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    output: Format,
+}
+
+/// Output formats.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+const HELP: &str = "\
+Each certificate is matched to its request by its key, and must be what was asked for: subject, names,
+usages, a term that has begun and not ended, and a chain to the CA in place. All are put in place in one
+transaction, with their keys, and their requests are removed; or everything that is wrong is named, and
+nothing is changed.
+
+EXIT CODES:
+  0   taken in
+  3   something is not what was asked for, or certkit could not do it; nothing was changed
+  64  the command line was wrong
+
+EXAMPLES:
+  certkit rotate --csr-only
+  certkit import signed/*.crt";
+
+/// Runs the command.
+pub fn run(args: &ImportArgs, global: &Global) -> Result<Exit, Failure> {
+    let dir = super::absolute(&global.dir)?;
+    let seconds = u64::try_from(args.lock_timeout.0).unwrap_or_default();
+    let report = import::run(&import::Request {
+        dir: &dir,
+        files: &args.files,
+        dry_run: args.dry_run,
+        now: when(args.at)?,
+        lock_wait: Duration::from_secs(seconds),
+        backups: args.backups,
+    })
+    .map_err(|error| {
+        let hint = error.hint();
+        Failure::new(error).hint(hint)
+    })?;
+    if let Some(recovered) = &report.recovered
+        && !global.quiet
+    {
+        super::note(recovered)?;
+    }
+    let outcomes = takeup::run(&takeup::Request {
+        dir: &dir,
+        cluster: &report.cluster,
+        declared: report.declared,
+        places: &report.places,
+        changed: &report.served,
+        hook: None,
+        restart: &[],
+        wait: None,
+    });
+    match args.output {
+        Format::Json => print(json(&report, &outcomes, args.dry_run))?,
+        Format::Table if global.quiet => {}
+        Format::Table => print(table(&report, &outcomes, &dir, args.dry_run))?,
+    }
+    Ok(Exit::Done)
+}
+
+fn table(
+    report: &import::Report,
+    outcomes: &[takeup::Outcome],
+    dir: &std::path::Path,
+    dry_run: bool,
+) -> String {
+    let mut text = String::new();
+    let heading = if dry_run { "would be put in place in" } else { "put in place in" };
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{heading} {}:\n", dir.display());
+    let rows = report
+        .taken
+        .iter()
+        .map(|record| {
+            let files: Vec<String> = record.files.iter().map(|f| f.display().to_string()).collect();
+            vec![record.label.clone(), record.not_after.to_kubeadm(), files.join(" ")]
+        })
+        .collect();
+    text.push_str(&output::table(&["NAME", "EXPIRES", "FILES"], rows));
+    if !report.waiting.is_empty() {
+        let _ = writeln!(text, "\nstill waiting for signatures: {}", report.waiting.join(", "));
+    }
+    if let Some(backup) = &report.backup {
+        let _ = writeln!(
+            text,
+            "\nwhat was replaced is kept in {}; `certkit rotate --rollback` brings it back",
+            backup.display()
+        );
+    }
+    text.push_str(&super::rotate::report::taken_up(outcomes));
+    text
+}
+
+fn json(report: &import::Report, outcomes: &[takeup::Outcome], dry_run: bool) -> String {
+    let taken: Vec<serde_json::Value> = report
+        .taken
+        .iter()
+        .map(|record| {
+            serde_json::json!({
+                "name": record.label,
+                "files": record.files,
+                "notAfter": record.not_after.to_string(),
+                "serial": record.serial,
+                "fingerprint": record.fingerprint,
+                "replaced": record.replaced,
+            })
+        })
+        .collect();
+    let document = serde_json::json!({
+        "apiVersion": "certkit/v1",
+        "kind": "ImportReport",
+        "dryRun": dry_run,
+        "taken": taken,
+        "waiting": report.waiting,
+        "backup": report.backup,
+        "components": super::rotate::report::components(outcomes),
+    });
+    format!("{document:#}\n")
+}

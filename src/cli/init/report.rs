@@ -1,0 +1,162 @@
+//! What `certkit init` prints.
+
+use std::{fmt::Write as _, path::Path};
+
+use crate::{
+    cli::output,
+    model::plan::{Action, Plan, Reason},
+    ops::init,
+};
+
+/// The report for people: what was made, then what to do next.
+pub fn table(report: &init::Report, dir: &Path, dry_run: bool, verbose: bool) -> String {
+    let mut text = String::new();
+    let plan = &report.plan;
+    let shown = |step: &&crate::model::plan::Step| verbose || step.action != Action::Keep;
+    let rows: Vec<Vec<String>> = plan
+        .steps
+        .iter()
+        .filter(shown)
+        .map(|step| {
+            let files: Vec<String> = step.files.iter().map(|f| f.display().to_string()).collect();
+            let end = report.issued.iter().find(|r| r.label == step.label && r.files == step.files);
+            vec![
+                verb(&step.action).to_owned(),
+                step.label.clone(),
+                end.map(|r| r.not_after.to_kubeadm()).unwrap_or_default(),
+                files.join(" "),
+                step.reason.to_string(),
+            ]
+        })
+        .collect();
+    // Writing to a String cannot fail.
+    if rows.is_empty() {
+        let _ = writeln!(text, "{}: complete, nothing to do", dir.display());
+    } else {
+        let heading = if dry_run { "would be made in" } else { "made in" };
+        let _ = writeln!(text, "{heading} {}:\n", dir.display());
+        text.push_str(&output::table(&["ACTION", "NAME", "EXPIRES", "FILES", "REASON"], rows));
+    }
+    for (label, end) in &report.clamped {
+        let _ = writeln!(text, "\n{label} ends with its CA, {end}, earlier than declared");
+    }
+    for note in &plan.notes {
+        let _ = writeln!(text, "\nnote: {note}");
+    }
+    if let Some(backup) = &report.backup {
+        let _ = writeln!(text, "\nwhat was replaced is kept in {}", backup.display());
+    }
+    waiting(plan, &mut text);
+    if !dry_run && !plan.is_empty() {
+        next(report, dir, &mut text);
+    }
+    text
+}
+
+fn verb(action: &Action) -> &'static str {
+    match action {
+        Action::Copy(_) => "copy",
+        Action::Declare | Action::Derive(_) | Action::PublishKey(_) | Action::Refer(_) => "write",
+        Action::GenerateKeyPair(_) => "generate",
+        Action::Issue { .. } => "issue",
+        Action::Keep => "keep",
+        Action::Request { .. } => "request",
+    }
+}
+
+/// What waits for a signature from elsewhere.
+fn waiting(plan: &Plan, text: &mut String) {
+    let requests: Vec<_> = plan
+        .steps
+        .iter()
+        .filter(|s| matches!(s.action, Action::Request { .. }) || s.reason == Reason::Waiting)
+        .collect();
+    if requests.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "\nwaiting for signatures from elsewhere:");
+    for step in requests {
+        let file = step.files.first().map(|f| f.display().to_string()).unwrap_or_default();
+        let _ = writeln!(text, "  {file}  ({})", step.label);
+    }
+    let _ = writeln!(
+        text,
+        "sign them with their names and usages as requested, then: certkit import FILE..."
+    );
+}
+
+/// What to do now. Flags come from the same catalogue, so they fit.
+fn next(report: &init::Report, dir: &Path, text: &mut String) {
+    let dir = dir.display();
+    let _ = writeln!(text, "\nnext:");
+    match report.cluster.is_one_host() {
+        true => {
+            let _ = writeln!(
+                text,
+                "  certkit --dir {dir} flags       what each component is started with"
+            );
+        }
+        false => {
+            for host in &report.cluster.hosts {
+                if report.cluster.hosts.len() > 5 {
+                    break;
+                }
+                let _ = writeln!(
+                    text,
+                    "  certkit --dir {dir} export {0} | ssh {0} tar -x -C /etc/kubernetes",
+                    host.name
+                );
+            }
+            if report.cluster.hosts.len() > 5 {
+                let _ = writeln!(
+                    text,
+                    "  certkit --dir {dir} export HOST | ssh HOST tar -x -C /etc/kubernetes"
+                );
+            }
+            let _ = writeln!(
+                text,
+                "  certkit --dir {dir} flags --host HOST   what each component is started with"
+            );
+        }
+    }
+    let _ = writeln!(
+        text,
+        "  certkit template rbac | kubectl --kubeconfig {dir}/super-admin.conf apply -f -\n                                once the API is up: gives admin.conf and the apiserver their rights\n  certkit --dir {dir} check-expiration   from cron, from now on"
+    );
+    if report.cluster.single_root {
+        let _ = writeln!(
+            text,
+            "  take {dir}/pki/root-ca.key offline: nothing needs it until a CA is replaced"
+        );
+    }
+}
+
+/// The report for programs.
+pub fn json(report: &init::Report, dry_run: bool) -> String {
+    let steps: Vec<_> = report
+        .plan
+        .steps
+        .iter()
+        .map(|step| {
+            let issued =
+                report.issued.iter().find(|r| r.label == step.label && r.files == step.files);
+            serde_json::json!({
+                "action": verb(&step.action),
+                "name": step.label,
+                "files": step.files,
+                "reason": step.reason.to_string(),
+                "notAfter": issued.map(|r| r.not_after.to_string()),
+                "fingerprint": issued.map(|r| r.fingerprint.clone()),
+            })
+        })
+        .collect();
+    let document = serde_json::json!({
+        "apiVersion": "certkit/v1",
+        "kind": "InitReport",
+        "dryRun": dry_run,
+        "steps": steps,
+        "notes": report.plan.notes,
+        "backup": report.backup,
+    });
+    format!("{document:#}\n")
+}

@@ -1,0 +1,259 @@
+//! `certkit rotate`.
+
+pub(super) mod report;
+
+use std::{
+    hash::{BuildHasher as _, Hasher as _},
+    io::IsTerminal as _,
+    time::Duration,
+};
+
+use clap::ValueEnum;
+
+use super::{Exit, Failure, Global, print, when};
+use crate::{
+    model::{
+        duration::{Span, Threshold},
+        plan::KeyChoice,
+        timestamp::Timestamp,
+    },
+    ops::{rotate, takeup},
+};
+
+/// Renew certificates: those that end soon, those that are no longer what certkit.yaml says, or those named
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = HELP)]
+pub struct RotateArgs {
+    /// Certificates to renew, by name (apiserver, admin.conf, ...) or file [default: all that are due]
+    #[arg(value_name = "CERTIFICATE")]
+    names: Vec<String>,
+    /// Renew every certificate, whatever the time
+    #[arg(long, conflicts_with_all = ["names", "within"])]
+    all: bool,
+    /// How long before its end a certificate is due: a duration, or a share of its life such as 33%
+    /// [default: 30d, or a third of its life where that is less]
+    #[arg(long, value_name = "THRESHOLD")]
+    within: Option<Threshold>,
+    /// Give new certificates new keys, those too whose key is kept so that no handshake fails
+    #[arg(long, conflicts_with = "reuse_key")]
+    new_key: bool,
+    /// Keep all keys
+    #[arg(long)]
+    reuse_key: bool,
+    /// Run this for each component that uses something changed (environment: CERTKIT_COMPONENT,
+    /// CERTKIT_FILES, CERTKIT_HOST)
+    #[arg(long, value_name = "COMMAND")]
+    hook: Option<String>,
+    /// Restart what takes a change up in no other way; several ways are tried in turn
+    #[arg(long, value_name = "WAY", value_delimiter = ',', default_value = "none")]
+    restart: Vec<Restart>,
+    /// Ask each listener on this machine until it serves the new certificate [default limit: 2m]
+    #[arg(long, value_name = "LIMIT", num_args = 0..=1, default_missing_value = "2m")]
+    wait: Option<Span>,
+    /// How long to wait for another certkit that is changing DIR
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    lock_timeout: Span,
+    /// When something is due, wait a random while first, at most this long
+    #[arg(long, value_name = "DURATION")]
+    jitter: Option<Span>,
+    /// How many backups to keep
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    backups: usize,
+    /// Write certificate requests to DIR/csr instead, to be signed elsewhere and taken in by
+    /// `certkit import`
+    #[arg(long)]
+    csr_only: bool,
+    /// Bring back what the last change replaced, as a change of its own
+    #[arg(long, conflicts_with_all = ["names", "all", "within", "new_key", "reuse_key", "csr_only"])]
+    rollback: bool,
+    /// Print what would be done and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// With --dry-run: plan as of this RFC 3339 time
+    #[arg(long, value_name = "TIME", requires = "dry_run")]
+    at: Option<Timestamp>,
+    /// How to print
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    output: Format,
+}
+
+/// Output formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+/// What restarts components.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Restart {
+    /// Nothing: only say what is needed
+    None,
+    /// systemctl try-restart UNIT
+    Systemd,
+    /// An annotation in DIR/manifests, upon which the kubelet makes the pod anew
+    StaticPods,
+}
+
+const HELP: &str = "\
+Everything that is due is renewed in one transaction, or nothing is. What a listener reads anew at every
+handshake (etcd) keeps its key, so that no handshake fails; all else gets a new key. Then it is said which
+component took the change up by itself and which must be restarted. Where DIR has no certkit.yaml, new
+certificates say exactly what those in place say. With nothing due nothing is printed and nothing on disk
+changes, so this can run from cron or a timer.
+
+EXIT CODES:
+  0   renewed, or nothing was due
+  1   something is due that cannot be renewed here: its CA's key is elsewhere
+  2   the same, and it has expired
+  3   certkit could not do it; nothing was changed
+  4   partly done: a certificate, restart, hook or listener that failed is named, all else is done
+  64  the command line was wrong
+
+EXAMPLES:
+  certkit rotate --dry-run
+  certkit rotate --within 33% --restart systemd --wait
+  certkit rotate apiserver --hook 'logger renewed for $CERTKIT_COMPONENT'
+  certkit rotate --all --restart static-pods,systemd
+  certkit rotate --rollback";
+
+/// Runs the command.
+pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
+    let dir = super::absolute(&global.dir)?;
+    let request = rotate::Request {
+        dir: &dir,
+        names: &args.names,
+        all: args.all,
+        within: args.within,
+        key: match (args.new_key, args.reuse_key) {
+            (true, _) => Some(KeyChoice::New),
+            (_, true) => Some(KeyChoice::Existing),
+            _ => None,
+        },
+        csr_only: args.csr_only,
+        dry_run: args.dry_run,
+        now: when(args.at)?,
+        lock_wait: duration(args.lock_timeout),
+        jitter: jitter(args.jitter),
+        backups: args.backups,
+    };
+    if args.rollback {
+        return roll_back(args, global, &request);
+    }
+    let report = rotate::run(&request).map_err(failure)?;
+    if let Some(recovered) = &report.recovered
+        && !global.quiet
+    {
+        super::note(recovered)?;
+    }
+    let outcomes =
+        take_up(args, &request, &report.cluster, report.declared, &report.places, &report.served);
+    let exit = exit(args, &report, &outcomes);
+    let talk = std::io::stdout().is_terminal() || global.verbose;
+    match args.output {
+        Format::Json => print(report::json(&report, &outcomes, args.dry_run, exit))?,
+        Format::Table if global.quiet => {}
+        Format::Table => {
+            print(report::table(&report, &outcomes, &dir, args.dry_run, talk, global.verbose))?;
+        }
+    }
+    report::complain(&report, &outcomes)?;
+    Ok(exit)
+}
+
+fn roll_back(
+    args: &RotateArgs,
+    global: &Global,
+    request: &rotate::Request<'_>,
+) -> Result<Exit, Failure> {
+    let done = rotate::roll_back(request).map_err(failure)?;
+    if let Some(recovered) = &done.recovered
+        && !global.quiet
+    {
+        super::note(recovered)?;
+    }
+    let outcomes = take_up(args, request, &done.cluster, true, &done.places, &done.served);
+    match args.output {
+        Format::Json => print(report::rollback_json(&done, &outcomes, args.dry_run))?,
+        Format::Table if global.quiet => {}
+        Format::Table => {
+            print(report::rollback_table(&done, &outcomes, request.dir, args.dry_run))?;
+        }
+    }
+    report::complain_of(&outcomes)?;
+    Ok(if outcomes.iter().any(takeup::Outcome::failed) { Exit::Partly } else { Exit::Done })
+}
+
+fn take_up(
+    args: &RotateArgs,
+    request: &rotate::Request<'_>,
+    cluster: &crate::model::cluster::Cluster,
+    declared: bool,
+    places: &[crate::model::layout::Place],
+    changed: &[takeup::Served],
+) -> Vec<takeup::Outcome> {
+    let ways: Vec<takeup::How> = args
+        .restart
+        .iter()
+        .filter_map(|way| match way {
+            Restart::None => None,
+            Restart::Systemd => Some(takeup::How::Systemd),
+            Restart::StaticPods => Some(takeup::How::StaticPods),
+        })
+        .collect();
+    takeup::run(&takeup::Request {
+        dir: request.dir,
+        cluster,
+        declared,
+        places,
+        changed,
+        hook: args.hook.as_deref(),
+        restart: &ways,
+        wait: args.wait.map(duration),
+    })
+}
+
+fn failure(error: rotate::Error) -> Failure {
+    let hint = error.hint();
+    match error.is_usage() {
+        true => Failure::usage(error.to_string()).hint(hint),
+        false => Failure::new(error).hint(hint),
+    }
+}
+
+/// What was due and not renewed is an error where nothing was renewed, and a part of the work where something
+/// was; that a CA's key is elsewhere is a finding.
+fn exit(args: &RotateArgs, report: &rotate::Report, outcomes: &[takeup::Outcome]) -> Exit {
+    use crate::model::plan::rotate::Obstacle;
+    let is_external = |b: &&crate::model::plan::rotate::Blocked| {
+        matches!(b.obstacle, Obstacle::External { .. }) && args.names.is_empty()
+    };
+    let blocked = &report.rotation.blocked;
+    let left_alone =
+        |b: &&crate::model::plan::rotate::Blocked| matches!(b.obstacle, Obstacle::Foreign { .. });
+    let failed = blocked.iter().any(|b| !is_external(&b) && !left_alone(&b));
+    let changed = !report.rotation.plan.is_empty();
+    let findings = blocked.iter().filter(|b| is_external(b) || left_alone(b));
+    if failed && !changed {
+        return Exit::Failed;
+    }
+    if failed || outcomes.iter().any(takeup::Outcome::failed) {
+        return Exit::Partly;
+    }
+    match findings.map(|b| b.expired).max() {
+        None => Exit::Done,
+        Some(false) => Exit::Warning,
+        Some(true) => Exit::Critical,
+    }
+}
+
+fn duration(span: Span) -> Duration {
+    Duration::from_secs(u64::try_from(span.0).unwrap_or_default())
+}
+
+/// A random while, at most as long as asked. The hasher's keys are random for each process.
+fn jitter(limit: Option<Span>) -> Duration {
+    let limit = limit.map(duration).unwrap_or_default();
+    let random = std::hash::RandomState::new().build_hasher().finish();
+    limit.mul_f64(random as f64 / u64::MAX as f64)
+}

@@ -1,0 +1,349 @@
+//! What `certkit rotate` prints.
+
+use std::{fmt::Write as _, io, path::Path};
+
+use serde_json::{Value, json};
+
+use crate::{
+    cli::{Exit, output},
+    model::{
+        plan::{Action, KeyChoice, Reason, Step, rotate::Blocked, rotate::key_of},
+        takeup::TakeUp,
+    },
+    ops::{
+        observe::with_causes,
+        rotate::{Report, Rollback},
+        takeup::{Outcome, State},
+    },
+};
+
+/// The plan, or what became of it. With nothing due it is empty unless somebody is watching.
+pub fn table(
+    report: &Report,
+    outcomes: &[Outcome],
+    dir: &Path,
+    dry_run: bool,
+    talk: bool,
+    verbose: bool,
+) -> String {
+    let mut text = String::new();
+    let plan = &report.rotation.plan;
+    let waiting = plan.steps.iter().any(|step| step.reason == Reason::Waiting);
+    // Writing to a String cannot fail.
+    if plan.is_empty() && !waiting && !verbose {
+        if (talk || dry_run) && report.rotation.blocked.is_empty() {
+            let _ = write!(text, "{}: nothing is due", dir.display());
+            if let Some((label, end)) = &report.rotation.next {
+                let _ = write!(text, "; {label} ends first, {}", end.to_kubeadm());
+            }
+            text.push('\n');
+        }
+    } else {
+        let heading = match (dry_run, plan.is_empty()) {
+            (true, _) => "would be renewed in",
+            (false, true) => "in",
+            (false, false) => "renewed in",
+        };
+        let shown = |s: &&Step| verbose || s.action != Action::Keep || s.reason == Reason::Waiting;
+        let rows = plan.steps.iter().filter(shown).map(|step| row(report, step)).collect();
+        let _ = writeln!(text, "{} {}:\n", heading, dir.display());
+        let headings = ["ACTION", "NAME", "EXPIRES", "KEY", "FILES", "REASON"];
+        text.push_str(&output::table(&headings, rows));
+    }
+    for (label, end) in &report.clamped {
+        let _ = writeln!(text, "\n{label} ends with its CA, {end}, earlier than asked for");
+    }
+    if talk || dry_run || !plan.is_empty() {
+        for note in &plan.notes {
+            let _ = writeln!(text, "\nnote: {note}");
+        }
+    }
+    if plan.changes().any(|step| matches!(step.action, Action::Request { .. })) || waiting {
+        let _ = writeln!(
+            text,
+            "\nhave the requests signed with their names and usages as requested, then: certkit import \
+             FILE..."
+        );
+    }
+    if let Some(backup) = &report.backup {
+        let _ = writeln!(
+            text,
+            "\nwhat was replaced is kept in {}; `certkit rotate --rollback` brings it back",
+            backup.display()
+        );
+    }
+    text.push_str(&taken_up(outcomes));
+    if !report.issued.is_empty() && !report.cluster.is_one_host() {
+        text.push_str("\ncarry each host's tree to it: certkit export HOST | ssh HOST tar -x -C /etc/kubernetes\n");
+    }
+    text
+}
+
+fn row(report: &Report, step: &Step) -> Vec<String> {
+    let issued = report.issued.iter().find(|r| r.label == step.label && r.files == step.files);
+    let files: Vec<String> = step.files.iter().map(|f| f.display().to_string()).collect();
+    vec![
+        verb(&step.action).to_owned(),
+        step.label.clone(),
+        issued.map(|r| r.not_after.to_kubeadm()).unwrap_or_default(),
+        key_of(&step.action).map(key).unwrap_or_default().to_owned(),
+        files.join(" "),
+        step.reason.to_string(),
+    ]
+}
+
+fn verb(action: &Action) -> &'static str {
+    match action {
+        Action::Issue { .. } => "renew",
+        Action::Request { .. } => "request",
+        _ => "keep",
+    }
+}
+
+fn key(choice: KeyChoice) -> &'static str {
+    match choice {
+        KeyChoice::Existing => "kept",
+        KeyChoice::New => "new",
+    }
+}
+
+/// One line for each component and host.
+pub fn taken_up(outcomes: &[Outcome]) -> String {
+    if outcomes.is_empty() {
+        return String::new();
+    }
+    let rows = outcomes
+        .iter()
+        .map(|outcome| {
+            vec![
+                outcome.component.to_owned(),
+                outcome.host.clone().unwrap_or_default(),
+                outcome.certificates.join(" "),
+                words(outcome),
+            ]
+        })
+        .collect();
+    format!("\n{}", output::table(&["COMPONENT", "HOST", "USES", "TAKES IT UP"], rows))
+}
+
+fn words(outcome: &Outcome) -> String {
+    let mut words = match (outcome.how, &outcome.restart) {
+        (TakeUp::Nobody, _) => "nothing that runs uses it".to_owned(),
+        (TakeUp::Handshake, _) => "by itself, at the next connection".into(),
+        (TakeUp::Watch, _) => "by itself, at once".into(),
+        (TakeUp::Poll(seconds), _) => format!("by itself, within {} minutes", seconds.div_ceil(60)),
+        (TakeUp::Restart, Some(Ok(done))) => format!("restarted: {done}"),
+        (TakeUp::Restart, Some(Err(_))) => "RESTART NEEDED: it failed".into(),
+        (TakeUp::Restart, None) => "RESTART NEEDED".into(),
+    };
+    for seen in &outcome.listeners {
+        let state = match &seen.state {
+            State::New => "serves it".to_owned(),
+            State::Old { serial } => format!("STILL SERVES serial {serial}"),
+            State::Unknown(_) => "could not be asked".into(),
+        };
+        let _ = write!(words, "; {} {state}", seen.address);
+    }
+    words
+}
+
+/// The same as one JSON document.
+pub fn json(report: &Report, outcomes: &[Outcome], dry_run: bool, exit: Exit) -> String {
+    let steps: Vec<Value> = report
+        .rotation
+        .plan
+        .steps
+        .iter()
+        .map(|step| {
+            let issued =
+                report.issued.iter().find(|r| r.label == step.label && r.files == step.files);
+            json!({
+                "action": verb(&step.action),
+                "name": step.label,
+                "files": step.files,
+                "key": key_of(&step.action).map(key),
+                "reason": step.reason.to_string(),
+                "differences": differences(&step.reason),
+                "notAfter": issued.map(|r| r.not_after.to_string()),
+                "serial": issued.map(|r| r.serial.clone()),
+                "fingerprint": issued.map(|r| r.fingerprint.clone()),
+                "replaced": issued.and_then(|r| r.replaced.clone()),
+            })
+        })
+        .collect();
+    let blocked: Vec<Value> = report.rotation.blocked.iter().map(blocked).collect();
+    let document = json!({
+        "apiVersion": "certkit/v1",
+        "kind": "RotateReport",
+        "dryRun": dry_run,
+        "declared": report.declared,
+        "exitCode": exit as u8,
+        "steps": steps,
+        "blocked": blocked,
+        "notes": report.rotation.plan.notes,
+        "backup": report.backup,
+        "components": components(outcomes),
+    });
+    format!("{document:#}\n")
+}
+
+fn differences(reason: &Reason) -> Vec<String> {
+    match reason {
+        Reason::Drift(differences) => differences.clone(),
+        Reason::Several(reasons) => reasons.iter().flat_map(differences).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn blocked(blocked: &Blocked) -> Value {
+    json!({
+        "name": blocked.label,
+        "file": blocked.file,
+        "due": blocked.due.as_ref().map(Reason::to_string),
+        "expired": blocked.expired,
+        "why": blocked.obstacle.to_string(),
+        "hint": blocked.obstacle.hint(),
+    })
+}
+
+/// The same for a JSON document.
+pub fn components(outcomes: &[Outcome]) -> Vec<Value> {
+    outcomes
+        .iter()
+        .map(|outcome| {
+            let (take_up, seconds) = match outcome.how {
+                TakeUp::Nobody => ("nobody", None),
+                TakeUp::Handshake => ("handshake", None),
+                TakeUp::Watch => ("watch", None),
+                TakeUp::Poll(seconds) => ("poll", Some(seconds)),
+                TakeUp::Restart => ("restart", None),
+            };
+            let listeners: Vec<Value> = outcome
+                .listeners
+                .iter()
+                .map(|seen| match &seen.state {
+                    State::New => json!({"address": seen.address, "serves": "new"}),
+                    State::Old { serial } => {
+                        json!({"address": seen.address, "serves": "old", "serial": serial})
+                    }
+                    State::Unknown(why) => {
+                        json!({"address": seen.address, "serves": "unknown", "why": why})
+                    }
+                })
+                .collect();
+            json!({
+                "component": outcome.component,
+                "host": outcome.host,
+                "certificates": outcome.certificates,
+                "files": outcome.files,
+                "takeUp": take_up,
+                "seconds": seconds,
+                "restartNeeded": outcome.needs_restart(),
+                "restart": outcome.restart.as_ref().map(|r| match r {
+                    Ok(done) => json!({"done": done}),
+                    Err(error) => json!({"failed": with_causes(error)}),
+                }),
+                "hook": outcome.hook.as_ref().map(|h| match h {
+                    Ok(()) => json!({"done": true}),
+                    Err(error) => json!({"failed": with_causes(error)}),
+                }),
+                "listeners": listeners,
+            })
+        })
+        .collect()
+}
+
+/// What going back did.
+pub fn rollback_table(done: &Rollback, outcomes: &[Outcome], dir: &Path, dry_run: bool) -> String {
+    let mut text = String::new();
+    let heading = if dry_run { "would be restored in" } else { "restored in" };
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{heading} {} from the backup {}:\n", dir.display(), done.restored.id);
+    for entry in &done.restored.files {
+        let verb = if entry.is_created() { "remove" } else { "restore" };
+        let _ = writeln!(text, "  {verb:<8} {}", entry.path.display());
+    }
+    if let Some(backup) = &done.backup {
+        let _ = writeln!(
+            text,
+            "\nwhat was replaced is kept in {}; another --rollback brings it back",
+            backup.display()
+        );
+    }
+    text.push_str(&taken_up(outcomes));
+    text
+}
+
+/// The same as one JSON document.
+pub fn rollback_json(done: &Rollback, outcomes: &[Outcome], dry_run: bool) -> String {
+    let files: Vec<Value> = done
+        .restored
+        .files
+        .iter()
+        .map(|entry| {
+            let action = if entry.is_created() { "remove" } else { "restore" };
+            json!({"action": action, "path": entry.path})
+        })
+        .collect();
+    let document = json!({
+        "apiVersion": "certkit/v1",
+        "kind": "RollbackReport",
+        "dryRun": dry_run,
+        "restored": done.restored.id,
+        "files": files,
+        "backup": done.backup,
+        "components": components(outcomes),
+    });
+    format!("{document:#}\n")
+}
+
+/// Says on standard error what stood against renewing, once for each obstacle.
+pub fn complain(report: &Report, outcomes: &[Outcome]) -> io::Result<()> {
+    let mut out = output::stderr();
+    let mut hints: Vec<String> = Vec::new();
+    for blocked in &report.rotation.blocked {
+        let due = blocked.due.as_ref().map(|due| format!(" ({due})")).unwrap_or_default();
+        writeln_to(&mut out, &format!("warning: {}{due}: {}", blocked.label, blocked.obstacle))?;
+        let hint = blocked.obstacle.hint();
+        if !hints.contains(&hint) {
+            hints.push(hint);
+        }
+    }
+    for hint in hints {
+        writeln_to(&mut out, &format!("hint: {hint}"))?;
+    }
+    complain_of(outcomes)
+}
+
+/// Says on standard error which restarts, hooks and listeners failed.
+pub fn complain_of(outcomes: &[Outcome]) -> io::Result<()> {
+    let mut out = output::stderr();
+    for outcome in outcomes {
+        let of = match &outcome.host {
+            Some(host) => format!("{} on {host}", outcome.component),
+            None => outcome.component.to_owned(),
+        };
+        if let Some(Err(error)) = &outcome.restart {
+            writeln_to(
+                &mut out,
+                &format!("warning: {of} was not restarted: {}", with_causes(error)),
+            )?;
+        }
+        if let Some(Err(error)) = &outcome.hook {
+            writeln_to(&mut out, &format!("warning: {of}: {}", with_causes(error)))?;
+        }
+        for seen in &outcome.listeners {
+            let what = match &seen.state {
+                State::New => continue,
+                State::Old { serial } => format!("still serves serial {serial}"),
+                State::Unknown(why) => why.clone(),
+            };
+            writeln_to(&mut out, &format!("warning: {of}: {}: {what}", seen.address))?;
+        }
+    }
+    Ok(())
+}
+
+fn writeln_to(out: &mut impl io::Write, line: &str) -> io::Result<()> {
+    writeln!(out, "{line}")
+}

@@ -1,0 +1,335 @@
+//! What components are told, judged against the PKI and against the secure form.
+//!
+//! Which setting must name what is the catalogue's; what must be set, and what must not, is below.
+
+pub mod known;
+mod secure;
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use super::{
+    Severity,
+    code::Code,
+    evidence::{CertFacts, Evidence, FoundKey},
+    finding::Finding,
+};
+use crate::model::{
+    catalogue::{CertSpec, Purpose, USES, Use, Value, certificate},
+    usage::ExtendedUsage,
+};
+
+/// What one file tells one component.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// The file.
+    pub file: PathBuf,
+    /// The component, by its catalogue id.
+    pub component: &'static str,
+    /// Whether it is the component's configuration file; else they are flags.
+    pub is_config: bool,
+    /// What is set, in its order.
+    pub settings: Vec<Setting>,
+    /// What the files hold that are named, by path as named.
+    pub contents: BTreeMap<String, Content>,
+}
+
+/// One setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// The flag without dashes, or the field's dotted path.
+    pub name: String,
+    /// What it is set to.
+    pub value: String,
+    /// The line it stands on, where lines mean something.
+    pub line: Option<usize>,
+}
+
+/// What a named file holds.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// It is not there.
+    Missing,
+    /// It is on the host, whose files are not all here.
+    Elsewhere,
+    /// It is here.
+    Found {
+        /// The file, relative to DIR.
+        file: PathBuf,
+        /// Its certificates.
+        certificates: Arc<Vec<CertFacts>>,
+        /// Its private key.
+        key: FoundKey,
+        /// Its public keys.
+        public: Vec<Vec<u8>>,
+    },
+}
+
+impl Told {
+    /// What a setting is set to; the last one counts, as in Go.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.settings.iter().rev().find(|s| s.name == name).map(|s| s.value.as_str())
+    }
+
+    /// The same, nothing for an empty text.
+    pub fn set(&self, name: &str) -> Option<&str> {
+        self.get(name).filter(|value| !value.is_empty())
+    }
+
+    /// Whether a setting is true.
+    pub fn is_true(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|v| matches!(v, "true" | "True" | "TRUE" | "1" | "t" | "T"))
+    }
+
+    /// Whether this program reads this setting from this file.
+    fn reads(&self, row: &Use) -> Option<&'static str> {
+        let name = if self.is_config { row.field } else { row.flag };
+        let twin = || match self.is_config {
+            true => None,
+            false => row.field.and_then(known::twin),
+        };
+        name.or_else(twin).filter(|_| row.component == self.component)
+    }
+
+    fn finding(&self, code: Code, what: String) -> Finding {
+        Finding::new(code, self.component, what).file(&self.file)
+    }
+
+    fn show(&self, name: &str) -> String {
+        match (self.is_config, self.settings.iter().rev().find(|s| s.name == name)) {
+            (false, _) => format!("--{name}"),
+            (true, Some(Setting { line: Some(line), .. })) => format!("{name} (line {line})"),
+            (true, _) => name.to_owned(),
+        }
+    }
+}
+
+/// Everything wrong with what components are told.
+pub fn findings(evidence: &Evidence<'_>, all: &[Told]) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for told in all {
+        if !told.is_config {
+            known::findings(told, &mut found);
+        }
+        for row in USES {
+            if let Some(name) = told.reads(row)
+                && let Some(path) = told.set(name)
+            {
+                named(evidence, told, row, name, path, &mut found);
+            }
+        }
+        pairs(told, &mut found);
+        secure::findings(told, all, &mut found);
+    }
+    found
+}
+
+/// A setting that names a file: that the file is what it must be.
+fn named(
+    evidence: &Evidence<'_>,
+    told: &Told,
+    row: &Use,
+    name: &str,
+    path: &str,
+    found: &mut Vec<Finding>,
+) {
+    let (file, certificates) = match told.contents.get(path) {
+        Some(Content::Missing) => {
+            let what = format!("{} names {path}, which is not there", told.show(name));
+            found.push(told.finding(Code::FlagFileMissing, what));
+            return;
+        }
+        Some(Content::Found { file, certificates, .. }) => (file, certificates),
+        Some(Content::Elsewhere) | None => return,
+    };
+    match row.value {
+        Value::Bundle(id) => trust(evidence, told, name, id, (file, certificates), found),
+        Value::Cert(id) => {
+            let Some(spec) = certificate(id) else { return };
+            match spec.is_ca() {
+                true => signing(evidence, told, name, id, (file, certificates), found),
+                false => leaf(evidence, told, name, spec, (file, certificates), found),
+            }
+        }
+        _ => {}
+    }
+}
+
+type File<'a> = (&'a PathBuf, &'a Arc<Vec<CertFacts>>);
+
+/// Trust: the CA of this role, and no CA of another.
+fn trust(
+    evidence: &Evidence<'_>,
+    told: &Told,
+    name: &str,
+    id: &'static str,
+    (file, certificates): File<'_>,
+    found: &mut Vec<Finding>,
+) {
+    let root = std::path::Path::new("");
+    let holds = |index: usize| {
+        evidence.held[index]
+            .certificate()
+            .is_some_and(|ca| certificates.iter().any(|c| c.view.public_key == ca.view.public_key))
+    };
+    let Some(expected) = evidence.find(id, root) else { return };
+    // Nothing to compare with.
+    if evidence.held[expected].certificate().is_none() {
+        return;
+    }
+    let others: Vec<String> = (0..evidence.instances.len())
+        .filter(|i| evidence.instances[*i].spec.is_ca() && *i != expected)
+        .filter(|i| evidence.issuer(expected) != Some(*i) && holds(*i))
+        .map(|i| evidence.label(i))
+        .collect();
+    let what = match (holds(expected), others.as_slice()) {
+        (true, []) => return,
+        (true, others) => format!(
+            "{} names {}, which trusts {} besides {id}",
+            told.show(name),
+            file.display(),
+            others.join(", ")
+        ),
+        (false, []) => {
+            format!("{} names {}, which does not hold {id}", told.show(name), file.display())
+        }
+        (false, others) => format!(
+            "{} names {}, which is {}, not {id}",
+            told.show(name),
+            file.display(),
+            others.join(", ")
+        ),
+    };
+    found.push(told.finding(Code::TrustWrongCa, what).file(file));
+}
+
+/// Signing: the CA's one certificate.
+fn signing(
+    evidence: &Evidence<'_>,
+    told: &Told,
+    name: &str,
+    id: &'static str,
+    (file, certificates): File<'_>,
+    found: &mut Vec<Finding>,
+) {
+    if certificates.len() > 1 {
+        let what = format!(
+            "{} names {}, which holds {} certificates; it must hold one",
+            told.show(name),
+            file.display(),
+            certificates.len()
+        );
+        found.push(told.finding(Code::SigningBundle, what).file(file));
+        return;
+    }
+    // Which of two bundles with one certificate it is cannot be told apart, but the next rotation will.
+    let is_bundle = evidence.trust.values().any(|t| t.is_bundle && t.file == *file);
+    if is_bundle {
+        let what = format!(
+            "{} names the trust bundle {}, which holds several certificates during a CA rotation",
+            told.show(name),
+            file.display()
+        );
+        found.push(told.finding(Code::SigningBundle, what).file(file));
+    }
+    let active = evidence
+        .find(id, std::path::Path::new(""))
+        .and_then(|index| evidence.held[index].certificate());
+    if let (Some(active), Some(ca)) = (active, certificates.first())
+        && active.view.public_key != ca.view.public_key
+    {
+        let what = format!("{} names {}, which is not {id}", told.show(name), file.display());
+        found.push(told.finding(Code::TrustWrongCa, what).file(file));
+    }
+}
+
+/// A leaf: issued for this role, with its usage.
+fn leaf(
+    evidence: &Evidence<'_>,
+    told: &Told,
+    name: &str,
+    spec: &'static CertSpec,
+    (file, certificates): File<'_>,
+    found: &mut Vec<Finding>,
+) {
+    let Some(leaf) = certificates.first() else { return };
+    let ca = spec
+        .issuer_id()
+        .and_then(|id| evidence.find(id, std::path::Path::new("")))
+        .and_then(|index| evidence.held[index].certificate());
+    let mut wrong = Vec::new();
+    if let Some(ca) = ca
+        && leaf.view.issuer != ca.view.profile.subject
+    {
+        let should = ca.view.profile.subject.to_string();
+        wrong.push(format!("is issued by {}, not by {should}", leaf.view.issuer));
+    }
+    let usages = &leaf.view.profile.extended_usages;
+    let lacks = |usage| !usages.is_empty() && !usages.contains(&usage);
+    match spec.purpose {
+        Purpose::Client if lacks(ExtendedUsage::ClientAuth) => wrong.push("is no client's".into()),
+        Purpose::Server | Purpose::ServerAndClient if lacks(ExtendedUsage::ServerAuth) => {
+            wrong.push("is no server's".into());
+        }
+        _ => {}
+    }
+    if !wrong.is_empty() {
+        let what =
+            format!("{} names {}, which {}", told.show(name), file.display(), wrong.join(" and "));
+        found.push(told.finding(Code::CertificateWrong, what).file(file));
+    }
+}
+
+/// Certificate and key, and the two halves of a key pair.
+fn pairs(told: &Told, found: &mut Vec<Finding>) {
+    for row in USES {
+        let Some(name) = told.reads(row) else { continue };
+        let other = USES.iter().find_map(|other| match (row.value, other.value) {
+            (Value::Cert(a), Value::Key(b)) if a == b => told.reads(other),
+            (Value::PrivateKey(a), Value::PublicKey(b)) if a == b => told.reads(other),
+            _ => None,
+        });
+        let Some(other) = other else { continue };
+        match (told.set(name), told.set(other)) {
+            (Some(_), None) | (None, Some(_)) => {
+                let (has, lacks) = match told.set(name) {
+                    Some(_) => (name, other),
+                    None => (other, name),
+                };
+                // Keys to verify with may stand alone.
+                if matches!(row.value, Value::Cert(_)) {
+                    let what = format!("{} is set and {lacks} is not", told.show(has));
+                    found.push(told.finding(Code::FlagPair, what));
+                }
+            }
+            (Some(a), Some(b)) => belong(told, (name, a), (other, b), found),
+            (None, None) => {}
+        }
+    }
+}
+
+fn belong(told: &Told, a: (&str, &str), b: (&str, &str), found: &mut Vec<Finding>) {
+    let (Some(one), Some(other)) = (told.contents.get(a.1), told.contents.get(b.1)) else { return };
+    let (
+        Content::Found { file, certificates, key: own, .. },
+        Content::Found { file: second, key, public, .. },
+    ) = (one, other)
+    else {
+        return;
+    };
+    let fits = match (certificates.first(), own, key) {
+        (Some(cert), _, FoundKey::Present(key)) => cert.view.public_key == key.public_key,
+        (None, FoundKey::Present(own), _) => public.contains(&own.public_key),
+        (Some(_), _, FoundKey::Missing) => false,
+        _ => return,
+    };
+    if !fits {
+        let what = format!(
+            "{} ({}) and {} ({}) do not belong together",
+            told.show(a.0),
+            file.display(),
+            told.show(b.0),
+            second.display()
+        );
+        found.push(told.finding(Code::FlagPair, what).file(file).file(second));
+    }
+}

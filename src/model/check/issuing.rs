@@ -1,0 +1,143 @@
+//! Issuing: who signed what, with which numbers, for how long.
+
+use std::collections::BTreeMap;
+
+use super::{
+    code::Code,
+    evidence::{CertFacts, Evidence, Signer},
+    finding::Finding,
+};
+use crate::model::algorithm::KeyAlgorithm;
+
+/// Everything wrong with how certificates were issued.
+pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for index in 0..evidence.held.len() {
+        if let Some(certificate) = evidence.held[index].certificate() {
+            signer(evidence, index, certificate, &mut found);
+            strength(evidence, index, certificate, &mut found);
+        }
+    }
+    serials(evidence, &mut found);
+    found
+}
+
+fn signer(
+    evidence: &Evidence<'_>,
+    index: usize,
+    certificate: &CertFacts,
+    found: &mut Vec<Finding>,
+) {
+    let held = &evidence.held[index];
+    let finding = |code, what: String| {
+        Finding::new(code, evidence.label(index), what).file(&held.cert_file).about(index)
+    };
+    let expected = evidence.issuer(index);
+    let file = expected.map(|i| evidence.held[i].cert_file.display().to_string());
+    let file = file.unwrap_or_default();
+    let issuer = &certificate.view.issuer;
+    match held.signer {
+        Some(Signer::Other(other)) => {
+            let what = format!(
+                "it is signed by {} ({}), not by {file}",
+                evidence.label(other),
+                evidence.held[other].cert_file.display(),
+            );
+            found.push(finding(Code::WrongCa, what).about(other));
+        }
+        Some(Signer::Itself) => {
+            found
+                .push(finding(Code::ChainBroken, format!("it is signed by itself, not by {file}")));
+        }
+        Some(Signer::Namesake) => found.push(finding(
+            Code::ChainBroken,
+            format!("its issuer has the name of {file} ({issuer}) but another key"),
+        )),
+        Some(Signer::NameDiffers) => found.push(finding(
+            Code::ChainBroken,
+            format!("its issuer's name is not that of {file} byte for byte, which Go compares"),
+        )),
+        Some(Signer::Unknown) => found.push(finding(
+            Code::ChainBroken,
+            format!("it is signed by {issuer}, which is not here, instead of {file}"),
+        )),
+        Some(Signer::Expected | Signer::NoCa) | None => {}
+    }
+    let Some(ca) = expected.and_then(|i| evidence.held[i].certificate()) else { return };
+    let (end, limit) = (certificate.view.validity.not_after, ca.view.validity.not_after);
+    if held.signer == Some(Signer::Expected) && end > limit && end >= evidence.at {
+        let what = format!("it says it is valid until {end}, but {file} ends {limit}");
+        found.push(finding(Code::OutlivesCa, what));
+    }
+}
+
+fn strength(
+    evidence: &Evidence<'_>,
+    index: usize,
+    certificate: &CertFacts,
+    found: &mut Vec<Finding>,
+) {
+    let held = &evidence.held[index];
+    let finding = |code, what: String| {
+        Finding::new(code, evidence.label(index), what).file(&held.cert_file).about(index)
+    };
+    // Of its own signature a root needs nothing.
+    let is_root = certificate.view.self_signed && evidence.instances[index].issuer.is_none();
+    let lower = certificate.signature.to_ascii_lowercase();
+    if !is_root && (lower.contains("sha1") || lower.contains("md5")) {
+        let what = format!("it is signed with {}", certificate.signature);
+        found.push(finding(Code::WeakSignature, what));
+    }
+    let said = matches!(held.key, super::evidence::FoundKey::Weak(_));
+    if let Some(KeyAlgorithm::Rsa(bits)) = certificate.view.algorithm
+        && bits < 2048
+        && !said
+    {
+        found.push(finding(Code::WeakKey, format!("its RSA key has {bits} bits only")));
+    }
+    for fault in &certificate.faults {
+        let code = match fault.contains("negative") {
+            true => Code::SerialNegative,
+            false => Code::Malformed,
+        };
+        // Kubernetes' own older CAs have it.
+        let zero_root = fault.contains("number is zero") && is_root;
+        if !zero_root {
+            found.push(finding(code, fault.clone()));
+        }
+    }
+}
+
+/// Issuer and serial number name one certificate only.
+fn serials(evidence: &Evidence<'_>, found: &mut Vec<Finding>) {
+    let mut seen: BTreeMap<(&[u8], &str), usize> = BTreeMap::new();
+    for (index, held) in evidence.held.iter().enumerate() {
+        let Some(certificate) = held.certificate() else { continue };
+        let view = &certificate.view;
+        match seen.get(&(view.issuer.der(), view.serial.as_str())) {
+            None => {
+                seen.insert((view.issuer.der(), &view.serial), index);
+            }
+            Some(&other) => {
+                let first = &evidence.held[other];
+                let same =
+                    first.certificate().is_some_and(|c| c.view.fingerprint == view.fingerprint);
+                if !same {
+                    let what = format!(
+                        "it has the serial number of {} too: {}",
+                        first.cert_file.display(),
+                        view.serial
+                    );
+                    let finding = Finding::new(Code::SerialRepeated, evidence.label(index), what);
+                    found.push(
+                        finding
+                            .file(&held.cert_file)
+                            .file(&first.cert_file)
+                            .about(index)
+                            .about(other),
+                    );
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Pieces: there or not, readable or not, key and certificate belonging together.
+
+use super::{
+    Severity,
+    code::Code,
+    evidence::{Evidence, FoundKey},
+    finding::Finding,
+};
+use crate::model::{catalogue::Scope, inventory::Piece};
+
+/// What gathering says when it may not read a file.
+pub const FORBIDDEN: &str = "cannot be read";
+
+/// Everything wrong with pieces.
+pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for index in 0..evidence.held.len() {
+        certificate(evidence, index, &mut found);
+        key(evidence, index, &mut found);
+    }
+    key_pairs(evidence, &mut found);
+    found
+}
+
+fn certificate(evidence: &Evidence<'_>, index: usize, found: &mut Vec<Finding>) {
+    let (held, label) = (&evidence.held[index], evidence.label(index));
+    if let Some(kubeconfig) = &held.kubeconfig {
+        match &kubeconfig.state {
+            Piece::Bad(why) => {
+                found.push(bad(&label, why).file(&kubeconfig.file).about(index));
+                return;
+            }
+            Piece::Missing => {
+                if evidence.declared || !held.is_absent() {
+                    let what = "the kubeconfig is not there";
+                    let finding = Finding::new(Code::Missing, &label, what);
+                    found.push(finding.file(&kubeconfig.file).about(index));
+                }
+                return;
+            }
+            // What it names is on another machine: nothing can be said about it here.
+            Piece::Present(()) if kubeconfig.elsewhere.is_some() => return,
+            Piece::Present(()) => {}
+        }
+        if let Piece::Bad(why) = &kubeconfig.authorities {
+            let file = kubeconfig.authority_file.as_ref().unwrap_or(&kubeconfig.file);
+            found.push(bad(&label, &format!("what it trusts {why}")).file(file).about(index));
+        } else if kubeconfig.authorities.is_missing() && !kubeconfig.insecure {
+            let file = kubeconfig.authority_file.as_ref().unwrap_or(&kubeconfig.file);
+            let what = "the CA certificate that the kubeconfig names is not there";
+            found.push(Finding::new(Code::Missing, &label, what).file(file).about(index));
+        }
+    }
+    match &held.certificates {
+        Piece::Bad(why) => found.push(bad(&label, why).file(&held.cert_file).about(index)),
+        Piece::Missing if evidence.declared || !held.is_absent() => {
+            let what = match held.key {
+                FoundKey::Missing => "the certificate is not there",
+                _ => "the key is there and its certificate is not",
+            };
+            let finding = Finding::new(Code::Missing, &label, what);
+            found.push(finding.file(&held.cert_file).about(index));
+        }
+        Piece::Missing | Piece::Present(_) => {}
+    }
+}
+
+fn bad(label: &str, why: &str) -> Finding {
+    let code = if why.starts_with(FORBIDDEN) { Code::Unreadable } else { Code::Damaged };
+    Finding::new(code, label, why)
+}
+
+fn key(evidence: &Evidence<'_>, index: usize, found: &mut Vec<Finding>) {
+    let (held, label) = (&evidence.held[index], evidence.label(index));
+    let spec = evidence.instances[index].spec;
+    let finding =
+        |code, what: String| Finding::new(code, &label, what).file(&held.key_file).about(index);
+    match (&held.key, held.certificate()) {
+        (FoundKey::Missing, Some(_)) if spec.is_ca() => {
+            // A root over the CAs is meant to be offline.
+            if spec.scope == Scope::Cluster {
+                let what = "its key is not here: nothing can be signed with it".to_owned();
+                found.push(finding(Code::ExternalCa, what));
+            }
+        }
+        (FoundKey::Missing, Some(_)) => {
+            let elsewhere = held.kubeconfig.as_ref().is_some_and(|k| k.elsewhere.is_some());
+            if !elsewhere {
+                let what = format!("the key of {} is not there", held.cert_file.display());
+                found.push(finding(Code::KeyMissing, what));
+            }
+        }
+        (FoundKey::Weak(why), _) => found.push(finding(Code::WeakKey, why.clone())),
+        (FoundKey::Bad(why), _) => found.push(finding(Code::Damaged, why.clone())),
+        (FoundKey::Unreadable(why), _) => found.push(finding(Code::Unreadable, why.clone())),
+        (FoundKey::Present(key), Some(certificate))
+            if key.public_key != certificate.view.public_key =>
+        {
+            let what = format!("the key does not belong to {}", held.cert_file.display());
+            found.push(finding(Code::KeyMismatch, what).file(&held.cert_file));
+        }
+        (FoundKey::Missing | FoundKey::Present(_) | FoundKey::Unsupported(_), _) => {}
+    }
+}
+
+fn key_pairs(evidence: &Evidence<'_>, found: &mut Vec<Finding>) {
+    for pair in &evidence.key_pairs {
+        let finding = |code, what: String| Finding::new(code, pair.id, what);
+        match &pair.private {
+            FoundKey::Bad(why) => {
+                found.push(finding(Code::Damaged, why.clone()).file(&pair.private_file));
+            }
+            FoundKey::Weak(why) => {
+                found.push(finding(Code::WeakKey, why.clone()).file(&pair.private_file));
+            }
+            FoundKey::Unreadable(why) => {
+                found.push(finding(Code::Unreadable, why.clone()).file(&pair.private_file));
+            }
+            FoundKey::Unsupported(_) => {}
+            FoundKey::Missing => {
+                if evidence.declared || !pair.public.is_missing() {
+                    let what = "the private key is not there".to_owned();
+                    let severity = match evidence.declared {
+                        true => Severity::Critical,
+                        // A host that only verifies needs the public half alone.
+                        false => Severity::Info,
+                    };
+                    let finding = finding(Code::Missing, what).severity(severity);
+                    found.push(finding.file(&pair.private_file));
+                }
+            }
+            FoundKey::Present(key) => match &pair.public {
+                Piece::Present(all) if all.contains(&key.public_key) => {}
+                Piece::Present(_) => {
+                    let what = format!(
+                        "it does not hold the public key of {}",
+                        pair.private_file.display()
+                    );
+                    let finding = finding(Code::SaMismatch, what).file(&pair.public_file);
+                    found.push(finding.file(&pair.private_file));
+                }
+                Piece::Missing => {
+                    let what = "the public key is not there".to_owned();
+                    found.push(finding(Code::Missing, what).file(&pair.public_file));
+                }
+                Piece::Bad(_) => {}
+            },
+        }
+        if let Piece::Bad(why) = &pair.public {
+            found.push(bad(pair.id, why).file(&pair.public_file));
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Terms: what has ended and what has not begun.
+
+use super::{
+    code::Code,
+    evidence::{CertFacts, Evidence},
+    finding::Finding,
+};
+
+/// Everything out of its time.
+pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (index, held) in evidence.held.iter().enumerate() {
+        if let Some(certificate) = held.certificate()
+            && let Some(finding) = one(evidence, evidence.label(index), certificate)
+        {
+            found.push(finding.file(&held.cert_file).about(index));
+        }
+    }
+    found
+}
+
+fn one(evidence: &Evidence<'_>, subject: String, certificate: &CertFacts) -> Option<Finding> {
+    let validity = certificate.view.validity;
+    if validity.not_after < evidence.at {
+        let what = format!("it expired {}", validity.not_after);
+        Some(Finding::new(Code::Expired, subject, what))
+    } else if validity.not_before > evidence.at {
+        let what = format!("it is not valid before {}", validity.not_before);
+        Some(Finding::new(Code::NotYetValid, subject, what))
+    } else {
+        None
+    }
+}

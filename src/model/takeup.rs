@@ -1,0 +1,225 @@
+//! How a changed certificate reaches the programs that use it: a fold over the catalogue's uses.
+
+use super::{
+    catalogue::{COMPONENTS, ComponentSpec, LISTENERS, Listener, Reload, Scope, USES, Value},
+    cluster::{Cluster, Host},
+    inventory::Inventory,
+    layout::{Instance, Place},
+};
+
+/// One program that uses changed certificates, on one host.
+#[derive(Clone, Debug)]
+pub struct Change<'a> {
+    /// The program.
+    pub component: &'static ComponentSpec,
+    /// Where it runs; none for what the operator runs.
+    pub host: Option<&'a Host>,
+    /// The certificates, by their index in [`Cluster::instances`].
+    pub instances: Vec<usize>,
+    /// Those of them that it takes up by a restart only.
+    pub restart: Vec<usize>,
+    /// How it takes them up.
+    pub how: TakeUp,
+}
+
+/// How a change is taken up, from the least effort to the most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TakeUp {
+    /// Nothing that runs uses it.
+    Nobody,
+    /// At the next connection.
+    Handshake,
+    /// At once.
+    Watch,
+    /// At its next look, at most so many seconds later.
+    Poll(u32),
+    /// Only by a restart.
+    Restart,
+}
+
+/// How often client-go reads the files again that a kubeconfig names (client-go
+/// `transport/cert_rotation.go`).
+const KUBECONFIG_POLL: u32 = 300;
+
+/// Every program that uses one of the changed certificates, in the order of the catalogue.
+pub fn changes<'a>(
+    cluster: &'a Cluster,
+    inventory: &Inventory,
+    changed: &[usize],
+) -> Vec<Change<'a>> {
+    let instances = cluster.instances();
+    let mut found: Vec<Change<'a>> = Vec::new();
+    for component in COMPONENTS.iter().filter(|c| cluster.has(c.present)) {
+        let hosts: Vec<Option<&Host>> = match component.scope {
+            Scope::Cluster => vec![None],
+            scope => cluster.hosts_in(scope).map(Some).collect(),
+        };
+        for host in hosts {
+            let (instances_used, restart) = (Vec::new(), Vec::new());
+            let how = TakeUp::Nobody;
+            let mut change = Change { component, host, instances: instances_used, restart, how };
+            for &index in changed {
+                let instance = &instances[index];
+                if !is_for(instance, host) {
+                    continue;
+                }
+                let place = &inventory.instances[index].place;
+                for row in USES.iter().filter(|row| row.component == component.id) {
+                    if row.subject() == Some(instance.spec.id) && cluster.has(row.present) {
+                        let how = take_up(row.reload, place);
+                        change.how = change.how.max(how);
+                        if how == TakeUp::Restart && change.restart.last() != Some(&index) {
+                            change.restart.push(index);
+                        }
+                        if change.instances.last() != Some(&index) {
+                            change.instances.push(index);
+                        }
+                    }
+                }
+            }
+            if !change.instances.is_empty() {
+                add(&mut found, with_reader(change));
+            }
+        }
+    }
+    found
+}
+
+/// Whether this certificate is one that programs of that host use.
+fn is_for(instance: &Instance<'_>, host: Option<&Host>) -> bool {
+    match (instance.host, host) {
+        (Some(own), Some(host)) => own.name == host.name,
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    }
+}
+
+fn take_up(reload: Reload, place: &Place) -> TakeUp {
+    match (reload, place) {
+        (Reload::Nothing, _) => TakeUp::Nobody,
+        (Reload::Handshake, _) => TakeUp::Handshake,
+        (Reload::Watch, _) => TakeUp::Watch,
+        (Reload::Poll(seconds), _) => TakeUp::Poll(seconds),
+        (Reload::Restart, _) | (Reload::Kubeconfig, Place::Embedded { .. }) => TakeUp::Restart,
+        // With rotation of its own the kubelet never looks at the file again
+        // (client-go util/certificate/certificate_manager.go).
+        (Reload::Kubeconfig, place) if is_kubelets_own(place) => TakeUp::Restart,
+        (Reload::Kubeconfig, _) => TakeUp::Poll(KUBECONFIG_POLL),
+    }
+}
+
+/// Whether it is a file that the kubelet itself renews.
+pub fn is_kubelets_own(place: &Place) -> bool {
+    let name = place.cert().file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.ends_with("-current.pem")
+}
+
+/// A configuration file that has rows of its own is no program: the change is for the one that reads it.
+fn with_reader(change: Change<'_>) -> Change<'_> {
+    let own_file = format!("{}.yaml", change.component.id);
+    let reader = USES.iter().find_map(|row| match row.value {
+        Value::ConfigFile(file) if file == own_file => {
+            COMPONENTS.iter().find(|c| c.id == row.component).zip(Some(row.reload))
+        }
+        _ => None,
+    });
+    match reader {
+        Some((component, Reload::Restart)) => {
+            let restart = change.instances.clone();
+            Change { component, how: TakeUp::Restart, restart, ..change }
+        }
+        _ => change,
+    }
+}
+
+/// Adds a change to what is known of the same program on the same host.
+fn add<'a>(found: &mut Vec<Change<'a>>, change: Change<'a>) {
+    let same = found.iter_mut().find(|other| {
+        other.component.id == change.component.id
+            && other.host.map(|h| &h.name) == change.host.map(|h| &h.name)
+    });
+    match same {
+        Some(other) => {
+            other.how = other.how.max(change.how);
+            other.instances.extend(change.instances);
+            other.restart.extend(change.restart);
+        }
+        None => found.push(change),
+    }
+}
+
+/// The listeners of a program that serve one of these certificates.
+pub fn listeners<'a>(
+    change: &'a Change<'_>,
+    instances: &'a [Instance<'_>],
+) -> impl Iterator<Item = (&'static Listener, usize)> + 'a {
+    LISTENERS.iter().filter(|l| l.component == change.component.id).filter_map(|listener| {
+        let index = *change
+            .instances
+            .iter()
+            .find(|index| instances[**index].spec.id == listener.certificate)?;
+        Some((listener, index))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{cluster::KubeconfigStyle, inventory::Observed};
+
+    fn cluster(addons: &[&str]) -> Cluster {
+        let host = Host {
+            name: "cp1".parse().unwrap(),
+            addresses: vec!["10.0.0.11".parse().unwrap()],
+            control_plane: true,
+            etcd: true,
+            node: true,
+        };
+        let mut cluster = Cluster::new("c".into(), "api:6443".parse().unwrap(), vec![host]);
+        cluster.addons = addons.iter().map(|a| (*a).to_owned()).collect();
+        cluster
+    }
+
+    fn how(cluster: &Cluster, id: &str) -> Vec<(&'static str, TakeUp)> {
+        let instances = cluster.instances();
+        let observed = |i: &Instance<'_>| Observed::nothing(i.place.clone());
+        let inventory =
+            Inventory { instances: instances.iter().map(observed).collect(), ..Default::default() };
+        let index = instances.iter().position(|i| i.spec.id == id).unwrap();
+        let found = changes(cluster, &inventory, &[index]);
+        found.iter().map(|change| (change.component.id, change.how)).collect()
+    }
+
+    #[test]
+    fn nothing_is_restarted_with_the_layout_certkit_makes() {
+        let cluster = cluster(&["kube-proxy"]);
+        for instance in cluster.instances().iter().filter(|i| !i.spec.is_ca()) {
+            for (component, how) in how(&cluster, instance.spec.id) {
+                assert_ne!(how, TakeUp::Restart, "{component} for {}", instance.spec.id);
+            }
+        }
+    }
+
+    #[test]
+    fn each_leaf_reaches_somebody() {
+        let cluster = cluster(&["kube-proxy", "konnectivity", "istio"]);
+        for instance in cluster.instances().iter().filter(|i| !i.spec.is_ca()) {
+            assert!(!how(&cluster, instance.spec.id).is_empty(), "{}", instance.spec.id);
+        }
+    }
+
+    #[test]
+    fn what_is_embedded_is_taken_up_by_a_restart_only() {
+        let mut cluster = cluster(&[]);
+        cluster.kubeconfig_style = KubeconfigStyle::Embedded;
+        assert_eq!(how(&cluster, "scheduler.conf"), [("kube-scheduler", TakeUp::Restart)]);
+        assert_eq!(how(&cluster, "admin.conf"), [("kubectl", TakeUp::Nobody)]);
+    }
+
+    #[test]
+    fn who_reads_the_egress_selector_is_who_restarts() {
+        let cluster = cluster(&["konnectivity"]);
+        let found = how(&cluster, "konnectivity-egress-client");
+        assert_eq!(found, [("kube-apiserver", TakeUp::Restart)]);
+    }
+}

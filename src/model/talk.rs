@@ -1,0 +1,257 @@
+//! The ways a cluster talks, spelled out for people: the catalogue's paths with names, files and flags in
+//! place of ids, for one declared cluster or for any.
+
+use super::{
+    catalogue::{self, Credential, Dials, Home, PATHS, Path, Protection, USES, Value, certificate},
+    cluster::Cluster,
+    san::San,
+};
+
+/// One path, spelled out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Talk {
+    /// The path's id.
+    pub id: &'static str,
+    /// Who dials.
+    pub from: &'static str,
+    /// Who answers.
+    pub to: &'static str,
+    /// The TCP port, or several.
+    pub port: String,
+    /// What the client shows.
+    pub client: Shown,
+    /// What the server shows.
+    pub server: Shown,
+    /// The names or addresses by which the client knows the server; empty where none is checked.
+    pub names: Vec<String>,
+    /// The CA by which the client checks the server.
+    pub client_trusts: Option<Trusted>,
+    /// The CA by which the server checks the client.
+    pub server_trusts: Option<Trusted>,
+    /// The settings that make it so.
+    pub settings: Vec<Told>,
+    /// What protects it, in a few words.
+    pub protection: &'static str,
+    /// Why certificates cannot protect it, where they cannot.
+    pub why: Option<&'static str>,
+    /// What does instead.
+    pub remedy: Option<&'static str>,
+    /// What its users see when it breaks.
+    pub breaks: &'static str,
+}
+
+/// What an end shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The certificate's id, or a description.
+    pub what: &'static str,
+    /// Whether it is a certificate of the catalogue.
+    pub is_certificate: bool,
+    /// Its file, `/etc/kubernetes`-relative.
+    pub file: Option<&'static str>,
+}
+
+/// A CA that an end trusts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trusted {
+    /// The CA's id.
+    pub authority: &'static str,
+    /// The file that holds what is trusted.
+    pub file: &'static str,
+}
+
+/// A setting of a component and what it is set to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The component.
+    pub component: &'static str,
+    /// The flag, with dashes, or the configuration field.
+    pub setting: String,
+    /// What it is set to, as far as that does not depend on the cluster.
+    pub value: Option<String>,
+}
+
+/// The paths of this cluster; of every cluster where none is declared.
+pub fn talks(cluster: Option<&Cluster>) -> Vec<Talk> {
+    PATHS
+        .iter()
+        .filter(|path| cluster.is_none_or(|c| c.has(path.present)))
+        .map(|path| talk(path, cluster))
+        .collect()
+}
+
+fn talk(path: &'static Path, cluster: Option<&Cluster>) -> Talk {
+    let (protection, why, remedy) = match path.protection {
+        Protection::MutualTls => ("mutual TLS", None, None),
+        Protection::ServerTls => match path.client {
+            Credential::Token(_) => ("TLS and a token", None, None),
+            _ => ("TLS", None, None),
+        },
+        Protection::Removed { instead } => ("gone from Kubernetes", None, Some(instead)),
+        Protection::Unprotectable { why, remedy } => ("not certificates", Some(why), Some(remedy)),
+    };
+    Talk {
+        id: path.id,
+        from: path.from,
+        to: path.to,
+        port: port(path, cluster),
+        client: shown(path.client),
+        server: shown(path.server),
+        names: names(path.dials, cluster, path),
+        client_trusts: path.client_trusts.and_then(trusted),
+        server_trusts: path.server_trusts.and_then(trusted),
+        settings: path.settings.iter().map(|(component, name)| told(component, name)).collect(),
+        protection,
+        why,
+        remedy,
+        breaks: path.breaks,
+    }
+}
+
+/// Only the endpoint's port is the cluster's own affair.
+fn port(path: &Path, cluster: Option<&Cluster>) -> String {
+    match (path.dials, cluster) {
+        (Dials::Endpoint, Some(cluster)) if path.port == "6443" => {
+            cluster.endpoint.port.to_string()
+        }
+        _ => path.port.to_owned(),
+    }
+}
+
+fn shown(credential: Credential) -> Shown {
+    let (what, spec) = match credential {
+        Credential::Cert(id) => (id, certificate(id)),
+        Credential::None => ("nothing", None),
+        Credential::Other(what) | Credential::Token(what) => (what, None),
+    };
+    let file = spec.map(|spec| match spec.home {
+        Home::Files { cert, .. } | Home::Authority { cert, .. } => cert,
+        Home::Kubeconfig { file, .. } => file,
+    });
+    Shown { what, is_certificate: spec.is_some(), file }
+}
+
+fn trusted(authority: &'static str) -> Option<Trusted> {
+    match certificate(authority)?.home {
+        Home::Authority { cert, bundle, .. } => {
+            Some(Trusted { authority, file: bundle.unwrap_or(cert) })
+        }
+        Home::Files { .. } | Home::Kubeconfig { .. } => None,
+    }
+}
+
+/// The names by which a client knows its server, in words where no cluster is declared.
+pub fn names(dials: Dials, cluster: Option<&Cluster>, path: &Path) -> Vec<String> {
+    let Some(cluster) = cluster else {
+        return match dials {
+            Dials::Endpoint => vec!["the cluster's endpoint".into()],
+            Dials::Fixed(name) => vec![name.into()],
+            Dials::HostAddress => vec!["the host's address".into()],
+            Dials::Loopback => vec!["127.0.0.1".into()],
+            Dials::Nothing => Vec::new(),
+            Dials::ServiceAddress => vec!["the address of the service kubernetes".into()],
+        };
+    };
+    match dials {
+        Dials::Endpoint => vec![plain(&cluster.endpoint.host)],
+        Dials::Fixed(name) => vec![name.into()],
+        Dials::HostAddress => {
+            let Credential::Cert(server) = path.server else { return Vec::new() };
+            let Some(spec) = certificate(server) else { return Vec::new() };
+            let hosts = cluster.hosts_in(spec.scope);
+            hosts.filter_map(|h| h.address()).map(|a| a.to_string()).collect()
+        }
+        Dials::Loopback => vec!["127.0.0.1".into()],
+        Dials::Nothing => Vec::new(),
+        Dials::ServiceAddress => cluster
+            .service_subnets
+            .first()
+            .map(|s| s.first_host().to_string())
+            .into_iter()
+            .collect(),
+    }
+}
+
+/// A name or address without saying which it is.
+pub fn plain(san: &San) -> String {
+    match san {
+        San::Dns(text) | San::Email(text) | San::Uri(text) => text.clone(),
+        San::Ip(ip) => ip.to_string(),
+        San::Other(_) => san.to_string(),
+    }
+}
+
+fn told(component: &'static str, name: &str) -> Told {
+    let row = USES
+        .iter()
+        .find(|u| u.component == component && (u.flag == Some(name) || u.field == Some(name)));
+    let setting = match row {
+        Some(row) if row.flag == Some(name) => format!("--{name}"),
+        _ => name.replace("\\.", "."),
+    };
+    Told { component, setting, value: row.and_then(|row| file_of(row.value)) }
+}
+
+/// The file or text that a setting names, where it is the same in every cluster.
+fn file_of(value: Value) -> Option<String> {
+    let home = |id: &str| certificate(id).map(|spec| spec.home);
+    let text = match value {
+        Value::Bundle(id) => trusted(certificate(id)?.id)?.file,
+        Value::Cert(id) => match home(id)? {
+            Home::Files { cert, .. } | Home::Authority { cert, .. } => cert,
+            Home::Kubeconfig { file, .. } => file,
+        },
+        Value::Chain(id) => match home(id)? {
+            Home::Authority { chain, .. } => chain?,
+            Home::Files { .. } | Home::Kubeconfig { .. } => return None,
+        },
+        Value::Key(id) => match home(id)? {
+            Home::Files { key, .. } | Home::Authority { key, .. } => key,
+            Home::Kubeconfig { file, .. } => file,
+        },
+        Value::Kubeconfig(id) => match home(id)? {
+            Home::Kubeconfig { file, .. } => file,
+            Home::Files { .. } | Home::Authority { .. } => return None,
+        },
+        Value::PrivateKey(id) => catalogue::key(id)?.private,
+        Value::PublicKey(id) => catalogue::key(id)?.public,
+        Value::Literal(text) | Value::ConfigFile(text) => text,
+        Value::Setting(_) => return None,
+    };
+    Some(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_is_there_when_no_cluster_is_declared() {
+        assert_eq!(talks(None).len(), PATHS.len());
+    }
+
+    #[test]
+    fn a_declared_cluster_gives_names_and_leaves_out_what_it_has_not() {
+        let host = super::super::cluster::Host {
+            name: "cp1".parse().unwrap(),
+            addresses: vec![[10, 0, 0, 11].into()],
+            control_plane: true,
+            etcd: true,
+            node: true,
+        };
+        let cluster = Cluster::new("c".into(), "api.example.com:8443".parse().unwrap(), vec![host]);
+        let talks = talks(Some(&cluster));
+        let find = |id: &str| talks.iter().find(|t| t.id == id);
+        let admin = find("admin-to-apiserver").unwrap();
+        assert_eq!(
+            (admin.names.as_slice(), &*admin.port),
+            (&["api.example.com".into()][..], "8443")
+        );
+        assert_eq!(find("apiserver-to-kubelet").unwrap().names, ["10.0.0.11"]);
+        assert_eq!(find("pods-to-apiserver").unwrap().names, ["10.96.0.1"]);
+        assert!(find("agent-to-konnectivity").is_none());
+        let settings = &find("apiserver-to-kubelet").unwrap().settings;
+        assert_eq!(settings[0].setting, "--kubelet-certificate-authority");
+        assert_eq!(settings[0].value.as_deref(), Some("pki/ca-bundle.crt"));
+    }
+}

@@ -1,0 +1,338 @@
+//! `certkit import`: takes certificates back that were signed elsewhere, all or none.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{
+    apply::{self, Import},
+    log, observe,
+    observe::{Observation, with_causes},
+    read, rotate,
+    takeup::Served,
+};
+use crate::{
+    model::{
+        cluster::Cluster,
+        duration::Span,
+        inventory::Piece,
+        layout::{Instance, Place},
+        plan::{
+            init::{request_file, request_key_file},
+            rotate::profile_differences,
+        },
+        profile::{Kind, Profile},
+        timestamp::Timestamp,
+        usage::ExtendedUsage,
+    },
+    pki::{
+        chain::{self, Purpose},
+        inspect::{self, Certificate, Request as Csr},
+        key::PrivateKey,
+        pem::{self, Block},
+    },
+    store::{self, Store},
+};
+
+/// What is wanted.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The PKI's directory, absolute.
+    pub dir: &'a Path,
+    /// Files with certificates.
+    pub files: &'a [PathBuf],
+    /// Only say what would be done.
+    pub dry_run: bool,
+    /// The time.
+    pub now: Timestamp,
+    /// How long to wait for another certkit.
+    pub lock_wait: Duration,
+    /// How many backups to keep.
+    pub backups: usize,
+}
+
+/// What was taken in, or would be.
+#[derive(Debug)]
+pub struct Report {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// Whether certkit.yaml declares it.
+    pub declared: bool,
+    /// The certificates.
+    pub taken: Vec<apply::Record>,
+    /// What waits for its signature still.
+    pub waiting: Vec<String>,
+    /// Where each instance is.
+    pub places: Vec<Place>,
+    /// What listeners should serve from now on.
+    pub served: Vec<Served>,
+    /// Where replaced files were copied to.
+    pub backup: Option<PathBuf>,
+    /// What an earlier run had left and was put in order first.
+    pub recovered: Option<String>,
+}
+
+/// Why nothing was taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Something could not be made.
+    #[error(transparent)]
+    Apply(#[from] apply::Error),
+    /// Certificates are not what was asked for.
+    #[error("nothing was taken in:\n  {}", .0.join("\n  "))]
+    Mismatches(Vec<String>),
+    /// What is in DIR could not be read.
+    #[error(transparent)]
+    Rotate(#[from] rotate::Error),
+    /// The disk.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+impl Error {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Apply(error) => error.hint(),
+            Self::Mismatches(_) => Some(
+                "have what is wrong signed again from the request in DIR/csr, then import all of it"
+                    .into(),
+            ),
+            Self::Rotate(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+        }
+    }
+}
+
+/// A request that waits for its signature.
+struct Pending {
+    instance: usize,
+    key: PrivateKey,
+    asked: Profile,
+}
+
+/// Checks every certificate against its request and publishes all, or names every mismatch.
+pub fn run(request: &Request<'_>) -> Result<Report, Error> {
+    let dir = request.dir;
+    let (cluster, declared) = rotate::cluster(dir)?;
+    // The same again once nobody else may change anything.
+    let observation = observe::observe(&cluster, dir);
+    check(request, &cluster, &observation)?;
+    if request.dry_run {
+        let (imports, waiting) = check(request, &cluster, &observation)?;
+        let places = places(&observation);
+        let prepared = apply::publish(imports, &cluster, observation, dir, request.now)?;
+        let (taken, served) = (prepared.issued, Vec::new());
+        let (backup, recovered) = (None, None);
+        return Ok(Report { cluster, declared, taken, waiting, places, served, backup, recovered });
+    }
+    let mut store = Store::open(dir, request.lock_wait)?;
+    let recovered = store.recovered().map(|recovery| recovery.to_string());
+    let (cluster, declared) = rotate::cluster(dir)?;
+    let observation = observe::observe(&cluster, dir);
+    let (imports, waiting) = check(request, &cluster, &observation)?;
+    let places = places(&observation);
+    let done: Vec<usize> = imports.iter().map(|import| import.instance).collect();
+    let mut prepared = apply::publish(imports, &cluster, observation, dir, request.now)?;
+    let instances = cluster.instances();
+    for index in done {
+        prepared.transaction.remove(request_file(&instances[index]));
+        prepared.transaction.remove(request_key_file(&instances[index]));
+    }
+    for record in &prepared.issued {
+        let line = log::certificate("import", "import", record, request.now);
+        prepared.transaction.log(line);
+    }
+    let served = prepared.issued.iter().map(Served::from).collect();
+    let backup = store.commit(prepared.transaction)?.backup;
+    store.prune_backups(request.backups)?;
+    let taken = prepared.issued;
+    drop(instances);
+    Ok(Report { cluster, declared, taken, waiting, places, served, backup, recovered })
+}
+
+fn places(observation: &Observation) -> Vec<Place> {
+    observation.inventory.instances.iter().map(|o| o.place.clone()).collect()
+}
+
+/// What is to be published, and the labels of what still waits; or everything that is wrong.
+fn check(
+    request: &Request<'_>,
+    cluster: &Cluster,
+    observation: &Observation,
+) -> Result<(Vec<Import>, Vec<String>), Error> {
+    let instances = cluster.instances();
+    let mut wrong = Vec::new();
+    let mut pending = pending(request.dir, &instances, observation, &mut wrong);
+    let mut imports: BTreeMap<usize, Import> = BTreeMap::new();
+    for file in request.files {
+        let name = file.display();
+        let all = match read::file(file) {
+            Piece::Present(content) => match inspect::from_pem(&content) {
+                Ok(all) => all,
+                Err(error) => {
+                    wrong.push(format!("{name}: {}", with_causes(&error)));
+                    continue;
+                }
+            },
+            Piece::Missing => {
+                wrong.push(format!("{name}: there is no such file"));
+                continue;
+            }
+            Piece::Bad(why) => {
+                wrong.push(format!("{name}: {why}"));
+                continue;
+            }
+        };
+        let mut used = false;
+        for (at, certificate) in all.iter().enumerate() {
+            let matching =
+                pending.iter().position(|p| p.key.public_key() == certificate.public_key());
+            let Some(found) = matching else {
+                let taken = imports
+                    .values()
+                    .any(|i| i.certificate.public_key() == certificate.public_key());
+                if taken {
+                    wrong.push(format!("{name}: a second certificate for the same request"));
+                }
+                continue;
+            };
+            used = true;
+            let Pending { instance, key, asked } = pending.remove(found);
+            let others = all.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, c)| c);
+            let others: Vec<&Certificate> = others.collect();
+            let judged = Judged { request, instances: &instances, observation, certificate };
+            let faults = judged.faults(instance, &asked, &others);
+            let label = instances[instance].label();
+            wrong.extend(faults.iter().map(|fault| format!("{name}: {label}: {fault}")));
+            let is_ca = instances[instance].spec.is_ca();
+            let chain = all[at + 1..].iter().take_while(|c| c.is_ca());
+            let chain = chain.filter(|c| !c.is_self_issued() && !is_ca).cloned().collect();
+            let certificate = certificate.clone();
+            imports.insert(instance, Import { instance, certificate, chain, key });
+        }
+        if !used && !all.is_empty() {
+            wrong.push(format!("{name}: no request that waits has the key of a certificate in it"));
+        }
+    }
+    match wrong.is_empty() {
+        true => {
+            let waiting = pending.iter().map(|p| instances[p.instance].label()).collect();
+            Ok((imports.into_values().collect(), waiting))
+        }
+        false => Err(Error::Mismatches(wrong)),
+    }
+}
+
+/// Reads the requests that wait, each with its key.
+fn pending(
+    dir: &Path,
+    instances: &[Instance<'_>],
+    observation: &Observation,
+    wrong: &mut Vec<String>,
+) -> Vec<Pending> {
+    let mut pending = Vec::new();
+    for (index, instance) in instances.iter().enumerate() {
+        if !observation.inventory.instances[index].requested {
+            continue;
+        }
+        let (csr_file, key_file) = (request_file(instance), request_key_file(instance));
+        let csr = match read::file(&dir.join(&csr_file)) {
+            Piece::Present(content) => csr(&content),
+            Piece::Missing => Err("is gone".into()),
+            Piece::Bad(why) => Err(why),
+        };
+        let key = match read::file(&dir.join(&key_file)) {
+            Piece::Present(content) => {
+                PrivateKey::from_pem(&content).map_err(|error| with_causes(&error))
+            }
+            Piece::Missing => Err("is gone".into()),
+            Piece::Bad(why) => Err(why),
+        };
+        match (csr, key) {
+            (Ok(csr), Ok(key)) if csr.public_key() == key.public_key() => {
+                pending.push(Pending { instance: index, key, asked: csr.profile().clone() });
+            }
+            (Ok(_), Ok(_)) => wrong.push(format!(
+                "{}: is not the request that {} was made for",
+                csr_file.display(),
+                key_file.display()
+            )),
+            (csr, key) => {
+                wrong.extend(csr.err().map(|why| format!("{}: {why}", csr_file.display())));
+                wrong.extend(key.err().map(|why| format!("{}: {why}", key_file.display())));
+            }
+        }
+    }
+    pending
+}
+
+fn csr(content: &[u8]) -> Result<Csr, String> {
+    let blocks = pem::read(content).map_err(|error| with_causes(&error))?;
+    let der = blocks.into_iter().find_map(|block| match block {
+        Block::Csr(der) => Some(der),
+        _ => None,
+    });
+    let der = der.ok_or("it contains no certificate request")?;
+    Csr::from_der(&der).map_err(|error| with_causes(&error))
+}
+
+/// A certificate that came back.
+struct Judged<'a> {
+    request: &'a Request<'a>,
+    instances: &'a [Instance<'a>],
+    observation: &'a Observation,
+    certificate: &'a Certificate,
+}
+
+impl Judged<'_> {
+    /// Everything in which it is not what was asked for.
+    fn faults(&self, index: usize, asked: &Profile, others: &[&Certificate]) -> Vec<String> {
+        let now = self.request.now;
+        let validity = self.certificate.validity();
+        let mut faults = profile_differences(&self.certificate.profile(), asked);
+        for fault in &mut faults {
+            *fault = fault.replace(", declared ", ", asked for ");
+        }
+        if validity.not_after <= now {
+            faults.push(format!("expired {}", validity.not_after));
+        }
+        // Clocks differ by a few minutes.
+        if validity.not_before > now.plus(Span(300)) {
+            faults.push(format!("is not valid before {}", validity.not_before));
+        }
+        faults.extend(self.chain_fault(index, others));
+        faults
+    }
+
+    /// Why it does not lead to the CA in place.
+    fn chain_fault(&self, index: usize, others: &[&Certificate]) -> Option<String> {
+        let issuer = self.instances[index].issuer?;
+        let above = self.instances.iter().position(|i| i.spec.id == issuer)?;
+        let file = self.observation.inventory.instances[above].place.cert().display();
+        let Some(authority) = self.observation.authorities.get(&above) else {
+            return Some(format!("{file} is not there to check it against"));
+        };
+        let now = self.request.now;
+        let alive = |c: &&Certificate| c.is_ca() && c.validity().not_after > now;
+        let trusted: Vec<&Certificate> = authority.certificates.iter().filter(alive).collect();
+        let direct = trusted
+            .iter()
+            .any(|ca| self.certificate.issuer() == ca.subject() && self.certificate.signed_by(ca));
+        if direct {
+            return None;
+        }
+        if matches!(self.certificate.kind(), Kind::Ca { .. }) {
+            return Some(format!("{file} did not sign it"));
+        }
+        let purpose = match self.certificate.extended_usages().contains(&ExtendedUsage::ClientAuth)
+        {
+            true => Purpose::Client,
+            false => Purpose::Server { name: None },
+        };
+        let verified = chain::verify(self.certificate, others, &trusted, now, purpose);
+        verified.err().map(|error| format!("does not lead to {file}: {}", with_causes(&error)))
+    }
+}

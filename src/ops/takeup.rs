@@ -1,0 +1,354 @@
+//! After a change: who has to take it up, made to do so and watched doing it.
+
+mod restart;
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use super::apply::Record;
+use crate::{
+    model::{
+        catalogue::Listener,
+        cluster::{Cluster, Host},
+        inventory::{Inventory, Observed},
+        layout::{Instance, Place},
+        san::San,
+        takeup::{self, Change, TakeUp},
+    },
+    pki::inspect::Certificate,
+    tls::probe::{self, Target},
+};
+
+pub use restart::{How, RestartError};
+
+/// A certificate that is in place now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// The instance's index.
+    pub instance: usize,
+    /// SHA-256 in hexadecimal.
+    pub fingerprint: String,
+    /// The serial number in hexadecimal.
+    pub serial: String,
+}
+
+impl From<&Record> for Served {
+    fn from(record: &Record) -> Self {
+        Self {
+            instance: record.instance,
+            fingerprint: record.fingerprint.clone(),
+            serial: record.serial.clone(),
+        }
+    }
+}
+
+/// What is to be done about a change.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// The PKI's directory, absolute.
+    pub dir: &'a Path,
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// Whether certkit.yaml declares it.
+    pub declared: bool,
+    /// Where each instance is.
+    pub places: &'a [Place],
+    /// What has changed.
+    pub changed: &'a [Served],
+    /// A command to run for each changed component.
+    pub hook: Option<&'a str>,
+    /// What restarts those that need it.
+    pub restart: &'a [How],
+    /// How long to wait for listeners to serve what is in place now.
+    pub wait: Option<Duration>,
+}
+
+/// How one component took a change up.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The component.
+    pub component: &'static str,
+    /// Its host's name, where there is one.
+    pub host: Option<String>,
+    /// The certificates that it uses and that changed.
+    pub certificates: Vec<String>,
+    /// Their files, absolute.
+    pub files: Vec<PathBuf>,
+    /// How it takes them up.
+    pub how: TakeUp,
+    /// The systemd unit it usually is.
+    pub unit: Option<&'static str>,
+    /// What became of its restart, where one was asked for and needed.
+    pub restart: Option<Result<String, RestartError>>,
+    /// What became of the hook.
+    pub hook: Option<Result<(), HookError>>,
+    /// What its listeners serve, where that was looked at.
+    pub listeners: Vec<Seen>,
+}
+
+/// What was seen at one listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Where, as `HOST:PORT`.
+    pub address: String,
+    /// What it serves.
+    pub state: State,
+}
+
+/// What a listener serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The certificate that is in place.
+    New,
+    /// Another one, still.
+    Old {
+        /// Its serial number in hexadecimal.
+        serial: String,
+    },
+    /// It could not be asked.
+    Unknown(String),
+}
+
+/// Why a hook failed.
+#[derive(Debug, thiserror::Error)]
+pub enum HookError {
+    /// It said so.
+    #[error("the hook for {component} ended with {status}")]
+    Status {
+        /// For which component.
+        component: &'static str,
+        /// How it ended.
+        status: std::process::ExitStatus,
+    },
+    /// It could not be started.
+    #[error("cannot start the hook for {component}")]
+    Start {
+        /// For which component.
+        component: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Outcome {
+    /// Whether something that was asked for did not happen.
+    pub fn failed(&self) -> bool {
+        matches!(self.restart, Some(Err(_)))
+            || matches!(self.hook, Some(Err(_)))
+            || self.listeners.iter().any(|seen| seen.state != State::New)
+    }
+
+    /// Whether a restart is still to be made by somebody.
+    pub fn needs_restart(&self) -> bool {
+        self.how == TakeUp::Restart && !matches!(self.restart, Some(Ok(_)))
+    }
+}
+
+/// Tells every component that uses something changed, restarts what needs it and is to be restarted, runs
+/// the hooks, and watches the listeners. One failure stops nothing else.
+pub fn run(request: &Request<'_>) -> Vec<Outcome> {
+    let instances = request.cluster.instances();
+    let observed = |place: &Place| Observed::nothing(place.clone());
+    let inventory = Inventory {
+        instances: request.places.iter().map(observed).collect(),
+        ..Inventory::default()
+    };
+    let changed: Vec<usize> = request.changed.iter().map(|served| served.instance).collect();
+    let changes = takeup::changes(request.cluster, &inventory, &changed);
+    let mut outcomes: Vec<Outcome> =
+        changes.iter().map(|change| outcome(request, &instances, change)).collect();
+    // Looked for before a restart, in which nothing listens for a while.
+    let listening = match request.wait {
+        Some(_) => listening(request, &instances, &changes),
+        None => Vec::new(),
+    };
+    for (outcome, change) in outcomes.iter_mut().zip(&changes) {
+        if outcome.how == TakeUp::Restart && !request.restart.is_empty() {
+            let annotations: Vec<(String, String)> = request
+                .changed
+                .iter()
+                .filter(|served| change.restart.contains(&served.instance))
+                .map(|served| {
+                    let id = instances[served.instance].spec.id;
+                    (format!("certkit.io/fingerprint-{id}"), served.fingerprint.clone())
+                })
+                .collect();
+            let component = change.component;
+            let restart = restart::restart(request.dir, component, request.restart, &annotations);
+            outcome.restart = Some(restart);
+        }
+        outcome.hook = request.hook.map(|hook| run_hook(hook, request.dir, outcome));
+    }
+    if let Some(limit) = request.wait {
+        wait(listening, &mut outcomes, limit);
+    }
+    outcomes
+}
+
+fn outcome(request: &Request<'_>, instances: &[Instance<'_>], change: &Change<'_>) -> Outcome {
+    let mut files: Vec<PathBuf> = Vec::new();
+    for index in &change.instances {
+        for file in request.places[*index].files() {
+            let file = request.dir.join(file);
+            if !files.contains(&file) {
+                files.push(file);
+            }
+        }
+    }
+    Outcome {
+        component: change.component.id,
+        host: change.host.map(|host| host.name.to_string()),
+        certificates: change.instances.iter().map(|i| instances[*i].spec.id.to_owned()).collect(),
+        files,
+        how: change.how,
+        unit: change.component.unit,
+        restart: None,
+        hook: None,
+        listeners: Vec::new(),
+    }
+}
+
+/// Runs the hook for one component. What it prints is talk, so it goes to standard error.
+fn run_hook(hook: &str, dir: &Path, outcome: &Outcome) -> Result<(), HookError> {
+    let component = outcome.component;
+    let error = |source| HookError::Start { component, source };
+    let files: Vec<String> = outcome.files.iter().map(|f| f.display().to_string()).collect();
+    let stderr = rustix::io::dup(io::stderr()).map_err(|e| error(e.into()))?;
+    let take_up = match outcome.how {
+        TakeUp::Nobody => "nobody",
+        TakeUp::Handshake | TakeUp::Watch | TakeUp::Poll(_) => "itself",
+        TakeUp::Restart if outcome.needs_restart() => "restart",
+        TakeUp::Restart => "restarted",
+    };
+    let status = Command::new("sh")
+        .args(["-c", hook])
+        .env("CERTKIT_COMPONENT", component)
+        .env("CERTKIT_FILES", files.join("\n"))
+        .env("CERTKIT_HOST", outcome.host.as_deref().unwrap_or_default())
+        .env("CERTKIT_DIR", dir)
+        .env("CERTKIT_TAKE_UP", take_up)
+        .stdin(Stdio::null())
+        .stdout(Stdio::from(stderr))
+        .status()
+        .map_err(error)?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(HookError::Status { component, status }),
+    }
+}
+
+/// How often a listener is asked again.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How long one question may take.
+const PROBE: Duration = Duration::from_secs(3);
+
+/// A listener to watch: the number of its component's outcome, where it is, and the fingerprint it is to
+/// serve.
+type Watched = (usize, Target, String);
+
+/// The listeners of changed components on this machine. Where nothing listens the component runs elsewhere,
+/// or not.
+fn listening(
+    request: &Request<'_>,
+    instances: &[Instance<'_>],
+    changes: &[Change<'_>],
+) -> Vec<Watched> {
+    let mut watched = Vec::new();
+    for (number, change) in changes.iter().enumerate() {
+        for (listener, index) in takeup::listeners(change, instances) {
+            let Some(served) = request.changed.iter().find(|s| s.instance == index) else {
+                continue;
+            };
+            for address in addresses(request, change.host, listener, &request.places[index]) {
+                let socket = SocketAddr::new(address, listener.port);
+                if TcpStream::connect_timeout(&socket, PROBE).is_ok() {
+                    let target =
+                        Target { host: address.to_string(), port: listener.port, sni: None };
+                    watched.push((number, target, served.fingerprint.clone()));
+                }
+            }
+        }
+    }
+    watched
+}
+
+/// Asks listeners until they serve what is in place, or the time is over.
+fn wait(mut open: Vec<Watched>, outcomes: &mut [Outcome], limit: Duration) {
+    let end = Instant::now() + limit;
+    while !open.is_empty() {
+        let targets: Vec<Target> = open.iter().map(|(_, target, _)| target.clone()).collect();
+        let answers = probe::probe_all(&targets, PROBE, 8);
+        let last = Instant::now() + PAUSE >= end;
+        let mut still = Vec::new();
+        for ((number, target, fingerprint), answer) in open.into_iter().zip(answers) {
+            let state = match answer {
+                Ok(served) => state(&served.chain, &fingerprint),
+                Err(error) => State::Unknown(super::observe::with_causes(&error)),
+            };
+            match state == State::New || last {
+                true => {
+                    let seen = Seen { address: target.to_string(), state };
+                    outcomes[number].listeners.push(seen);
+                }
+                false => still.push((number, target, fingerprint)),
+            }
+        }
+        open = still;
+        if !open.is_empty() {
+            std::thread::sleep(PAUSE);
+        }
+    }
+}
+
+fn state(chain: &[Vec<u8>], fingerprint: &str) -> State {
+    match chain.first().map(|der| Certificate::from_der(der.clone())) {
+        Some(Ok(leaf)) if leaf.fingerprint_hex() == fingerprint => State::New,
+        Some(Ok(leaf)) => State::Old { serial: leaf.serial_hex() },
+        Some(Err(error)) => State::Unknown(error.to_string()),
+        None => State::Unknown("it sent no certificate".into()),
+    }
+}
+
+/// This machine's addresses at which a listener may be. Of a workspace's hosts only those that this machine
+/// is; on one host whatever the certificate is valid for, too.
+fn addresses(
+    request: &Request<'_>,
+    host: Option<&Host>,
+    listener: &Listener,
+    place: &Place,
+) -> Vec<IpAddr> {
+    let mut found: Vec<IpAddr> = Vec::new();
+    if request.declared {
+        found.extend(host.into_iter().flat_map(|host| &host.addresses));
+    }
+    if request.cluster.is_one_host() {
+        if listener.loopback {
+            found.extend([IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]);
+        }
+        found.extend(names(&request.dir.join(place.cert())));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    found.retain(|ip| {
+        seen.insert(*ip) && (listener.loopback || !ip.is_loopback() || request.declared)
+    });
+    found.retain(|ip| UdpSocket::bind((*ip, 0)).is_ok());
+    found
+}
+
+/// The addresses that a certificate on disk is valid for.
+fn names(path: &Path) -> Vec<IpAddr> {
+    let content = super::read::file(path);
+    let certificates = content
+        .present()
+        .and_then(|pem| crate::pki::inspect::from_pem(pem).ok())
+        .unwrap_or_default();
+    let sans = certificates.first().map(Certificate::sans).unwrap_or_default();
+    let ip = |san| if let San::Ip(ip) = san { Some(ip) } else { None };
+    sans.into_iter().filter_map(ip).collect()
+}

@@ -1,0 +1,216 @@
+//! Handshakes: every pairing, tried in memory with the files at hand.
+
+use std::{collections::HashMap, num::NonZero, path::PathBuf, sync::Arc};
+
+use super::{
+    gather::Gathered,
+    stand_in::{self, StandIn},
+};
+use crate::{
+    model::{
+        catalogue::{Credential, ETCD_PEER_NAME, certificate},
+        check::{
+            evidence::CertFacts,
+            forecast::Break,
+            pairing::{self, End, Outcome, Pairing, Role, demands_peer_name, is_peer},
+        },
+        duration::Span,
+        timestamp::Timestamp,
+    },
+    ops::observe::with_causes,
+    tls::handshake::{
+        self, Client, ClientAddress, ClientSide, Identity, PeerRule, Server, ServerSide,
+    },
+};
+
+/// Tries every pairing, on all processors.
+pub fn run(gathered: &Gathered<'_>, pairings: &[Pairing], at: Timestamp) -> Vec<Outcome> {
+    let workers = std::thread::available_parallelism().map_or(1, NonZero::get).min(16);
+    let stand_in = StandIn::new();
+    let share = pairings.len().div_ceil(workers).max(1);
+    let mut outcomes = Vec::with_capacity(pairings.len());
+    std::thread::scope(|scope| {
+        let running: Vec<_> = pairings
+            .chunks(share)
+            .map(|chunk| {
+                let stand_in = &stand_in;
+                scope.spawn(move || {
+                    let mut stage = Stage::new(gathered, stand_in);
+                    chunk.iter().map(|p| stage.attempt(p, at)).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        for (worker, chunk) in running.into_iter().zip(pairings.chunks(share)) {
+            outcomes.extend(worker.join().unwrap_or_else(|_| {
+                vec![Outcome::Untried("the handshake ended unexpectedly".into()); chunk.len()]
+            }));
+        }
+    });
+    outcomes
+}
+
+/// Tries each forecast at its last second and at the one after.
+pub fn confirm(gathered: &Gathered<'_>, pairings: &[Pairing], breaks: &mut [Break]) {
+    let stand_in = StandIn::new();
+    let mut stage = Stage::new(gathered, &stand_in);
+    for found in breaks {
+        let pairing = &pairings[found.pairing];
+        let before = stage.attempt(pairing, found.at);
+        let after = stage.attempt(pairing, found.at.plus(Span(1)));
+        found.confirmed = before == Outcome::Works && matches!(after, Outcome::Refused(_));
+    }
+}
+
+/// Clients and servers, prepared once.
+struct Stage<'g, 'a> {
+    gathered: &'g Gathered<'a>,
+    stand_in: &'g Result<StandIn, String>,
+    servers: HashMap<(usize, Role, &'static str, Option<usize>), Result<Server, String>>,
+    clients: HashMap<(Option<usize>, PathBuf, Role, &'static str), Result<Client, String>>,
+}
+
+impl<'g, 'a> Stage<'g, 'a> {
+    fn new(gathered: &'g Gathered<'a>, stand_in: &'g Result<StandIn, String>) -> Self {
+        Self { gathered, stand_in, servers: HashMap::new(), clients: HashMap::new() }
+    }
+
+    fn attempt(&mut self, pairing: &Pairing, at: Timestamp) -> Outcome {
+        let prepared = self.server(pairing).and_then(|server| Ok((server, self.client(pairing)?)));
+        match prepared {
+            Err(why) => Outcome::Untried(why),
+            Ok((server, client)) => match handshake::shake(&server, &client, at) {
+                Ok(()) => Outcome::Works,
+                Err(refusal) => Outcome::Refused(refusal.to_string()),
+            },
+        }
+    }
+
+    fn identity(&self, index: usize) -> Result<&'g Identity, String> {
+        match self.gathered.identities.get(&index) {
+            Some(Ok(identity)) => Ok(identity),
+            Some(Err(why)) => Err(format!("{}: {why}", self.gathered.evidence.label(index))),
+            None => Err(format!("{} cannot be read", self.gathered.evidence.label(index))),
+        }
+    }
+
+    fn server(&mut self, pairing: &Pairing) -> Result<Server, String> {
+        let client = match pairing.client {
+            End::Instance(client) => Some(client),
+            End::NoCertificate(_) => None,
+        };
+        // Only etcd's peers look at where a client comes from.
+        let role = pairing.role;
+        let peers = pairing::listener(pairing.path).is_some_and(|l| l.peers);
+        let trusts = pairing::listener(pairing.path).map_or("", |l| l.trusts);
+        let key =
+            (pairing.server, role, trusts, client.filter(|_| peers && role != Role::AsServer));
+        if let Some(known) = self.servers.get(&key) {
+            return known.clone();
+        }
+        let server = self.prepare_server(pairing, key.3);
+        self.servers.insert(key, server.clone());
+        server
+    }
+
+    fn prepare_server(&self, pairing: &Pairing, client: Option<usize>) -> Result<Server, String> {
+        let evidence = &self.gathered.evidence;
+        let identity = match pairing.role {
+            Role::AsClient | Role::StandIn => {
+                &self.stand_in.as_ref().map_err(String::clone)?.identity
+            }
+            Role::Path | Role::AsServer => self.identity(pairing.server)?,
+        };
+        let mut side = ServerSide {
+            identity,
+            client_trust: None,
+            client_required: false,
+            rule: None,
+            client_address: None,
+        };
+        let (trust, rule, address);
+        if pairing.role != Role::AsServer
+            && let Some(listener) = pairing::listener(pairing.path)
+        {
+            let root = &evidence.instances[pairing.server].root;
+            let (_, trusted) = evidence.trusted(listener.trusts, root).ok_or_else(|| {
+                format!("what the server trusts ({}) is not here", listener.trusts)
+            })?;
+            trust = ders(&trusted);
+            side.client_trust = Some(&trust);
+            side.client_required = listener.required;
+            rule = peer_rule(demands_peer_name(evidence, pairing.server));
+            side.rule = rule.as_ref();
+            address = client
+                .and_then(|c| evidence.instances[c].host?.address())
+                .map(|ip| ClientAddress { ip, names: Vec::new() });
+            side.client_address = address.as_ref();
+        }
+        Server::new(&side).map_err(|error| with_causes(&error))
+    }
+
+    fn client(&mut self, pairing: &Pairing) -> Result<Client, String> {
+        let name = match pairing.role {
+            Role::AsClient | Role::StandIn => stand_in::NAME,
+            Role::Path | Role::AsServer => {
+                pairing.name.as_deref().ok_or("nobody knows by which name it is reached")?
+            }
+        };
+        let evidence = &self.gathered.evidence;
+        let (client, root) = match &pairing.client {
+            End::Instance(client) => (Some(*client), evidence.instances[*client].root.clone()),
+            End::NoCertificate(root) => (None, root.clone()),
+        };
+        let key = (client, root, pairing.role, pairing.path.id);
+        let known = match self.clients.get(&key) {
+            Some(known) => known.clone(),
+            None => {
+                let made = self.prepare_client(pairing, client, &key.1, name);
+                self.clients.insert(key, made.clone());
+                made
+            }
+        };
+        known?.named(name).map_err(|error| with_causes(&error))
+    }
+
+    fn prepare_client(
+        &self,
+        pairing: &Pairing,
+        client: Option<usize>,
+        root: &std::path::Path,
+        name: &str,
+    ) -> Result<Client, String> {
+        let evidence = &self.gathered.evidence;
+        let trust = match pairing.role {
+            Role::AsClient | Role::StandIn => {
+                self.stand_in.as_ref().map_err(String::clone)?.trust.clone()
+            }
+            Role::Path | Role::AsServer => {
+                let trusted = evidence.client_trust(pairing.path, client, root);
+                ders(&trusted.ok_or("what the client trusts is not here")?.1)
+            }
+        };
+        let peers = matches!(pairing.path.server, Credential::Cert(id)
+            if certificate(id).is_some_and(is_peer));
+        let demanded = match (pairing.role, client) {
+            (Role::AsClient | Role::StandIn, _) | (_, None) => false,
+            (_, Some(client)) => peers && demands_peer_name(evidence, client),
+        };
+        let rule = peer_rule(demanded);
+        let identity = match (client, pairing.role) {
+            (Some(client), Role::Path | Role::StandIn | Role::AsClient) => {
+                Some(self.identity(client)?)
+            }
+            _ => None,
+        };
+        let side = ClientSide { identity, trust: &trust, name, rule: rule.as_ref() };
+        Client::new(&side).map_err(|error| with_causes(&error))
+    }
+}
+
+fn peer_rule(demanded: bool) -> Option<PeerRule> {
+    demanded.then(|| PeerRule::Hostname(vec![ETCD_PEER_NAME.to_owned()]))
+}
+
+fn ders(certificates: &Arc<Vec<CertFacts>>) -> Vec<Vec<u8>> {
+    certificates.iter().map(|c| c.der.clone()).collect()
+}

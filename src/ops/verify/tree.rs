@@ -1,0 +1,115 @@
+//! Every file of the tree as the file system sees it, and what is in those that nothing names.
+
+use std::{
+    fs::Metadata,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use super::gather::{Files, facts, has_key};
+use crate::{
+    model::{
+        check::evidence::{CertFacts, FileFacts, FileKind},
+        inventory::Piece,
+    },
+    ops::read,
+    pki::inspect,
+};
+
+/// Folders that are no part of the PKI: certkit's own, requests on their way, kubeadm's backups, manifests.
+const PASSED_OVER: [&str; 4] = [".certkit", "csr", "manifests", "tmp"];
+
+/// How deep folders are looked into.
+const DEPTH: usize = 8;
+
+/// The owner of the directory.
+pub fn owner(dir: &Path) -> u32 {
+    dir.metadata().map_or(0, |metadata| metadata.uid())
+}
+
+/// Every file and folder, in the order of their names, after the folders above DIR.
+pub fn walk(dir: &Path, known: &Files<'_>) -> Vec<FileFacts> {
+    let mut found = Vec::new();
+    let mut above: Vec<&Path> = dir.ancestors().skip(1).collect();
+    above.reverse();
+    for folder in above {
+        if let Ok(metadata) = folder.metadata() {
+            let mut facts = facts_of(folder.to_path_buf(), FileKind::Directory, &metadata);
+            // Whose they are is not this directory's affair.
+            facts.owner = 0;
+            found.push(facts);
+        }
+    }
+    if let Ok(metadata) = dir.metadata() {
+        found.push(facts_of(PathBuf::new(), FileKind::Directory, &metadata));
+    }
+    let home = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
+    folder(dir, &home, Path::new(""), known, 0, &mut found);
+    found
+}
+
+fn folder(
+    dir: &Path,
+    home: &Path,
+    relative: &Path,
+    known: &Files<'_>,
+    depth: usize,
+    found: &mut Vec<FileFacts>,
+) {
+    let Ok(entries) = std::fs::read_dir(dir.join(relative)) else { return };
+    let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+    names.sort();
+    for name in names {
+        let path = relative.join(&name);
+        if depth == 0 && PASSED_OVER.iter().any(|over| name == *over) {
+            continue;
+        }
+        let full = dir.join(&path);
+        let Ok(metadata) = full.symlink_metadata() else { continue };
+        let kind = match metadata.file_type() {
+            kind if kind.is_dir() => FileKind::Directory,
+            kind if kind.is_file() => FileKind::File,
+            kind if kind.is_symlink() => FileKind::Symlink {
+                target: full.read_link().unwrap_or_default(),
+                outside: full.canonicalize().map_or(true, |to| !to.starts_with(home)),
+            },
+            _ => FileKind::Other,
+        };
+        let is_folder = kind == FileKind::Directory;
+        let mut facts = facts_of(path.clone(), kind, &metadata);
+        facts.is_used = known.used.contains(&path);
+        facts.is_secret = known.secrets.contains(&path);
+        if !facts.is_used && facts.kind == FileKind::File {
+            let (certificates, is_secret) = look(&full);
+            facts.certificates = certificates;
+            facts.is_secret |= is_secret;
+        }
+        found.push(facts);
+        if is_folder && depth < DEPTH {
+            folder(dir, home, &path, known, depth + 1, found);
+        }
+    }
+}
+
+fn facts_of(path: PathBuf, kind: FileKind, metadata: &Metadata) -> FileFacts {
+    FileFacts {
+        path,
+        kind,
+        mode: metadata.mode() & 0o7777,
+        owner: metadata.uid(),
+        is_secret: false,
+        is_used: false,
+        certificates: Vec::new(),
+    }
+}
+
+/// What is in a file that nothing names. Kubeconfigs of people are theirs, and passed over.
+fn look(path: &Path) -> (Vec<CertFacts>, bool) {
+    let Piece::Present(content) = read::file(path) else { return (Vec::new(), false) };
+    let is_pem = content.windows(11).any(|w| w == b"-----BEGIN ");
+    if !is_pem {
+        return (Vec::new(), false);
+    }
+    let all = inspect::from_pem(&content).unwrap_or_default();
+    (all.iter().map(facts).collect(), has_key(&content))
+}

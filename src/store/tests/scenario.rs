@@ -1,0 +1,208 @@
+//! One directory before and after one transaction, on the simulated disk, and what may be seen of it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::super::backup;
+use super::super::disk::Disk;
+use super::super::engine::{self, Committed, Engine};
+use super::super::error::Error;
+use super::super::simulated::{Seen, SimulatedDisk};
+use super::super::transaction::Transaction;
+
+pub(super) const DIR: &str = "/etc/kubernetes";
+
+/// What happens to one path, and what was there before.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Step {
+    Keep,
+    Remove,
+    Write,
+    WriteKeepingMode,
+}
+
+/// A directory and a transaction for it.
+#[derive(Clone, Debug)]
+pub(super) struct Scenario {
+    /// Whether the directory is there at all before.
+    pub(super) dir_exists: bool,
+    /// Whether a transaction has been committed before: `.certkit`, its log and a backup are there.
+    pub(super) has_history: bool,
+    /// For each of [`PATHS`]: was there, and what is done to it.
+    pub(super) files: Vec<(bool, Step)>,
+    pub(super) log_lines: usize,
+    /// More new files, to have enough for one sync of the whole file system.
+    pub(super) extra: usize,
+}
+
+/// A directory that exists, one that does not, several levels, outside, a symlink.
+pub(super) const PATHS: [&str; 9] = [
+    "admin.conf",
+    "pki/a.crt",
+    "pki/a.key",
+    "pki/etcd/b.key",
+    "new/c.crt",
+    "new/deep/c.key",
+    "/var/lib/kubelet/pki/x.pem",
+    "/var/lib/other/y.yaml",
+    "/var/lib/kubelet/pki/current.pem",
+];
+const LINK: usize = 8;
+
+/// All that counts of a disk: files by path, log, backups.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct View {
+    files: BTreeMap<String, Seen>,
+    log: Option<String>,
+    backups: Vec<(String, usize)>,
+}
+
+impl Scenario {
+    /// Every kind of step, in several directories.
+    pub(super) fn full() -> Self {
+        use Step::{Keep, Remove, Write, WriteKeepingMode};
+        let files = vec![
+            (true, WriteKeepingMode),
+            (true, Write),
+            (true, Write),
+            (true, Remove),
+            (false, Write),
+            (false, Write),
+            (true, Write),
+            (false, Keep),
+            (true, Write),
+        ];
+        Self { dir_exists: true, has_history: true, files, log_lines: 2, extra: 0 }
+    }
+
+    /// The first transaction of all: nothing is there.
+    pub(super) fn first() -> Self {
+        let files = PATHS.iter().map(|_| (false, Step::Write)).collect();
+        Self { dir_exists: false, has_history: false, files, log_lines: 1, extra: 0 }
+    }
+
+    /// Enough files to be synced all at once.
+    pub(super) fn bulk() -> Self {
+        Self { extra: 60, ..Self::full() }
+    }
+
+    /// The disk before.
+    pub(super) fn disk(&self) -> SimulatedDisk {
+        let disk = SimulatedDisk::new();
+        disk.put_dir("/etc");
+        disk.put_dir("/var/lib");
+        if self.dir_exists {
+            disk.put_dir(DIR);
+        }
+        for (at, (path, (exists, _))) in PATHS.iter().zip(&self.files).enumerate() {
+            if !exists || (!self.dir_exists && !path.starts_with('/')) {
+                continue;
+            }
+            let path = Path::new(DIR).join(path);
+            let path = path.to_str().unwrap();
+            if at == LINK {
+                disk.put_symlink(path, "old.pem");
+            } else {
+                disk.put(path, &format!("old {path}"), 0o640, 7);
+            }
+        }
+        if self.has_history && self.dir_exists {
+            let mut transaction = Transaction::new("1");
+            transaction.write("history", "1", 0o644).log("first".to_owned());
+            commit(&disk, transaction).unwrap();
+            let mut transaction = Transaction::new("1");
+            transaction.write("history", "2", 0o644).log("second".to_owned());
+            commit(&disk, transaction).unwrap();
+            disk.settle();
+        }
+        disk.fork()
+    }
+
+    pub(super) fn transaction(&self) -> Transaction {
+        let mut transaction = Transaction::new("2");
+        for (at, (path, (_, step))) in PATHS.iter().zip(&self.files).enumerate() {
+            match step {
+                Step::Keep => {}
+                Step::Remove => {
+                    transaction.remove(*path);
+                }
+                _ if at == LINK => {
+                    transaction.symlink(*path, "new.pem");
+                }
+                Step::Write => {
+                    transaction.write(*path, format!("new {path}"), 0o600);
+                }
+                Step::WriteKeepingMode => {
+                    transaction.write_keeping_mode(*path, format!("new {path}"), 0o600);
+                }
+            }
+        }
+        (0..self.extra).for_each(|number| {
+            transaction.write(format!("bulk/{number}"), format!("new {number}"), 0o600);
+        });
+        (0..self.log_lines).for_each(|line| {
+            transaction.log(format!("line {line}"));
+        });
+        transaction
+    }
+
+    /// The disk after, when nothing goes wrong, and the number of calls it takes.
+    pub(super) fn done(&self) -> (SimulatedDisk, Vec<String>) {
+        let disk = self.disk();
+        commit(&disk, self.transaction()).unwrap();
+        let calls = disk.calls();
+        (disk, calls)
+    }
+}
+
+/// Opens the directory, as `Store::open` does.
+pub(super) fn open(disk: &SimulatedDisk) -> Result<Engine<SimulatedDisk>, Error> {
+    let (root, roots) = engine::make_root(disk, Path::new(DIR))?;
+    Engine::new(disk.clone(), PathBuf::from(DIR), root, roots)
+}
+
+pub(super) fn commit(disk: &SimulatedDisk, transaction: Transaction) -> Result<Committed, Error> {
+    open(disk)?.commit(transaction)
+}
+
+/// What the disk shows. Fails when anything is there that nobody asked for: temporary files, records,
+/// backups that cannot be restored.
+pub(super) fn view(disk: &SimulatedDisk) -> Result<View, String> {
+    let metadata = format!("{DIR}/.certkit");
+    let mut files = disk.tree();
+    let own: Vec<String> = files.keys().filter(|p| p.starts_with(&metadata)).cloned().collect();
+    let mut log = None;
+    for path in own {
+        let seen = files.remove(&path);
+        match path[metadata.len()..].trim_start_matches('/') {
+            "" | "backups" => {}
+            "log.jsonl" => match seen {
+                Some(Seen::File { content, mode: 0o600, .. }) => log = Some(content),
+                other => return Err(format!("the log is {other:?}")),
+            },
+            path if path.starts_with("backups/") => {}
+            stray => return Err(format!("{stray} is left in .certkit")),
+        }
+    }
+    if let Some(stray) = files.keys().find(|path| path.contains(".certkit")) {
+        return Err(format!("{stray} is left"));
+    }
+    // Whether an empty directory for all of it was there before cannot be known after a kill.
+    files.remove(DIR);
+    let backups = backups(disk)?;
+    Ok(View { files, log, backups })
+}
+
+fn backups(disk: &SimulatedDisk) -> Result<Vec<(String, usize)>, String> {
+    let Ok(root) = disk.open_dir(Path::new(DIR)) else { return Ok(Vec::new()) };
+    let tree = super::super::place::Tree::new(disk.clone(), PathBuf::from(DIR), root);
+    let found = backup::list(&tree).map_err(|error| format!("{error:?}"))?;
+    let folders = tree.list(".certkit/backups").map_err(|error| format!("{error:?}"))?;
+    if folders.len() != found.len() {
+        return Err(format!("{folders:?} are not all backups"));
+    }
+    for one in &found {
+        backup::restore(&tree, one).map_err(|error| format!("{error:?}"))?;
+    }
+    Ok(found.into_iter().map(|one| (one.id, one.files.len())).collect())
+}

@@ -1,0 +1,402 @@
+//! Killed, or refused by the system, at every call that changes the disk: after the next run all is old or all is
+//! new, and every certificate has its key.
+//!
+//! strace does it: it ends the process with SIGKILL before the n-th call of a kind, or lets that call fail.
+//! That no changing call is left out is shown by tracing everything a run calls and knowing each name.
+//! Calls are counted for each thread; what runs on threads of its own is `fsync` alone, which changes nothing
+//! that a later process could see, and whose failures the store's own tests go through on a disk in memory.
+
+mod support;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::Mutex,
+};
+
+use certkit::{
+    document::kubeconfig::{self, Material},
+    pki::{inspect, key::PrivateKey},
+};
+use support::{certkit, need, run, temp_dir};
+
+/// Calls that change what is on disk, or make it durable.
+const CHANGING: &[&str] = &[
+    "chmod",
+    "chown",
+    "copy_file_range",
+    "creat",
+    "fallocate",
+    "fchmod",
+    "fchmodat",
+    "fchown",
+    "fchownat",
+    "fdatasync",
+    "fsetxattr",
+    "fsync",
+    "ftruncate",
+    "lchown",
+    "link",
+    "linkat",
+    "lsetxattr",
+    "mkdir",
+    "mkdirat",
+    "mknod",
+    "mknodat",
+    "msync",
+    "open",
+    "openat",
+    "openat2",
+    "pwrite64",
+    "pwritev",
+    "pwritev2",
+    "rename",
+    "renameat",
+    "renameat2",
+    "rmdir",
+    "sendfile",
+    "setxattr",
+    "splice",
+    "symlink",
+    "symlinkat",
+    "sync",
+    "sync_file_range",
+    "syncfs",
+    "truncate",
+    "unlink",
+    "unlinkat",
+    "utimensat",
+    "write",
+    "writev",
+];
+
+/// Calls that change nothing on disk. A call in neither list fails the test: whoever adds it decides.
+const HARMLESS: &[&str] = &[
+    "access",
+    "arch_prctl",
+    "brk",
+    "clone3",
+    "close",
+    "dup",
+    "execve",
+    "exit",
+    "exit_group",
+    "fcntl",
+    "flock",
+    "fstat",
+    "futex",
+    "getdents64",
+    "geteuid",
+    "getpid",
+    "getrandom",
+    "gettid",
+    "getuid",
+    "ioctl",
+    "lseek",
+    "madvise",
+    "membarrier",
+    "mmap",
+    "mprotect",
+    "mremap",
+    "munmap",
+    "nanosleep",
+    "clock_nanosleep",
+    "newfstatat",
+    "poll",
+    "ppoll",
+    "pread64",
+    "prlimit64",
+    "read",
+    "readlink",
+    "readlinkat",
+    "rseq",
+    "rt_sigaction",
+    "rt_sigprocmask",
+    "rt_sigreturn",
+    "sched_getaffinity",
+    "sched_yield",
+    "set_robust_list",
+    "set_tid_address",
+    "sigaltstack",
+    "statfs",
+    "statx",
+    "uname",
+];
+
+/// A PKI with a pair, a pair whose key is kept, a combined file and an embedded credential, and little else.
+const SMALL: &str = "\
+apiVersion: certkit/v1
+kind: Cluster
+name: small
+endpoint: api:6443
+controlPlane:
+- {name: cp1, addresses: [10.0.0.1]}
+hostDir: /etc/kubernetes
+absent: [apiserver, apiserver-kubelet-client, etcd-peer, etcd-healthcheck-client, controller-manager,
+  apiserver-etcd-client, scheduler, kubelet, super-admin.conf, controller-manager.conf, kubelet.conf]
+";
+
+/// What a run is tried with.
+struct Scenario {
+    /// The tree before it.
+    before: PathBuf,
+    /// The arguments but for `--dir`.
+    arguments: Vec<String>,
+    /// The arguments of the run after it.
+    next: Vec<String>,
+}
+
+/// One call of the main thread: its name, and the how-manieth of that name it is.
+type Call = (String, usize);
+
+impl Scenario {
+    fn command(&self, arguments: &[String], dir: &Path) -> Command {
+        let mut command = certkit();
+        command.args(arguments).arg("--dir").arg(dir);
+        command
+    }
+
+    /// The same under strace with these options.
+    fn traced(&self, options: &[&str], dir: &Path) -> Command {
+        let plain = self.command(&self.arguments, dir);
+        let mut command = Command::new("strace");
+        command.arg("-f").args(options).arg(plain.get_program()).args(plain.get_args());
+        command
+    }
+
+    fn fresh(&self, dir: &Path) {
+        let _ = fs::remove_dir_all(dir);
+        if self.before.exists() {
+            copy(&self.before, dir);
+        }
+    }
+
+    /// Every call of the main thread that changes the disk below `dir`.
+    fn calls(&self, dir: &Path) -> Vec<Call> {
+        self.fresh(dir);
+        let scratch = temp_dir();
+        let file = scratch.path().join("trace").display().to_string();
+        run(&mut self.traced(&["-y", "-o", &file], dir));
+        let trace = fs::read_to_string(&file).unwrap();
+        let main = trace.split_whitespace().next().unwrap().to_owned();
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut calls = Vec::new();
+        for line in trace.lines() {
+            let (pid, call) = line.split_once(' ').unwrap();
+            let Some((name, rest)) = call.trim().split_once('(') else { continue };
+            if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+                continue;
+            }
+            assert!(CHANGING.contains(&name) || HARMLESS.contains(&name), "unknown call: {line}");
+            assert!(
+                !(name == "mmap" && rest.contains("MAP_SHARED") && rest.contains("PROT_WRITE")),
+                "{line}"
+            );
+            let changes = CHANGING.contains(&name)
+                && match name {
+                    "open" | "openat" | "openat2" => {
+                        rest.contains("O_CREAT") || rest.contains("O_TRUNC")
+                    }
+                    // Standard output is no disk.
+                    "write" | "writev" => rest.contains(dir.to_str().unwrap()),
+                    _ => true,
+                };
+            if pid != main {
+                assert!(!changes || name == "fsync", "not on the main thread: {line}");
+                continue;
+            }
+            let count = counts.entry(name).or_default();
+            *count += 1;
+            if changes {
+                calls.push((name.to_owned(), *count));
+            }
+        }
+        calls
+    }
+
+    /// Tries every fault at every call, and judges what is there after the next run.
+    fn try_all(&self, judge: impl Fn(&Path, &Attempt) + Sync) -> usize {
+        let folder = temp_dir();
+        let calls = self.calls(&folder.path().join("pki"));
+        assert!(calls.len() > 20, "{calls:?}");
+        let faults = ["signal=SIGKILL", "error=ENOSPC", "error=EIO", "error=EACCES"];
+        let attempts: Vec<Attempt> = calls
+            .iter()
+            .flat_map(|(name, nth)| {
+                faults.map(|fault| Attempt { name: name.clone(), nth: *nth, fault })
+            })
+            .collect();
+        let count = attempts.len();
+        let open = Mutex::new(attempts);
+        std::thread::scope(|scope| {
+            for worker in 0..2 {
+                let (open, judge, folder) = (&open, &judge, folder.path());
+                scope.spawn(move || {
+                    let dir = folder.join(format!("worker{worker}")).join("pki");
+                    while let Some(attempt) = { open.lock().unwrap().pop() } {
+                        fs::create_dir_all(dir.parent().unwrap()).unwrap();
+                        self.fresh(&dir);
+                        let before = contents(&dir);
+                        let output = self.inject(&attempt, &dir);
+                        if attempt.fault != "signal=SIGKILL" && !output.status.success() {
+                            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                            assert_eq!(output.status.code(), Some(3), "{attempt:?}: {said}");
+                            // The directory's own parents are made durable, too, up to the root.
+                            assert!(said.contains(" /"), "no file named: {said}");
+                            // Not decided: as it was, at once.
+                            if !said.contains("decided") && !said.contains("prepared") {
+                                assert_eq!(contents(&dir), before, "{attempt:?}: {said}");
+                            }
+                        }
+                        run(&mut self.command(&self.next, &dir));
+                        judge(&dir, &attempt);
+                        sound(&dir, &attempt);
+                    }
+                });
+            }
+        });
+        count
+    }
+
+    fn inject(&self, attempt: &Attempt, dir: &Path) -> Output {
+        let Attempt { name, nth, fault } = attempt;
+        let trace = format!("trace={name}");
+        let inject = format!("inject={name}:{fault}:when={nth}");
+        let mut command = self.traced(&["-o", "/dev/null", "-e", &trace, "-e", &inject], dir);
+        let output = command.output().unwrap();
+        let killed = *fault == "signal=SIGKILL";
+        assert!(
+            killed != output.status.success() || !killed,
+            "{attempt:?} did not happen: {output:?}"
+        );
+        output
+    }
+}
+
+/// One fault at one call.
+#[derive(Debug)]
+struct Attempt {
+    name: String,
+    nth: usize,
+    fault: &'static str,
+}
+
+fn copy(from: &Path, to: &Path) {
+    run(Command::new("cp").arg("-a").arg(from).arg(to));
+}
+
+/// The files below a folder with their content, without certkit's own records.
+fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let files = support::tree::files(dir).into_iter();
+    files.map(|file| (file.clone(), fs::read(dir.join(&file)).unwrap())).collect()
+}
+
+/// Every key matches its certificate, every kubeconfig parses, and nothing is left of the work.
+fn sound(dir: &Path, attempt: &Attempt) {
+    let mut pairs = 0;
+    for (file, content) in contents(dir) {
+        let name = file.to_str().unwrap();
+        assert!(!name.contains(".certkit-"), "{attempt:?}: {name} is left");
+        let of = |content: &[u8], key: &[u8]| {
+            let certificate = inspect::from_pem(content).unwrap().remove(0);
+            let key = PrivateKey::from_pem(key).unwrap();
+            assert_eq!(certificate.public_key(), key.public_key(), "{attempt:?}: {name}");
+        };
+        if let Some(stem) = name.strip_suffix(".crt") {
+            if let Ok(key) = fs::read(dir.join(format!("{stem}.key"))) {
+                of(&content, &key);
+                pairs += 1;
+            }
+        } else if name.ends_with(".pem") {
+            of(&content, &content);
+            pairs += 1;
+        } else if name.ends_with(".conf") {
+            let view = kubeconfig::parse(&content).unwrap();
+            if let (Some(Material::Data(cert)), Some(Material::Data(key))) =
+                (&view.users[0].cert, &view.users[0].key)
+            {
+                of(cert, key);
+                pairs += 1;
+            }
+        }
+    }
+    assert_eq!(pairs, 7, "{attempt:?}: of three CAs and four leaves");
+    for record in ["journal", "staging"] {
+        assert!(!dir.join(".certkit").join(record).exists(), "{attempt:?}: {record} is left");
+    }
+}
+
+fn small(folder: &Path) -> PathBuf {
+    let file = folder.join("small.yaml");
+    fs::write(&file, SMALL).unwrap();
+    file
+}
+
+fn texts<const N: usize>(all: [&str; N]) -> Vec<String> {
+    all.map(str::to_owned).to_vec()
+}
+
+#[test]
+fn rotate_is_wholly_done_or_not_at_all_wherever_it_is_cut() {
+    if need("strace").is_none() {
+        return;
+    }
+    let folder = temp_dir();
+    let before = folder.path().join("before");
+    run(certkit().arg("init").arg("--dir").arg(&before).arg("--config").arg(small(folder.path())));
+    let old = contents(&before);
+    let scenario = Scenario {
+        before,
+        arguments: texts(["rotate", "--all", "--quiet"]),
+        next: texts(["rotate", "--quiet"]),
+    };
+    let expected: BTreeSet<&str> = [
+        "admin.conf",
+        "pki/etcd/server.crt",
+        "pki/front-proxy-client.crt",
+        "pki/front-proxy-client.key",
+        "pki/scheduler-client.pem",
+    ]
+    .into();
+    let (kept, done) = (Mutex::new(0), Mutex::new(0));
+    let count = scenario.try_all(|dir, attempt| {
+        let new = contents(dir);
+        assert!(old.keys().eq(new.keys()), "{attempt:?}");
+        let changed: BTreeSet<&str> = old
+            .iter()
+            .filter(|(file, content)| new[*file] != **content)
+            .map(|(file, _)| file.to_str().unwrap())
+            .collect();
+        match changed.is_empty() {
+            true => *kept.lock().unwrap() += 1,
+            false => {
+                assert_eq!(changed, expected, "{attempt:?}");
+                *done.lock().unwrap() += 1;
+            }
+        }
+    });
+    let (kept, done) = (*kept.lock().unwrap(), *done.lock().unwrap());
+    println!("{count} cuts of rotate: {kept} times all old, {done} times all new");
+    assert!(kept > 20 && done > 10, "both sides of the decision were met");
+}
+
+#[test]
+fn init_is_wholly_done_or_not_at_all_wherever_it_is_cut() {
+    if need("strace").is_none() {
+        return;
+    }
+    let folder = temp_dir();
+    let file = small(folder.path()).display().to_string();
+    let init = texts(["init", "--quiet", "--config", &file]);
+    let scenario =
+        Scenario { before: folder.path().join("nothing"), arguments: init.clone(), next: init };
+    let complete = Mutex::new(BTreeSet::new());
+    let count = scenario.try_all(|dir, _| {
+        let names: Vec<PathBuf> = contents(dir).into_keys().collect();
+        complete.lock().unwrap().insert(names);
+    });
+    println!("{count} cuts of init");
+    assert_eq!(complete.lock().unwrap().len(), 1, "always the same files");
+}
