@@ -9,6 +9,7 @@ use certkit::model::catalogue::{
     KeyPolicy, PATHS, Protection, Purpose, Reload, SanRule, Scope, Setting, SubjectRule, USES,
     Value,
 };
+use certkit::model::check::code::CODES;
 
 #[test]
 fn the_catalogue_page_is_current() {
@@ -18,6 +19,41 @@ fn the_catalogue_page_is_current() {
 #[test]
 fn the_paths_page_is_current() {
     support::golden_file(Path::new("docs/paths.md"), &paths());
+}
+
+#[test]
+fn the_findings_page_is_current() {
+    support::golden_file(Path::new("docs/findings.md"), &findings());
+}
+
+fn findings() -> String {
+    let mut page = String::from(
+        "# Findings\n\n\
+         What `certkit verify` finds, by its code. Codes are stable: `--allow CODE` leaves one out, `--deny \
+         CODE` makes it critical. This page is generated from `src/model/check/code.rs`; `make docs` \
+         rewrites it.\n\n| Code | Severity | Means |\n|---|---|---|\n",
+    );
+    for spec in CODES {
+        let _ = writeln!(
+            page,
+            "| [`{0}`](#{0}) | {1} | {2} |",
+            spec.name,
+            spec.severity.name(),
+            spec.title
+        );
+    }
+    for spec in CODES {
+        let _ = writeln!(
+            page,
+            "\n## {}\n\n{}. *{}*\n\n{}\n\nWhat to do: {}.",
+            spec.name,
+            spec.title,
+            spec.severity.name(),
+            spec.explanation,
+            spec.fix
+        );
+    }
+    page
 }
 
 fn catalogue() -> String {

@@ -2,9 +2,11 @@
 
 pub mod assume;
 mod flags;
+mod found;
 mod gather;
 mod handshakes;
 mod kubeconfig;
+mod signer;
 mod stand_in;
 mod tree;
 

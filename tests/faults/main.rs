@@ -613,3 +613,72 @@ fn allow_and_deny_decide_what_counts() {
     assert_eq!(verify(&["--deny", "etcd-peer-open"]), Some(2));
     assert_eq!(verify(&["--deny", "etcd-peer-opem"]), Some(64));
 }
+
+#[test]
+fn a_ca_rotation_under_way_is_sound() {
+    if support::need("openssl").is_none() {
+        return;
+    }
+    let tree = copy_of(Base::OneHost);
+    // The new CA signs from now on; both are trusted; every leaf is still the old one's.
+    let old = fs::read_to_string(tree.file("pki/ca.crt")).unwrap();
+    let (cert, key) = foreign_ca(tree.at, tree.folder.path(), "/CN=kubernetes-g2");
+    fs::copy(&cert, tree.file("pki/ca.crt")).unwrap();
+    fs::copy(&key, tree.file("pki/ca.key")).unwrap();
+    chmod(&tree.file("pki/ca.key"), 0o600);
+    let new = fs::read_to_string(&cert).unwrap();
+    fs::write(tree.file("pki/ca-bundle.crt"), format!("{new}{old}")).unwrap();
+    let (exit, report) = tree.verify();
+    assert_eq!(exit, Some(0), "{}", report["findings"]);
+    // Then the apiserver gets a new certificate: who embeds the old CA alone is left behind.
+    tree.reissue("apiserver", "ca", &Issue::leaf().server(API));
+    let (exit, report) = tree.verify();
+    let files: Vec<_> = report["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| (f["code"].as_str().unwrap(), f["files"][0].as_str().unwrap()))
+        .collect();
+    assert_eq!(files, [("kubeconfig-ca", "admin.conf"), ("kubeconfig-ca", "super-admin.conf")]);
+    assert_eq!(exit, Some(2));
+}
+
+#[test]
+fn what_cannot_be_read_is_exit_3() {
+    let tree = copy_of(Base::OneHost);
+    fs::remove_file(tree.file("pki/scheduler.crt")).unwrap();
+    symlink("scheduler.crt", tree.file("pki/scheduler.crt")).unwrap();
+    let (exit, report) = tree.verify();
+    assert_eq!(exit, Some(3));
+    let findings = report["findings"].as_array().unwrap();
+    assert!(findings.iter().any(|f| f["code"] == "unreadable"), "{findings:?}");
+}
+
+#[test]
+fn each_hosts_own_tree_is_sound_by_itself() {
+    let folder = support::temp_dir();
+    let file = folder.path().join("cluster.yaml");
+    fs::write(
+        &file,
+        "apiVersion: certkit/v1\nkind: Cluster\nname: x\nendpoint: api.example.com:6443\n\
+         serviceSubnet: [172.20.0.0/16]\ncontrolPlane:\n- {name: cp1, addresses: [10.0.0.11, 'fd00::11']}\n\
+         etcd:\n- {name: etcd1, addresses: [10.0.0.21]}\nnodes:\n- {name: w1, addresses: [10.0.1.1]}\n\
+         addons: [kube-proxy, konnectivity]\n",
+    )
+    .unwrap();
+    let dir = folder.path().join("pki");
+    support::run(
+        support::certkit().args(["init", "-q", "--config"]).arg(&file).arg("--dir").arg(&dir),
+    );
+    for host in ["cp1", "etcd1", "w1"] {
+        let mut command = support::certkit();
+        command.args(["verify", "-o", "json", "--dir"]).arg(dir.join("hosts").join(host));
+        let report: Value = serde_json::from_slice(&support::run(&mut command).stdout).unwrap();
+        assert_eq!(report["declared"], false);
+        let codes: Vec<_> =
+            report["findings"].as_array().unwrap().iter().map(|f| f["code"].clone()).collect();
+        // CAs' keys are the operator's.
+        assert!(codes.iter().all(|code| code == "external-ca"), "{host}: {codes:?}");
+        assert_eq!(report["handshakes"]["mustWork"], report["handshakes"]["work"], "{host}");
+    }
+}

@@ -41,7 +41,8 @@ pub fn cluster(dir: &Path) -> Option<Assumed> {
     let local = server("controller-manager.conf").or_else(|| server("scheduler.conf"));
     let address = local
         .and_then(|url| host_of(&url)?.parse::<IpAddr>().ok())
-        .or_else(|| first_address(etcd.as_ref()));
+        .or_else(|| first_address(etcd.as_ref()))
+        .or_else(|| first_address(certificate(dir, "pki/kubelet.crt").as_ref()));
     // admin.conf reaches the cluster by its endpoint, a load balancer where there is one.
     let endpoint = server("admin.conf")
         .and_then(|url| url.split_once("://").map(|(_, rest)| rest.to_owned()))
@@ -119,8 +120,8 @@ fn node(user: &str) -> Option<HostName> {
 
 fn this_host() -> HostName {
     let name = rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase();
-    // `localhost` is a host name always.
-    name.parse().or_else(|_| "localhost".parse()).expect("`localhost` is always a host name")
+    // The invariant: `localhost` is a host name.
+    name.parse().unwrap_or_else(|_| "localhost".parse().expect("a host name"))
 }
 
 fn first_address(certificate: Option<&Certificate>) -> Option<IpAddr> {

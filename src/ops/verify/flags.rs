@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use super::gather::{facts, read_key};
+use super::found::{facts, has_key, key_view, read_key};
 use crate::{
     document::flat::{self, Flat},
     model::{
@@ -244,9 +244,9 @@ fn content(dir: &Path, file: PathBuf) -> Content {
         Piece::Bad(_) => return Content::Elsewhere,
     };
     let all = inspect::from_pem(&pem).unwrap_or_default();
-    let key = match super::gather::has_key(&pem) {
+    let key = match has_key(&pem) {
         true => match read_key(&pem, all.first()) {
-            Ok(key) => FoundKey::Present(super::gather::key_view(&key)),
+            Ok(key) => FoundKey::Present(key_view(&key)),
             Err(state) => state,
         },
         false => FoundKey::Missing,

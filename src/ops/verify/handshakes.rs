@@ -61,12 +61,18 @@ pub fn confirm(gathered: &Gathered<'_>, pairings: &[Pairing], breaks: &mut [Brea
     }
 }
 
+/// What a server is prepared for: its certificate, the end that is tested, the CA it trusts, and where
+/// only it matters the client.
+type ServerKey = (usize, Role, &'static str, Option<usize>);
+/// What a client is prepared for: its certificate, its host, the end that is tested, the path.
+type ClientKey = (Option<usize>, PathBuf, Role, &'static str);
+
 /// Clients and servers, prepared once.
 struct Stage<'g, 'a> {
     gathered: &'g Gathered<'a>,
     stand_in: &'g Result<StandIn, String>,
-    servers: HashMap<(usize, Role, &'static str, Option<usize>), Result<Server, String>>,
-    clients: HashMap<(Option<usize>, PathBuf, Role, &'static str), Result<Client, String>>,
+    servers: HashMap<ServerKey, Result<Server, String>>,
+    clients: HashMap<ClientKey, Result<Client, String>>,
 }
 
 impl<'g, 'a> Stage<'g, 'a> {

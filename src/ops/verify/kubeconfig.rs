@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::gather::{Files, Found};
+use super::{found::Found, gather::Files};
 use crate::{
     document::kubeconfig::{self, Material, View},
     model::{check::evidence::KubeconfigFacts, inventory::Piece},

@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::gather::{Files, facts, has_key};
+use super::{
+    found::{facts, has_key},
+    gather::Files,
+};
 use crate::{
     model::{
         check::evidence::{CertFacts, FileFacts, FileKind},

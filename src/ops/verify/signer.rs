@@ -1,0 +1,120 @@
+//! Who signed what: the part of the evidence that takes cryptography.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+};
+
+use super::found::Found;
+use crate::{
+    model::{
+        algorithm::KeyAlgorithm,
+        check::evidence::{CertFacts, Held, Signer, Trust, is_local},
+        layout::Instance,
+    },
+    pki::inspect::Certificate,
+};
+
+/// Who signed each certificate.
+pub fn signers(
+    instances: &[Instance<'_>],
+    found: &[Found],
+    trust: &BTreeMap<(PathBuf, &'static str), Trust>,
+) -> Vec<Option<Signer>> {
+    let authorities: Vec<usize> =
+        (0..instances.len()).filter(|i| instances[*i].spec.is_ca()).collect();
+    let by_id: HashMap<&str, usize> =
+        authorities.iter().map(|i| (instances[*i].spec.id, *i)).collect();
+    // During a rotation what the old CA signed is as right as what the new one did.
+    let rotating: HashMap<&str, Vec<Certificate>> = trust
+        .iter()
+        .filter(|((root, _), _)| root.as_os_str().is_empty())
+        .filter_map(|((_, id), trust)| {
+            let all = trust.certificates.present()?;
+            let read = all.iter().filter_map(|c| Certificate::from_der(c.der.clone()).ok());
+            Some((*id, read.collect()))
+        })
+        .collect();
+    instances
+        .iter()
+        .zip(found)
+        .map(|(instance, one)| {
+            let (leaf, issuer) = (one.first()?, instance.issuer?);
+            let expected = by_id.get(issuer).and_then(|i| found[*i].certificates.present());
+            let Some(expected) = expected else { return Some(Signer::NoCa) };
+            let old = rotating.get(issuer).map(Vec::as_slice).unwrap_or_default();
+            Some(signer(leaf, expected, old, &authorities, found))
+        })
+        .collect()
+}
+
+fn signer(
+    leaf: &Certificate,
+    expected: &[Certificate],
+    old: &[Certificate],
+    authorities: &[usize],
+    found: &[Found],
+) -> Signer {
+    let named = |ca: &Certificate| leaf.issuer() == ca.subject();
+    let by_key = |ca: &&Certificate| leaf.signed_by(ca);
+    if expected.iter().chain(old).any(|ca| named(ca) && by_key(&ca)) {
+        return Signer::Expected;
+    }
+    // What nothing here verifies any more is judged by its name; that it is weak is a finding itself.
+    let lower = leaf.signature_algorithm().to_ascii_lowercase();
+    let weak = lower.contains("sha1") || lower.contains("md5");
+    let weak_key =
+        |ca: &Certificate| matches!(ca.algorithm(), Some(KeyAlgorithm::Rsa(bits)) if bits < 2048);
+    if expected.iter().any(|ca| named(ca) && (weak || weak_key(ca))) {
+        return Signer::Expected;
+    }
+    if expected.iter().find(by_key).is_some() {
+        return Signer::NameDiffers;
+    }
+    for &index in authorities {
+        if found[index].first().is_some_and(|ca| named(ca) && by_key(&ca)) {
+            return Signer::Other(index);
+        }
+    }
+    if leaf.is_self_signed() {
+        Signer::Itself
+    } else if expected.iter().any(named) {
+        Signer::Namesake
+    } else {
+        Signer::Unknown
+    }
+}
+
+/// Whether what each kubeconfig trusts vouches for the apiserver it talks to.
+pub fn verify_servers(instances: &[Instance<'_>], held: &mut [Held]) {
+    let servers: Vec<usize> =
+        (0..held.len()).filter(|i| instances[*i].spec.id == "apiserver").collect();
+    let sound = |held: &[Held], i: usize| matches!(held[i].signer, Some(Signer::Expected));
+    for index in 0..held.len() {
+        let Some(kubeconfig) = &held[index].kubeconfig else { continue };
+        let Some(trusted) = kubeconfig.authorities.present() else { continue };
+        let local = is_local(instances[index].spec);
+        let server = servers
+            .iter()
+            .copied()
+            .find(|s| sound(held, *s) && (!local || instances[*s].root == instances[index].root));
+        let Some(server) = server else { continue };
+        let Some(shown) = held[server].certificates.present() else { continue };
+        let vouches = shown.iter().any(|cert| {
+            trusted.iter().any(|anchor| {
+                cert.view.fingerprint == anchor.view.fingerprint
+                    || (cert.view.issuer == anchor.view.profile.subject && signed(cert, anchor))
+            })
+        });
+        if let Some(kubeconfig) = &mut held[index].kubeconfig {
+            kubeconfig.verifies_server = Some(vouches);
+        }
+    }
+}
+
+fn signed(cert: &CertFacts, by: &CertFacts) -> bool {
+    match (Certificate::from_der(cert.der.clone()), Certificate::from_der(by.der.clone())) {
+        (Ok(cert), Ok(by)) => cert.signed_by(&by),
+        _ => false,
+    }
+}
