@@ -267,6 +267,21 @@ fn flags_of_an_adopted_cluster_name_only_files_that_are_there() {
 }
 
 #[test]
+fn nothing_that_an_adopted_cluster_does_without_is_missed() {
+    let dir = kubeadm("ecdsa-p256");
+    run(&mut adopt(dir.path()));
+    for command in ["check-expiration", "verify"] {
+        let output = certkit().arg(command).arg("--dir").arg(dir.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(!said.to_lowercase().contains("missing"), "{command}: {said}");
+        // What verify does find is that kubeadm's etcd peers lack the name that certkit's flags ask for.
+        let critical = said.lines().filter(|line| line.starts_with("critical"));
+        assert!(critical.clone().count() <= 1, "{command}: {said}");
+        assert!(critical.clone().all(|line| line.contains("etcd-to-etcd")), "{command}: {said}");
+    }
+}
+
+#[test]
 fn the_kubelets_symlink_stays_one_and_old_files_stay() {
     let dir = kubeadm("ecdsa-p256");
     let kubelet = temp_dir();

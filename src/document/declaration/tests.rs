@@ -7,6 +7,7 @@ use crate::model::{
     algorithm::KeyAlgorithm,
     catalogue::{self, CERTIFICATES},
     cluster::Subnet,
+    der::tlv,
     duration::Span,
 };
 
@@ -156,14 +157,25 @@ fn over() -> impl Strategy<Value = Override> {
         prop::option::of(algorithm()),
         prop::option::of(subject),
         prop::option::of(sans()),
+        prop::option::of(usages()),
+        prop::option::of(collection::vec(any::<u8>(), 0..9)),
     );
-    parts.prop_map(|(validity, key_algorithm, subject, sans)| Override {
-        validity,
-        key_algorithm,
-        subject,
-        sans,
-        ..Override::default()
+    parts.prop_map(|(validity, key_algorithm, subject, sans, usages, name)| {
+        let raw_subject = name.map(|content| Name::from_der(tlv(SEQUENCE, &content), "x".into()));
+        // One or the other.
+        let subject = subject.filter(|_| raw_subject.is_none());
+        Override { validity, key_algorithm, subject, raw_subject, sans, usages }
     })
+}
+
+fn usages() -> impl Strategy<Value = Usages> {
+    let extended = prop_oneof![
+        Just(ExtendedUsage::ServerAuth),
+        Just(ExtendedUsage::ClientAuth),
+        Just(ExtendedUsage::Other("1.3.6.1.5.5.7.3.17".into())),
+    ];
+    (0u16..512, collection::vec(extended, 0..3))
+        .prop_map(|(key, extended)| Usages { key: KeyUsages(key), extended })
 }
 
 fn id() -> impl Strategy<Value = String> {
@@ -188,6 +200,10 @@ prop_compose! {
         overrides in collection::btree_map(id(), over(), 0..3),
         (embedded, single_root) in any::<(bool, bool)>(),
         host_dir in prop::option::of("/[ -~ä]{0,12}"),
+        absent in collection::btree_set(
+            prop::sample::select(vec!["sa", "kubelet", "ca-bundle", "istio-ca-chain", "admin.conf"]),
+            0..3,
+        ),
     ) -> Cluster {
         let stacked = etcd < 2 || (etcd == 3 && counts.1 == 0);
         let mut hosts = Vec::new();
@@ -212,6 +228,7 @@ prop_compose! {
         hosts.sort_by_key(|h| (!h.control_plane, !h.etcd));
         let endpoint = format!("{endpoint}:{port}").parse().unwrap();
         let mut cluster = Cluster::new(name, endpoint, hosts);
+        cluster.absent = absent.into_iter().map(str::to_owned).collect();
         cluster.dns_domain = domain;
         if v6 {
             cluster.service_subnets = vec!["fd01::/108".parse::<Subnet>().unwrap(), Subnet::DEFAULT];

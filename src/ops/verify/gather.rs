@@ -203,7 +203,9 @@ fn trust(
         for instance in &authorities {
             let Home::Authority { cert, bundle, .. } = instance.spec.home else { continue };
             let signer = root.join(cert);
-            let bundle = bundle.map(|b| root.join(b));
+            // A cluster may do without, and then its flags name the CA.
+            let absent = cluster.is_absent(&format!("{}-bundle", instance.spec.id));
+            let bundle = bundle.filter(|_| !absent).map(|b| root.join(b));
             let found = bundle.map(|file| (files.bundle(&file), file));
             let one = match found {
                 Some((certificates, file)) if !certificates.is_missing() => {
