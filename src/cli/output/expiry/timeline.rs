@@ -79,11 +79,12 @@ impl Timeline {
         let names = names.max(title.len()).min((width / NAME).max(8));
         let notes = longest(&mut rows.iter().map(|(row, v)| said(row, v).chars().count()));
         // On a narrow terminal the bar comes first, and what is said after it goes.
-        let (notes, said): (usize, &dyn Fn(&Row, &Verdict) -> String) =
-            match names + notes + 4 + BAR <= width {
-                true => (notes + 2, &said),
-                false => (0, &|_: &Row, _: &Verdict| String::new()),
-            };
+        let is_narrow = names + notes + 4 + BAR > width;
+        let notes = if is_narrow { 0 } else { notes + 2 };
+        let said = |row: &Row, verdict: &Verdict| match is_narrow {
+            true => String::new(),
+            false => said(row, verdict),
+        };
         let bar = width.saturating_sub(names + 2 + notes).max(BAR);
         let scale = Scale::new(rows, self.context.now, bar);
         let (left, right) = (day(scale.begin), day(scale.end));
