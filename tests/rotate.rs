@@ -256,7 +256,7 @@ fn names_select_and_what_is_no_name_is_refused() {
     let output = run_to_exit(&mut rotate(dir.path(), &["apisrever"]), 64);
     assert!(stderr(&output).contains("apiserver-kubelet-client"), "{}", stderr(&output));
     let output = run_to_exit(&mut rotate(dir.path(), &["etcd-ca"]), 64);
-    assert!(stderr(&output).contains("rotate-ca etcd-ca"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("`etcd-ca` is a CA"), "{}", stderr(&output));
     run_to_exit(&mut rotate(dir.path(), &["apiserver", "--all"]), 64);
     // A name and a threshold: that one, if it is time.
     run(&mut rotate(dir.path(), &["apiserver", "--within", "1d"]));
@@ -559,7 +559,7 @@ fn an_expired_ca_is_a_clear_error() {
     let at = "2099-01-01T00:00:00Z";
     let output = run_to_exit(&mut rotate(dir.path(), &["--all", "--dry-run", "--at", at]), 3);
     assert!(stderr(&output).contains("pki/ca.crt: the CA expired"), "{}", stderr(&output));
-    assert!(stderr(&output).contains("rotate-ca"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("replace the CA"), "{}", stderr(&output));
     assert_eq!(difference(&before, &snapshot(dir.path())), Vec::<String>::new());
 }
 

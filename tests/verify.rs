@@ -128,7 +128,7 @@ fn the_matrix_of_a_full_cluster_is_as_expected() {
     // Counted by hand for three control-plane hosts with etcd (c) and five nodes (n):
     let (c, n) = (3, 5);
     let must = c + c // admin, super-admin: to each apiserver
-        + n * c // kubelets to apiservers
+        + c + (n - c) * c // kubelets: beside an apiserver to that, else to all behind the endpoint
         + c + c // controller-manager and scheduler, each to its own apiserver
         + n * c // kube-proxy
         + c // pods

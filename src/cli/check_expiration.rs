@@ -50,12 +50,15 @@ pub struct CheckExpirationArgs {
     /// How long a listener may take to answer
     #[arg(long, value_name = "DURATION", default_value = "5s")]
     timeout: Span,
-    /// Only this host of a workspace
+    /// Of a workspace's hosts only this one
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
     /// Where the kubelet keeps its own certificates [default: /var/lib/kubelet/pki beside /etc/kubernetes]
     #[arg(long, value_name = "PATH", env = "CERTKIT_KUBELET_DIR")]
     kubelet_dir: Option<PathBuf>,
+    /// This machine's name: the label `host` of metrics, and its host in a workspace [default: the host name]
+    #[arg(long, value_name = "NAME", env = "CERTKIT_MACHINE")]
+    machine: Option<String>,
     /// How to print [default: table]
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<OutputFormat>,
@@ -121,8 +124,10 @@ pub fn run(args: &CheckExpirationArgs, global: &Global) -> Result<Exit, Failure>
         (Some(OutputFormat::Prometheus), Some(_)) => None,
         (format, _) => Some(format.unwrap_or(OutputFormat::Table)),
     };
-    let uname = rustix::system::uname();
-    let machine = uname.nodename().to_string_lossy().to_lowercase();
+    let machine = args
+        .machine
+        .clone()
+        .unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().to_lowercase());
     let context = Context {
         now: when(args.at)?,
         thresholds: Thresholds { warn: args.warn, critical: args.critical },

@@ -332,3 +332,40 @@ fn a_copy_that_differs_on_a_host_is_a_row_of_its_own() {
     assert_eq!(of_b, ["CN=kubernetes-g2"]);
     assert!(fixture("ecdsa-p256").exists());
 }
+
+#[test]
+fn the_files_of_an_etcd_that_is_somebody_elses_are_rows() {
+    let dir = support::temp_dir();
+    let (pki, etcd) = (dir.path().join("pki"), dir.path().join("etcd"));
+    fs::create_dir(&etcd).unwrap();
+    let ca = ca("their-etcd-ca");
+    let (client, key) = leaf(&ca, "apiserver", "2026-06-01T00:00:00Z", "2027-01-03T00:00:00Z");
+    fs::write(etcd.join("ca.crt"), ca.certificate().to_pem()).unwrap();
+    fs::write(etcd.join("client.crt"), client.to_pem()).unwrap();
+    crate::write_key(&etcd.join("client.key"), &key);
+    let file = dir.path().join("cluster.yaml");
+    let at = etcd.display();
+    fs::write(
+        &file,
+        format!(
+            "apiVersion: certkit/v1\nkind: Cluster\nname: c\nendpoint: api:6443\n\
+             controlPlane:\n- {{name: cp1, addresses: [10.0.0.11]}}\n\
+             externalEtcd:\n  endpoints: ['https://10.0.0.9:2379']\n  caFile: {at}/ca.crt\n  \
+             certFile: {at}/client.crt\n  keyFile: {at}/client.key\n"
+        ),
+    )
+    .unwrap();
+    support::run(support::certkit().args(["init", "--config"]).arg(&file).arg("--dir").arg(&pki));
+    let mut command = support::certkit();
+    command.args(["check-expiration", "--at", crate::THEN, "--dir"]).arg(&pki);
+    let (report, code) = json(&mut command);
+    // Those made just now are not valid yet at that time, perhaps; these two are.
+    assert_eq!(code, 2);
+    let client = row(&report, "apiserver-etcd-client");
+    assert_eq!((&client["status"], &client["caName"]), (&"critical".into(), &"etcd-ca".into()));
+    assert_eq!(client["externallyManaged"], true);
+    fs::remove_file(etcd.join("client.crt")).unwrap();
+    let mut command = support::certkit();
+    command.args(["check-expiration", "--dir"]).arg(&pki);
+    assert_eq!(row(&json(&mut command).0, "apiserver-etcd-client")["missing"], true);
+}

@@ -147,3 +147,35 @@ fn every_leaf_is_an_end_of_a_path() {
         assert!(PATHS.iter().any(|p| p.client == cert || p.server == cert), "{}", spec.id);
     }
 }
+
+#[test]
+fn listeners_serve_what_their_component_is_told_to() {
+    let mut ports = BTreeSet::new();
+    for listener in LISTENERS {
+        assert!(ports.insert(listener.port), "{} twice", listener.port);
+        let component = component(listener.component);
+        assert!(component.is_some(), "{}", listener.component);
+        let spec = certificate(listener.certificate);
+        assert!(spec.is_some_and(CertSpec::is_server), "{}", listener.certificate);
+        let told = USES.iter().any(|u| {
+            u.component == listener.component && u.value == Value::Cert(listener.certificate)
+        });
+        assert!(told, "nothing tells {} to serve {}", listener.component, listener.certificate);
+    }
+    // Every server's certificate is served somewhere, the mesh's aside.
+    for spec in CERTIFICATES.iter().filter(|s| s.is_server()) {
+        assert!(LISTENERS.iter().any(|l| l.certificate == spec.id), "{} on no port", spec.id);
+    }
+}
+
+#[test]
+fn what_is_required_or_away_is_in_the_catalogue() {
+    for id in REQUIRED.iter().chain(MAY_BE_AWAY) {
+        assert!(certificate(id).is_some(), "{id}");
+    }
+    assert!(REQUIRED.iter().all(|id| !MAY_BE_AWAY.contains(id)));
+    // A part of a control plane comes with its CA.
+    for spec in REQUIRED.iter().filter_map(|id| certificate(id)) {
+        assert!(spec.issuer_id().is_none_or(|ca| REQUIRED.contains(&ca)), "{}", spec.id);
+    }
+}

@@ -117,7 +117,7 @@ codes! {
     SharedCa "shared-ca" Critical Opens
         "One CA is used for two roles"
         "Two CAs of the cluster have the same key. Whoever has a certificate for one role has it for the other: with etcd on the cluster CA every client certificate reads all secrets; with the front proxy on it, one named front-proxy-client may be anyone."
-        "give each role a CA of its own: certkit rotate-ca"
+        "give each role a CA of its own, as certkit init makes them"
     FrontProxyOverlap "front-proxy-overlap" Critical Opens
         "Users' certificates pass as the front proxy's"
         "The client CA file and the request header CA file trust the same CA. A certificate with an allowed name may then claim to speak for anyone. The apiserver refuses to start if, besides, no names are demanded."
@@ -129,11 +129,11 @@ codes! {
     BundleLacksCa "bundle-lacks-ca" Critical Breaks
         "A trust bundle does not hold the active CA"
         "What verifiers trust does not contain the CA that signs: everything issued by it is refused."
-        "append the CA's certificate to the bundle, or run `certkit rotate-ca --status`"
+        "append the CA's certificate to the bundle"
     CaEnding "ca-ending" Warning None
         "A CA that is too short-lived for a full-term leaf"
         "The CA ends before a leaf issued today would. Leaves are cut short, and renewing them gains less each time."
-        "replace the CA in good time: certkit rotate-ca"
+        "replace the CA in good time: first every bundle trusts both, then the new one issues"
     ExternalCa "external-ca" Info None
         "A CA's key is not here"
         "The CA can be trusted but nothing can be signed with it here: its key is kept elsewhere. That is a choice, not a fault."
@@ -151,7 +151,7 @@ codes! {
     OutlivesCa "outlives-ca" Warning None
         "A certificate that outlives its CA"
         "The certificate says it is valid for longer than the CA that signed it. It breaks when the CA ends, earlier than its own date tells."
-        "watch the CA's date, and replace it in good time: certkit rotate-ca"
+        "watch the CA's date, and replace it in good time: first every bundle trusts both, then the new one issues"
     SerialNegative "serial-negative" Critical Breaks
         "A negative serial number"
         "RFC 5280 forbids it, and Go refuses to parse the certificate since 1.23."
@@ -169,7 +169,7 @@ codes! {
     Expired "expired" Critical Breaks
         "It has expired"
         "Verifiers refuse it from the second after notAfter. A CA's end ends everything below it."
-        "certkit rotate NAME; for a CA: certkit rotate-ca"
+        "certkit rotate NAME; a CA must be replaced"
     NotYetValid "not-yet-valid" Critical Breaks
         "It is not valid yet"
         "notBefore lies in the future: made with a clock that was ahead, or read with one that is behind."

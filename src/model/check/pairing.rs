@@ -15,8 +15,7 @@ pub use conclude::{Summary, conclude, name, summary};
 
 use super::evidence::{Evidence, has_name, is_local, role, server_of};
 use crate::model::catalogue::{
-    CERTIFICATES, CertSpec, Credential, Dials, ETCD_PEER_NAME, PATHS, Path, Purpose, SanRule,
-    Scope, certificate,
+    CERTIFICATES, CertSpec, Credential, Dials, ETCD_PEER_NAME, PATHS, Path, Purpose, SanRule, Scope,
 };
 
 /// Every member talks to every other up to so many pairs; beyond, each talks to the first.
@@ -244,8 +243,10 @@ fn own(evidence: &Evidence<'_>, index: &Index, path: &'static Path, all: &mut Ve
         End::Instance(i) => evidence.instances[*i].root.clone(),
         End::NoCertificate(root) => root.clone(),
     };
-    let same_host = path.dials == Dials::Loopback
-        || matches!(path.client, Credential::Cert(id) if certificate(id).is_some_and(is_local));
+    let same_host = |end: &End| {
+        path.dials == Dials::Loopback
+            || matches!(end, End::Instance(i) if is_local(&evidence.instances[*i]))
+    };
     let mut push = |client: &End, server: usize| {
         let instance = match client {
             End::Instance(i) => Some(*i),
@@ -260,15 +261,13 @@ fn own(evidence: &Evidence<'_>, index: &Index, path: &'static Path, all: &mut Ve
             expect: Expect::Works,
         });
     };
-    if same_host {
-        let by_root: BTreeMap<&PathBuf, usize> =
-            servers.iter().map(|s| (&evidence.instances[*s].root, *s)).collect();
-        for client in &clients {
-            if let Some(server) = by_root.get(&root(client)) {
-                push(client, *server);
-            }
+    let by_root: BTreeMap<&PathBuf, usize> =
+        servers.iter().map(|s| (&evidence.instances[*s].root, *s)).collect();
+    let (local, clients): (Vec<End>, Vec<End>) = clients.into_iter().partition(same_host);
+    for client in &local {
+        if let Some(server) = by_root.get(&root(client)) {
+            push(client, *server);
         }
-        return;
     }
     let to_itself = matches!(path.client, Credential::Cert(id) if id == server.id);
     let is_self = |client: &End, server: usize| {

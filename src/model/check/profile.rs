@@ -153,7 +153,7 @@ fn dialled(evidence: &Evidence<'_>, index: usize) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for (other, held) in evidence.held.iter().enumerate() {
         let client = &evidence.instances[other];
-        let here = !is_local(client.spec) || client.root == instance.root;
+        let here = !is_local(client) || client.root == instance.root;
         if !clients.contains(&client.spec.id) || !here {
             continue;
         }

@@ -13,7 +13,7 @@ use crate::{
     model::{
         catalogue::{self, CERTIFICATES, CertSpec, Condition, Home, MAY_BE_AWAY, REQUIRED, Scope},
         check::expiry::{Found, Origin, Role, Row},
-        cluster::{Cluster as Declared, Host},
+        cluster::{Cluster as Declared, Etcd, Host},
         plan::init::request_file,
     },
     ops::{declared, observe::with_causes, parallel},
@@ -52,6 +52,8 @@ pub struct Tree {
     required: BTreeSet<&'static str>,
     /// What waits for its signature.
     requested: BTreeSet<&'static str>,
+    /// Certificates of an etcd that is somebody else's: the catalogue's id, and the file on the host.
+    external: Vec<(&'static str, String)>,
     scopes: Scopes,
 }
 
@@ -198,6 +200,7 @@ impl Tree {
             root,
             required: BTreeSet::new(),
             requested: BTreeSet::new(),
+            external: Vec::new(),
             scopes,
         };
         match declared {
@@ -217,6 +220,17 @@ impl Tree {
     }
 
     fn require_declared(&mut self, cluster: &Declared, dir: &Path) {
+        let mine = cluster.hosts.iter().find(|h| match self.scopes {
+            Scopes::All => true,
+            Scopes::OfCluster => false,
+            Scopes::OfHost => self.host.as_deref() == Some(h.name.as_ref()),
+        });
+        if let Etcd::External { files: Some(files), .. } = &cluster.etcd
+            && mine.is_some_and(|h| h.control_plane)
+        {
+            self.external.push(("etcd-ca", files.ca.clone()));
+            self.external.push(("apiserver-etcd-client", files.cert.clone()));
+        }
         let is_mine = |host: Option<&Host>| match self.scopes {
             Scopes::All => true,
             Scopes::OfCluster => host.is_none(),
@@ -290,7 +304,15 @@ impl Tree {
                 Home::Kubeconfig { file, .. } => gatherer.kubeconfig(spec, &self.root.join(file)),
             }
         }
+        for (id, file) in &self.external {
+            gatherer.external(id, file);
+        }
         gatherer.kubelet();
+    }
+
+    /// Whether a path on the host lies in this tree.
+    fn has_inside(&self, path: &Path) -> bool {
+        path.is_relative() || self.host_dirs.iter().any(|dir| path.starts_with(dir))
     }
 
     /// Where a file is that a kubeconfig of this tree names.

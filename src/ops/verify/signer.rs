@@ -93,7 +93,7 @@ pub fn verify_servers(instances: &[Instance<'_>], held: &mut [Held]) {
     for index in 0..held.len() {
         let Some(kubeconfig) = &held[index].kubeconfig else { continue };
         let Some(trusted) = kubeconfig.authorities.present() else { continue };
-        let local = is_local(instances[index].spec);
+        let local = is_local(&instances[index]);
         let server = servers
             .iter()
             .copied()

@@ -41,8 +41,9 @@ impl<R: BufRead> Certificates<R> {
                 None => {}
             }
             let number = self.line;
-            let Some(rest) = line.trim_ascii_end().strip_prefix(BEGIN) else {
-                if line.windows(BEGIN.len()).any(|window| window == BEGIN) {
+            let trimmed = line.trim_ascii_end();
+            let Some(rest) = trimmed.strip_prefix(BEGIN) else {
+                if trimmed.windows(BEGIN.len()).any(|window| window == BEGIN) {
                     self.any = true;
                     return Ok(Some(Err(PemError::Marker { line: number })));
                 }

@@ -78,11 +78,23 @@ impl Timeline {
         let names = longest(&mut rows.iter().map(|(row, _)| name(row).chars().count()));
         let names = names.max(title.len()).min((width / NAME).max(8));
         let notes = longest(&mut rows.iter().map(|(row, v)| said(row, v).chars().count()));
-        let bar = width.saturating_sub(names + notes + 4).max(BAR);
+        // On a narrow terminal the bar comes first, and what is said after it goes.
+        let is_narrow = names + notes + 4 + BAR > width;
+        let notes = if is_narrow { 0 } else { notes + 2 };
+        let said = |row: &Row, verdict: &Verdict| match is_narrow {
+            true => String::new(),
+            false => said(row, verdict),
+        };
+        let bar = width.saturating_sub(names + 2 + notes).max(BAR);
         let scale = Scale::new(rows, self.context.now, bar);
         let (left, right) = (day(scale.begin), day(scale.end));
         let between = bar.saturating_sub(left.len() + right.len());
-        writeln!(out, "{title:names$}  {left}{}{right}", " ".repeat(between))?;
+        let title = shorten(title, names, pen.cut);
+        let days = match left.len() + right.len() < bar {
+            true => format!("{left}{}{right}", " ".repeat(between)),
+            false => left,
+        };
+        writeln!(out, "{title:names$}  {days}")?;
         for (row, verdict) in rows {
             let name = shorten(&name(row), names, pen.cut);
             let style = table::style(verdict.status).filter(|_| self.context.color);
@@ -134,11 +146,19 @@ impl Sink for Timeline {
         }
         if !self.leaves.is_empty() || !self.authorities.is_empty() {
             let Thresholds { warn, critical } = &self.context.thresholds;
-            writeln!(
-                out,
-                "\n{} now   {} over   {} to come   {} last {warn}   {} last {critical}",
-                pen.now, pen.past, pen.life, pen.warn, pen.critical
-            )?;
+            let entries = [
+                format!("{} now", pen.now),
+                format!("{} over", pen.past),
+                format!("{} to come", pen.life),
+                format!("{} last {warn}", pen.warn),
+                format!("{} last {critical}", pen.critical),
+            ];
+            let legend = entries.join("   ");
+            let legend = match legend.chars().count() <= self.context.width {
+                true => legend,
+                false => entries.join("\n"),
+            };
+            writeln!(out, "\n{legend}")?;
         }
         Ok(())
     }

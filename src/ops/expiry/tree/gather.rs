@@ -123,6 +123,21 @@ impl Gatherer<'_> {
         }
     }
 
+    /// A declared file of an etcd that is somebody else's. In a workspace only what is inside the host's tree can
+    /// be looked at.
+    pub fn external(&mut self, id: &str, file: &str) {
+        let Some(spec) = catalogue::certificate(id) else { return };
+        if self.tree.host.is_some() && !self.tree.has_inside(Path::new(file)) {
+            return;
+        }
+        let Ok(path) = self.tree.locate(&self.tree.root.join(id), file) else { return };
+        let text = shown(&path);
+        if !self.all.rows.iter().any(|row| row.origin.path == text) {
+            let found = self.file(&path, true);
+            self.leaves(spec, spec.id, &path, None, found);
+        }
+    }
+
     /// What the kubelet keeps for itself. kubelet.conf may name one of these: then it is that row.
     pub fn kubelet(&mut self) {
         let (Some(dir), true) = (&self.tree.kubelet_dir, self.tree.has(Scope::Node)) else {
