@@ -267,6 +267,27 @@ fn flags_of_an_adopted_cluster_name_only_files_that_are_there() {
 }
 
 #[test]
+fn etcds_of_an_adopted_cluster_are_not_told_to_demand_a_name_that_they_lack() {
+    let dir = kubeadm("ecdsa-p256");
+    run(&mut adopt(dir.path()));
+    let flags = stdout(certkit().args(["flags", "etcd", "--dir"]).arg(dir.path()));
+    assert!(flags.contains("--peer-client-cert-auth=true"), "{flags}");
+    assert!(!flags.contains("--peer-cert-allowed-hostname"), "{flags}");
+}
+
+#[test]
+fn what_is_of_another_host_is_not_declared_to_be_of_this_one() {
+    let dir = kubeadm("ecdsa-p256");
+    let before = snapshot(dir.path());
+    let mut command = certkit();
+    command.args(["init", "--host", "other=10.9.9.9", "--dir"]).arg(dir.path());
+    let output = run_to_exit(&mut command, 3);
+    let said = stderr(&output);
+    assert!(said.contains("pki/apiserver.crt") && said.contains("--adopt"), "{said}");
+    assert_eq!(difference(&before, &snapshot(dir.path())), Vec::<String>::new());
+}
+
+#[test]
 fn nothing_that_an_adopted_cluster_does_without_is_missed() {
     let dir = kubeadm("ecdsa-p256");
     run(&mut adopt(dir.path()));

@@ -247,6 +247,7 @@ fn condition(condition: Condition) -> String {
     match condition {
         Condition::Always => "always".into(),
         Condition::Addon(name) => format!("with addon {name}"),
+        Condition::EtcdPeerName => "if peers' certificates have that name".into(),
         Condition::ManagedEtcd => "unless etcd is external".into(),
         Condition::SingleRoot => "with a single root".into(),
     }

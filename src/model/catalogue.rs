@@ -185,6 +185,9 @@ pub enum Condition {
     Always,
     /// When this addon is asked for.
     Addon(&'static str),
+    /// When etcd's peer certificates have the name that only peers have; those of a cluster that
+    /// something else made may lack it.
+    EtcdPeerName,
     /// When etcd's certificates are made here too, not by an etcd cluster of somebody else's.
     ManagedEtcd,
     /// When one root stands over the CAs.

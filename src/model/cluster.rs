@@ -192,6 +192,11 @@ impl Cluster {
         match condition {
             Condition::Always => true,
             Condition::Addon(name) => self.addons.iter().any(|a| a == name),
+            Condition::EtcdPeerName => {
+                let declared = self.overrides.get("etcd-peer").and_then(|o| o.sans.as_ref());
+                let name = San::Dns(catalogue::ETCD_PEER_NAME.to_owned());
+                self.has(Condition::ManagedEtcd) && declared.is_none_or(|s| s.contains(&name))
+            }
             Condition::ManagedEtcd => !matches!(self.etcd, Etcd::External { .. }),
             Condition::SingleRoot => self.single_root,
         }

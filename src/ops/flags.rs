@@ -261,6 +261,10 @@ fn values(settings: &[SettingValue]) -> Vec<&str> {
 fn needs(condition: Condition) -> String {
     match condition {
         Condition::Addon(name) => format!("add `{name}` to `addons` in certkit.yaml"),
+        Condition::EtcdPeerName => {
+            "its etcd peers' certificates, as `overrides` declares them, lack the peers' name"
+                .into()
+        }
         Condition::ManagedEtcd => "its etcd is external".into(),
         Condition::SingleRoot => "it has no single root".into(),
         Condition::Always => String::new(),

@@ -114,7 +114,9 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Apply(error) => error.hint(),
-            Self::Authority(_) => Some("replacing a CA is a change of trust everywhere; certkit does not do it yet".into()),
+            Self::Authority(_) => Some(
+                "replacing a CA is a change of trust everywhere; certkit does not do it yet".into(),
+            ),
             Self::Declared(error) => error.hint(),
             Self::NoBackup(_) => {
                 Some("backups are made by every change, and kept as --backups says".into())

@@ -152,7 +152,8 @@ pub static USES: &[Use] = &[
         Reload::Nothing,
         "any certificate of the CA that has no SAN is taken for a peer",
         "only peer certificates carry this name, so no other certificate of the etcd CA can join",
-    ),
+    )
+    .when(Condition::EtcdPeerName),
     // kube-apiserver
     flag(
         API,

@@ -7,10 +7,12 @@ use std::{
 
 use super::{Action, Contradiction, KeyChoice, Plan, Reason, Step};
 use crate::model::{
+    catalogue::ETCD_PEER_NAME,
     cluster::Cluster,
     inventory::{CertView, FileContent, Inventory, Observed, ObservedKeyPair, Piece},
     layout::{Instance, Place},
-    profile::Kind,
+    profile::{Kind, Profile},
+    san::San,
     timestamp::Timestamp,
     usage::KeyUsages,
 };
@@ -177,6 +179,9 @@ impl Planner<'_> {
             return;
         }
         let profile = crate::model::resolve::profile(instance, self.cluster);
+        if !self.inventory.declared && self.of_others(index, certificate, &profile, cert_file) {
+            return;
+        }
         if !instance.spec.is_ca() && !same_names(&profile.sans, &certificate.profile.sans) {
             self.plan.notes.push(format!(
                 "{}: its names are no longer those declared; `certkit rotate` renews it",
@@ -192,6 +197,37 @@ impl Planner<'_> {
         }
         let files = observed_files(&observed.place, has_key);
         self.step(Action::Keep, instance.label(), files, Reason::Right);
+    }
+
+    /// Where nothing is declared yet, what is there must not be of another cluster or host than what is
+    /// about to be declared. Names that certkit adds to what kubeadm makes may be missing.
+    fn of_others(
+        &mut self,
+        index: usize,
+        certificate: &CertView,
+        profile: &Profile,
+        file: &PathBuf,
+    ) -> bool {
+        if self.instances[index].spec.is_ca() {
+            return false;
+        }
+        let own = San::Dns(ETCD_PEER_NAME.to_owned());
+        let there = &certificate.profile;
+        let lacks = profile.sans.iter().find(|san| !there.sans.contains(san) && **san != own);
+        let what = match lacks {
+            _ if there.subject != profile.subject => {
+                format!("it names {}, and is to name {}", there.subject, profile.subject)
+            }
+            Some(san) => format!("it lacks {san}"),
+            None => return false,
+        };
+        self.contradict(
+            &[file],
+            format!("is of another cluster or host than the one asked for: {what}"),
+            "to declare what is there as it is: `certkit init --adopt`; or say which cluster it is by \
+             flags or --config",
+        );
+        true
     }
 
     fn authority(&mut self, certificate: &CertView, file: &PathBuf) {
@@ -412,7 +448,7 @@ pub fn request_key_file(instance: &Instance<'_>) -> PathBuf {
     request_file(instance).with_extension("key")
 }
 
-fn same_names(a: &[crate::model::san::San], b: &[crate::model::san::San]) -> bool {
+fn same_names(a: &[San], b: &[San]) -> bool {
     a.iter().collect::<BTreeSet<_>>() == b.iter().collect::<BTreeSet<_>>()
 }
 

@@ -331,7 +331,8 @@ impl One<'_> {
                 return Some(broken(file, "is missing", "restore it from a backup"));
             }
         };
-        let replace = "replace the CA: let every bundle trust both, then issue everything from the new one";
+        let replace =
+            "replace the CA: let every bundle trust both, then issue everything from the new one";
         if let Some(why) = authority_fault(authority, self.request.now) {
             return Some(broken(file, &why, replace));
         }
