@@ -344,7 +344,7 @@ pub fn role(spec: &CertSpec) -> Option<&'static str> {
     spec.issuer_id()
 }
 
-/// Whether the row is a client with a kubeconfig for the apiserver on its own host.
+/// Whether the row is a client with a kubeconfig for the apiserver on its own host, where there is one.
 pub fn is_local(spec: &CertSpec) -> bool {
     use crate::model::catalogue::ApiServer;
     matches!(spec.home, Home::Kubeconfig { server: ApiServer::Local, .. })

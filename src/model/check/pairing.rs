@@ -260,14 +260,18 @@ fn own(evidence: &Evidence<'_>, index: &Index, path: &'static Path, all: &mut Ve
             expect: Expect::Works,
         });
     };
-    if same_host {
-        let by_root: BTreeMap<&PathBuf, usize> =
-            servers.iter().map(|s| (&evidence.instances[*s].root, *s)).collect();
-        for client in &clients {
-            if let Some(server) = by_root.get(&root(client)) {
-                push(client, *server);
-            }
+    // Without a server on its own host, such a client dials the endpoint: whichever server that is.
+    let (local, clients): (Vec<End>, Vec<End>) = clients.into_iter().partition(|client| {
+        same_host && servers.iter().any(|s| evidence.instances[*s].root == root(client))
+    });
+    let by_root: BTreeMap<&PathBuf, usize> =
+        servers.iter().map(|s| (&evidence.instances[*s].root, *s)).collect();
+    for client in &local {
+        if let Some(server) = by_root.get(&root(client)) {
+            push(client, *server);
         }
+    }
+    if path.dials == Dials::Loopback {
         return;
     }
     let to_itself = matches!(path.client, Credential::Cert(id) if id == server.id);
@@ -364,7 +368,10 @@ fn as_servers(evidence: &Evidence<'_>, index: &Index, all: &mut Vec<Pairing>) {
         let Some(name) = pairing.name.clone() else { continue };
         let server = evidence.instances[pairing.server].spec;
         // Those that trust the same and look for the same name are deceived by the same.
-        if !seen.insert((trusts, class(evidence, &pairing, &name), is_peer(server))) {
+        let kinds = [name.clone(), class(evidence, &pairing, &name)];
+        let new = kinds.iter().all(|kind| !seen.contains(&(trusts, kind.clone(), is_peer(server))));
+        seen.extend(kinds.map(|kind| (trusts, kind, is_peer(server))));
+        if !new {
             continue;
         }
         for spec in CERTIFICATES.iter().filter(|spec| !spec.is_ca() && spec.id != server.id) {

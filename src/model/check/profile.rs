@@ -153,7 +153,9 @@ fn dialled(evidence: &Evidence<'_>, index: usize) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for (other, held) in evidence.held.iter().enumerate() {
         let client = &evidence.instances[other];
-        let here = !is_local(client.spec) || client.root == instance.root;
+        // Without a server on its own host, such a client dials the endpoint.
+        let alone = !evidence.places.contains_key(&(instance.spec.id, client.root.clone()));
+        let here = !is_local(client.spec) || client.root == instance.root || alone;
         if !clients.contains(&client.spec.id) || !here {
             continue;
         }
