@@ -106,6 +106,8 @@ impl Ground {
 /// What came of a handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
+    /// It was not tried: whatever came of it, authorization decides.
+    Authorization,
     /// It came about.
     Works,
     /// It was refused: by whom and why.
