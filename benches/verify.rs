@@ -21,25 +21,18 @@ fn main() {
     for nodes in [250, 500, 1000] {
         let dir = folder.path().join(format!("nodes-{nodes}"));
         workspace(nodes, &dir);
+        let before = cpu_of_children();
         let time = support::median(3, || verify(&dir, &[]));
+        // The first of four does not count for the median; for processor time it does.
+        times.push((cpu_of_children() - before) / 4.0);
         support::line(&format!("{nodes} nodes, {}", handshakes(&dir)), time);
-        times.push(time);
     }
     println!();
     let millis = |time: Duration| time.as_secs_f64() * 1e3;
     support::ratio("one host / 100 ms", millis(plain) / 100.0, 1.0, true);
-    support::ratio(
-        "1,000 nodes / 500 nodes",
-        times[2].as_secs_f64() / times[1].as_secs_f64(),
-        2.3,
-        true,
-    );
-    support::ratio(
-        "500 nodes / 250 nodes",
-        times[1].as_secs_f64() / times[0].as_secs_f64(),
-        2.3,
-        true,
-    );
+    // Processor time: on a shared machine the clock on the wall measures the neighbours.
+    support::ratio("1,000 nodes / 500 nodes, processor time", times[2] / times[1], 2.2, true);
+    support::ratio("500 nodes / 250 nodes, processor time", times[1] / times[0], 2.2, true);
 }
 
 fn init(arguments: &[&str], dir: &Path) {
@@ -66,6 +59,16 @@ fn verify(dir: &Path, more: &[&str]) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_certkit"));
     let output = command.args(["verify", "--dir"]).arg(dir).args(more).output();
     assert!(output.expect("certkit starts").status.success());
+}
+
+/// Processor time of all children that have ended, in seconds: fields 16 and 17 of proc(5)'s stat, in
+/// hundredths.
+fn cpu_of_children() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").expect("/proc");
+    let (_, after_name) = stat.rsplit_once(')').expect("a process name");
+    let fields: Vec<f64> =
+        after_name.split_whitespace().map(|field| field.parse().unwrap_or_default()).collect();
+    (fields[13] + fields[14]) / 100.0
 }
 
 /// How many handshakes there are.

@@ -273,6 +273,12 @@ fn etcds_of_an_adopted_cluster_are_not_told_to_demand_a_name_that_they_lack() {
     let flags = stdout(certkit().args(["flags", "etcd", "--dir"]).arg(dir.path()));
     assert!(flags.contains("--peer-client-cert-auth=true"), "{flags}");
     assert!(!flags.contains("--peer-cert-allowed-hostname"), "{flags}");
+    // What that leaves open is said, and nothing is broken.
+    let mut command = certkit();
+    command.args(["verify", "--dir"]).arg(dir.path());
+    let output = run_to_exit(&mut command, 1);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("etcd-peer-open") && said.contains(" 0 critical, 1 warning"), "{said}");
 }
 
 #[test]

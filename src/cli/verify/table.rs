@@ -129,6 +129,7 @@ pub fn expected(expect: Expect) -> &'static str {
 pub fn outcome(tried: &Tried) -> String {
     use crate::model::check::pairing::Outcome;
     match &tried.outcome {
+        Outcome::Authorization => "left to authorization".into(),
         Outcome::Works => "works".into(),
         Outcome::Refused(why) => format!("refused: {why}"),
         Outcome::Untried(why) => format!("not tried: {why}"),

@@ -344,12 +344,10 @@ pub fn role(spec: &CertSpec) -> Option<&'static str> {
     spec.issuer_id()
 }
 
-/// Whether it is a client with a kubeconfig for the apiserver on its own host. A kubelet is, where there
-/// is one; on other nodes it goes to the endpoint.
-pub fn is_local(instance: &Instance<'_>) -> bool {
+/// Whether the row is a client with a kubeconfig for the apiserver on its own host, where there is one.
+pub fn is_local(spec: &CertSpec) -> bool {
     use crate::model::catalogue::ApiServer;
-    matches!(instance.spec.home, Home::Kubeconfig { server: ApiServer::Local, .. })
-        && instance.host.is_some_and(|host| host.control_plane)
+    matches!(spec.home, Home::Kubeconfig { server: ApiServer::Local, .. })
 }
 
 /// Whether a name, as clients look for it, is among the subject alternative names (RFC 6125: a wildcard

@@ -15,7 +15,8 @@ pub use conclude::{Summary, conclude, name, summary};
 
 use super::evidence::{Evidence, has_name, is_local, role, server_of};
 use crate::model::catalogue::{
-    CERTIFICATES, CertSpec, Credential, Dials, ETCD_PEER_NAME, PATHS, Path, Purpose, SanRule, Scope,
+    CERTIFICATES, CertSpec, Condition, Credential, Dials, ETCD_PEER_NAME, PATHS, Path, Purpose,
+    SanRule, Scope, certificate,
 };
 
 /// Every member talks to every other up to so many pairs; beyond, each talks to the first.
@@ -105,6 +106,8 @@ impl Ground {
 /// What came of a handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
+    /// It was not tried: whatever came of it, authorization decides.
+    Authorization,
     /// It came about.
     Works,
     /// It was refused: by whom and why.
@@ -161,7 +164,7 @@ pub fn is_peer(spec: &CertSpec) -> bool {
 /// Whether peers are told apart by that name here: where it is declared so, or the certificate has it.
 pub fn demands_peer_name(evidence: &Evidence<'_>, server: usize) -> bool {
     is_peer(evidence.instances[server].spec)
-        && (evidence.declared
+        && ((evidence.declared && evidence.cluster.has(Condition::EtcdPeerName))
             || evidence.held[server]
                 .certificate()
                 .is_some_and(|c| has_name(&c.view.profile.sans, ETCD_PEER_NAME)))
@@ -243,10 +246,8 @@ fn own(evidence: &Evidence<'_>, index: &Index, path: &'static Path, all: &mut Ve
         End::Instance(i) => evidence.instances[*i].root.clone(),
         End::NoCertificate(root) => root.clone(),
     };
-    let same_host = |end: &End| {
-        path.dials == Dials::Loopback
-            || matches!(end, End::Instance(i) if is_local(&evidence.instances[*i]))
-    };
+    let same_host = path.dials == Dials::Loopback
+        || matches!(path.client, Credential::Cert(id) if certificate(id).is_some_and(is_local));
     let mut push = |client: &End, server: usize| {
         let instance = match client {
             End::Instance(i) => Some(*i),
@@ -261,13 +262,19 @@ fn own(evidence: &Evidence<'_>, index: &Index, path: &'static Path, all: &mut Ve
             expect: Expect::Works,
         });
     };
+    // Without a server on its own host, such a client dials the endpoint: whichever server that is.
+    let (local, clients): (Vec<End>, Vec<End>) = clients.into_iter().partition(|client| {
+        same_host && servers.iter().any(|s| evidence.instances[*s].root == root(client))
+    });
     let by_root: BTreeMap<&PathBuf, usize> =
         servers.iter().map(|s| (&evidence.instances[*s].root, *s)).collect();
-    let (local, clients): (Vec<End>, Vec<End>) = clients.into_iter().partition(same_host);
     for client in &local {
         if let Some(server) = by_root.get(&root(client)) {
             push(client, *server);
         }
+    }
+    if path.dials == Dials::Loopback {
+        return;
     }
     let to_itself = matches!(path.client, Credential::Cert(id) if id == server.id);
     let is_self = |client: &End, server: usize| {
@@ -363,7 +370,10 @@ fn as_servers(evidence: &Evidence<'_>, index: &Index, all: &mut Vec<Pairing>) {
         let Some(name) = pairing.name.clone() else { continue };
         let server = evidence.instances[pairing.server].spec;
         // Those that trust the same and look for the same name are deceived by the same.
-        if !seen.insert((trusts, class(evidence, &pairing, &name), is_peer(server))) {
+        let kinds = [name.clone(), class(evidence, &pairing, &name)];
+        let new = kinds.iter().all(|kind| !seen.contains(&(trusts, kind.clone(), is_peer(server))));
+        seen.extend(kinds.map(|kind| (trusts, kind, is_peer(server))));
+        if !new {
             continue;
         }
         for spec in CERTIFICATES.iter().filter(|spec| !spec.is_ca() && spec.id != server.id) {

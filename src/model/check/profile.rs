@@ -5,10 +5,12 @@ use super::{
     code::Code,
     evidence::{CertFacts, Evidence, has_name, is_local},
     finding::Finding,
+    pairing::is_peer,
 };
 use crate::model::{
     catalogue::{
-        Credential, Dials, ETCD_PEER_NAME, Home, PATHS, Purpose, SanRule, SubjectRule, certificate,
+        Condition, Credential, Dials, ETCD_PEER_NAME, Home, PATHS, Purpose, SanRule, SubjectRule,
+        certificate,
     },
     profile::Kind,
     resolve,
@@ -85,13 +87,18 @@ fn names(evidence: &Evidence<'_>, index: usize, cert: &CertFacts, found: &mut Ve
     let sans = &cert.view.profile.sans;
     let expected = resolve::profile(instance, evidence.cluster).sans;
     let mut missing: Vec<String> = Vec::new();
+    // Where nothing declares that peers have a name of their own, its lack is no fault of this certificate.
+    let unnamed = !evidence.declared || !evidence.cluster.has(Condition::EtcdPeerName);
+    if is_peer(instance.spec) && unnamed && !has_name(sans, ETCD_PEER_NAME) {
+        let what = format!("it has no name that only peers have, such as {ETCD_PEER_NAME}");
+        found.push(finding(evidence, index, Code::EtcdPeerOpen, what));
+    }
     for san in &expected {
         let (name, shown) = (crate::model::talk::plain(san), san.to_string());
-        let peer = name == ETCD_PEER_NAME;
-        if peer && !has_name(sans, &name) && !evidence.declared {
-            let what = format!("it has no name that only peers have, such as {name}");
-            found.push(finding(evidence, index, Code::EtcdPeerOpen, what));
-        } else if !sans.contains(san) && !has_name(sans, &name) && demanded(evidence, index, san) {
+        if name == ETCD_PEER_NAME && unnamed {
+            continue;
+        }
+        if !sans.contains(san) && !has_name(sans, &name) && demanded(evidence, index, san) {
             missing.push(shown);
         }
     }
@@ -153,7 +160,9 @@ fn dialled(evidence: &Evidence<'_>, index: usize) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for (other, held) in evidence.held.iter().enumerate() {
         let client = &evidence.instances[other];
-        let here = !is_local(client) || client.root == instance.root;
+        // Without a server on its own host, such a client dials the endpoint.
+        let alone = !evidence.places.contains_key(&(instance.spec.id, client.root.clone()));
+        let here = !is_local(client.spec) || client.root == instance.root || alone;
         if !clients.contains(&client.spec.id) || !here {
             continue;
         }

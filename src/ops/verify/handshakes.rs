@@ -12,7 +12,7 @@ use crate::{
         check::{
             evidence::CertFacts,
             forecast::Break,
-            pairing::{self, End, Outcome, Pairing, Role, demands_peer_name, is_peer},
+            pairing::{self, End, Expect, Outcome, Pairing, Role, demands_peer_name, is_peer},
         },
         duration::Span,
         timestamp::Timestamp,
@@ -81,6 +81,9 @@ impl<'g, 'a> Stage<'g, 'a> {
     }
 
     fn attempt(&mut self, pairing: &Pairing, at: Timestamp) -> Outcome {
+        if pairing.expect == Expect::OnlyAuthorization {
+            return Outcome::Authorization;
+        }
         let prepared = self.server(pairing).and_then(|server| Ok((server, self.client(pairing)?)));
         match prepared {
             Err(why) => Outcome::Untried(why),

@@ -93,11 +93,11 @@ pub fn verify_servers(instances: &[Instance<'_>], held: &mut [Held]) {
     for index in 0..held.len() {
         let Some(kubeconfig) = &held[index].kubeconfig else { continue };
         let Some(trusted) = kubeconfig.authorities.present() else { continue };
-        let local = is_local(&instances[index]);
-        let server = servers
-            .iter()
-            .copied()
-            .find(|s| sound(held, *s) && (!local || instances[*s].root == instances[index].root));
+        let local = is_local(instances[index].spec);
+        let own = |s: &usize| instances[*s].root == instances[index].root;
+        // One that should reach the server on its own host may have none there.
+        let only_own = local && servers.iter().any(own);
+        let server = servers.iter().copied().find(|s| sound(held, *s) && (!only_own || own(s)));
         let Some(server) = server else { continue };
         let Some(shown) = held[server].certificates.present() else { continue };
         let vouches = shown.iter().any(|cert| {

@@ -1,11 +1,11 @@
 //! From handshakes to findings: a fault that is known explains the paths it breaks or opens, and only what
 //! nothing explains is a finding of its own.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{End, Expect, Outcome, Pairing, Role};
 use crate::model::check::{
-    code::{Code, Effect},
+    code::Code,
     evidence::{Evidence, server_of},
     finding::Finding,
 };
@@ -71,7 +71,7 @@ pub fn conclude(
                 Code::PathOpen => effect.opens(),
                 _ => effect.breaks(),
             };
-            fits && concerns(evidence, finding, pairing, &involved)
+            fits && concerns(finding, pairing, &involved)
         };
         let name = name(evidence, pairing);
         if let Some(cause) = findings.iter_mut().find(explains) {
@@ -106,6 +106,8 @@ struct Involved {
     ends: Vec<usize>,
     /// The CAs that issued them, and those above.
     authorities: Vec<usize>,
+    /// The files that are shown and trusted.
+    files: Vec<PathBuf>,
 }
 
 fn involved(evidence: &Evidence<'_>, pairing: &Pairing) -> Involved {
@@ -135,38 +137,52 @@ fn involved(evidence: &Evidence<'_>, pairing: &Pairing) -> Involved {
             }
         }
     }
-    Involved { ends, authorities }
+    let files = files(evidence, pairing, &ends);
+    Involved { ends, authorities, files }
+}
+
+/// The files of both ends, and those by which each checks the other.
+fn files(evidence: &Evidence<'_>, pairing: &Pairing, ends: &[usize]) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for held in ends.iter().map(|index| &evidence.held[*index]) {
+        files.extend([held.cert_file.clone(), held.key_file.clone()]);
+        files.extend(held.kubeconfig.as_ref().map(|k| k.file.clone()));
+    }
+    let (client, root) = match &pairing.client {
+        End::Instance(index) => (Some(*index), evidence.instances[*index].root.clone()),
+        End::NoCertificate(root) => (None, root.clone()),
+    };
+    files.extend(evidence.client_trust(pairing.path, client, &root).map(|(file, _)| file));
+    let server = &evidence.instances[pairing.server].root;
+    let trusted = pairing.path.server_trusts.and_then(|ca| evidence.trusted(ca, server));
+    files.extend(trusted.map(|(file, _)| file));
+    // What is trusted may be the very thing that cannot be read.
+    for ca in [(pairing.path.client_trusts, &root), (pairing.path.server_trusts, server)] {
+        if let (Some(ca), root) = ca
+            && let Some(trust) = evidence.trust.get(&(root.clone(), ca))
+        {
+            files.push(trust.file.clone());
+        }
+    }
+    files
 }
 
 /// Whether the fault has a part in this handshake. A kubeconfig's fault is its own clients' only.
-fn concerns(
-    evidence: &Evidence<'_>,
-    finding: &Finding,
-    pairing: &Pairing,
-    involved: &Involved,
-) -> bool {
+fn concerns(finding: &Finding, pairing: &Pairing, involved: &Involved) -> bool {
     let mut parts = involved.ends.clone();
     if pairing.role == Role::AsServer
         && let End::Instance(client) = pairing.client
     {
         parts.push(client);
     }
-    let all = parts.iter().chain(&involved.authorities);
-    if all.clone().any(|index| finding.instances.contains(index)) {
-        // A bundle of another host is none of this path's.
-        let is_bundle = finding.code == Code::BundleLacksCa;
-        return !is_bundle || parts.iter().any(|i| is_of(evidence, finding, *i));
+    let about = |index: &usize| finding.instances.contains(index);
+    let is_file = || finding.files.iter().any(|file| involved.files.contains(file));
+    match finding.code {
+        // A bundle of another host is none of this path's; a copy is known by its file only.
+        Code::BundleLacksCa => is_file(),
+        _ if finding.instances.is_empty() => is_file(),
+        _ => parts.iter().chain(&involved.authorities).any(about),
     }
-    // Copies and bundles are known by their files only.
-    finding.instances.is_empty()
-        && finding.code.spec().effect != Effect::None
-        && parts.iter().any(|i| is_of(evidence, finding, *i))
-}
-
-/// Whether the finding's first file is below the root of the instance's host.
-fn is_of(evidence: &Evidence<'_>, finding: &Finding, index: usize) -> bool {
-    let root = &evidence.instances[index].root;
-    finding.files.first().is_some_and(|file| file.starts_with(root))
 }
 
 /// How a pairing is called: a path by its id, anything else by who shows what to whom.
