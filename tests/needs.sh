@@ -11,6 +11,9 @@ needs=(
   strace:strace
   kubectl:kubernetes-client
   promtool:prometheus
+  faketime:faketime
+  setpriv:util-linux
+  dot:graphviz
 )
 
 missing() {
