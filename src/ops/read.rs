@@ -30,16 +30,19 @@ pub fn bounded(path: &Path, limit: u64) -> Piece<Zeroizing<Vec<u8>>> {
         }
         Err(error) => return Piece::Bad(format!("cannot be read: {error}")),
     };
-    match file.metadata() {
+    let length = match file.metadata() {
         Ok(metadata) if metadata.is_dir() => return Piece::Bad("is a directory".into()),
         Ok(metadata) if !metadata.is_file() => {
             return Piece::Bad("is no regular file (a FIFO, socket or device)".into());
         }
         Ok(metadata) if metadata.len() > limit => return too_large(limit),
-        Ok(_) => {}
+        Ok(metadata) => metadata.len(),
         Err(error) => return Piece::Bad(format!("cannot be read: {error}")),
-    }
-    let mut content = Zeroizing::new(Vec::new());
+    };
+    // Room for all of it and a byte more, in which the end shows: a buffer that grows is read in small
+    // pieces, and leaves copies of a key behind that nobody wipes. The length is at most `limit`.
+    let room = usize::try_from(length).unwrap_or_default() + 1;
+    let mut content = Zeroizing::new(Vec::with_capacity(room));
     match file.take(limit + 1).read_to_end(&mut content) {
         Ok(read) if read as u64 > limit => too_large(limit),
         Ok(0) => Piece::Bad("is empty".into()),
