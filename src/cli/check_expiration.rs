@@ -169,10 +169,7 @@ pub fn run(args: &CheckExpirationArgs, global: &Global) -> Result<Exit, Failure>
     })?;
     let summary = reports.end()?;
     if let Some(path) = &args.textfile {
-        store::write_atomically(path, &reports.textfile, 0o644).map_err(|error| {
-            let hint = error.hint();
-            Failure::new(error).hint(hint)
-        })?;
+        store::write_atomically(path, &reports.textfile, 0o644)?;
     }
     Ok(match summary.worst() {
         Level::Ok => Exit::Done,

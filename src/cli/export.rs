@@ -30,19 +30,13 @@ EXAMPLES:
 /// Runs the command.
 pub fn run(args: &ExportArgs, global: &Global) -> Result<Exit, Failure> {
     let dir = super::absolute(&global.dir)?;
-    let cluster = declared::load(&dir).map_err(|error| {
-        let hint = error.hint();
-        Failure::new(error).hint(hint)
-    })?;
+    let cluster = declared::load(&dir)?;
     if io::stdout().is_terminal() {
         return Err(Failure::usage("an archive with private keys does not belong on a terminal")
             .hint(Some("pipe it: certkit export HOST | ssh HOST tar -x -C /etc/kubernetes")));
     }
     let mut out = io::BufWriter::new(io::stdout().lock());
-    export::export(&cluster, &dir, &args.host, &mut out).map_err(|error| {
-        let hint = error.hint();
-        Failure::new(error).hint(hint)
-    })?;
+    export::export(&cluster, &dir, &args.host, &mut out)?;
     out.flush()?;
     Ok(Exit::Done)
 }

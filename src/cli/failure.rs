@@ -81,6 +81,34 @@ impl fmt::Display for Failure {
     }
 }
 
+/// What commands meet: each error knows what to do next, and whether the command line was wrong.
+macro_rules! from {
+    ($($error:ty $(, $is_usage:ident)?;)*) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                let hint = error.hint();
+                let wrong: &[bool] = &[$(error.$is_usage())?];
+                let exit = if wrong.contains(&true) { Exit::Usage } else { Exit::Failed };
+                Self { exit, ..Self::new(error).hint(hint) }
+            }
+        })*
+    };
+}
+
+from! {
+    crate::ops::adopt::Error;
+    crate::ops::declared::Error;
+    crate::ops::expiry::Error;
+    crate::ops::export::Error;
+    crate::ops::flags::FlagsError, is_usage;
+    crate::ops::import::Error;
+    crate::ops::init::Error;
+    crate::ops::rotate::Error, is_usage;
+    crate::ops::verify::Error;
+    crate::render::RenderError;
+    crate::store::Error;
+}
+
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::new(error)

@@ -63,10 +63,7 @@ fn format_parser() -> impl TypedValueParser<Value = Format> {
 pub fn run(args: &FlagsArgs, global: &Global) -> Result<Exit, Failure> {
     let templates = super::template::templates(args.templates.as_deref())?;
     let dir = super::template::absolute(&global.dir)?;
-    let cluster = declared::load(&dir).map_err(|error| {
-        let hint = error.hint();
-        Failure::new(error).hint(hint)
-    })?;
+    let cluster = declared::load(&dir)?;
     let request = FlagsRequest {
         components: args.components.clone(),
         host: args.host.clone(),
@@ -75,13 +72,7 @@ pub fn run(args: &FlagsArgs, global: &Global) -> Result<Exit, Failure> {
         explain: args.explain,
         without_keys: keys_elsewhere(&cluster, &dir),
     };
-    let text = flags(&cluster, &dir, &request, &templates).map_err(|error| {
-        let hint = error.hint();
-        let exit = if error.is_usage() { Exit::Usage } else { Exit::Failed };
-        let mut failure = Failure::new(error).hint(hint);
-        failure.exit = exit;
-        failure
-    })?;
+    let text = flags(&cluster, &dir, &request, &templates)?;
     print(text)?;
     Ok(Exit::Done)
 }

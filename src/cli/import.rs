@@ -67,10 +67,6 @@ pub fn run(args: &ImportArgs, global: &Global) -> Result<Exit, Failure> {
         now: when(args.at)?,
         lock_wait: Duration::from_secs(seconds),
         backups: args.backups,
-    })
-    .map_err(|error| {
-        let hint = error.hint();
-        Failure::new(error).hint(hint)
     })?;
     if let Some(recovered) = &report.recovered
         && !global.quiet

@@ -145,10 +145,6 @@ pub fn run(args: &InitArgs, global: &Global) -> Result<Exit, Failure> {
         dry_run: args.dry_run,
         now: when(args.at)?,
         lock_wait: Duration::from_secs(10),
-    })
-    .map_err(|error| {
-        let hint = error.hint();
-        Failure::new(error).hint(hint)
     })?;
     if let Some(recovered) = &report.recovered
         && !global.quiet
@@ -171,10 +167,7 @@ fn take_over(args: &InitArgs, global: &Global, dir: &std::path::Path) -> Result<
         now: when(args.at)?,
         lock_wait: Duration::from_secs(10),
     };
-    let report = adopt::run(&request).map_err(|error| {
-        let hint = error.hint();
-        Failure::new(error).hint(hint)
-    })?;
+    let report = adopt::run(&request)?;
     let file = dir.join(declared::FILE);
     match args.output {
         Format::Json => {
@@ -203,11 +196,7 @@ fn take_over(args: &InitArgs, global: &Global, dir: &std::path::Path) -> Result<
 
 /// The cluster asked for: a file's, else what DIR declares, else nothing; and the flags over it.
 fn cluster(args: &InitArgs, dir: &std::path::Path) -> Result<Cluster, Failure> {
-    let failure = |error: declared::Error| {
-        let hint = error.hint();
-        Failure::new(error).hint(hint)
-    };
-    let (mut draft, source) = declared::draft(dir, args.config.as_deref()).map_err(failure)?;
+    let (mut draft, source) = declared::draft(dir, args.config.as_deref())?;
     overlay(&mut draft, args);
     if draft.control_plane.is_empty() {
         draft.control_plane.push(HostDraft::default());
@@ -220,7 +209,7 @@ fn cluster(args: &InitArgs, dir: &std::path::Path) -> Result<Cluster, Failure> {
     if first.addresses.is_empty() {
         first.addresses.push(this_address()?);
     }
-    declared::complete(draft, &source).map_err(failure)
+    Ok(declared::complete(draft, &source)?)
 }
 
 fn overlay(draft: &mut Draft, args: &InitArgs) {

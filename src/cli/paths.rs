@@ -57,10 +57,7 @@ EXAMPLES:
 /// Runs the command.
 pub fn run(args: &PathsArgs, global: &Global) -> Result<Exit, Failure> {
     let dir = super::absolute(&global.dir)?;
-    let cluster = declared::find(&dir).map_err(|error| {
-        let hint = error.hint();
-        Failure::new(error).hint(hint)
-    })?;
+    let cluster = declared::find(&dir)?;
     let talks = talk::talks(cluster.as_ref());
     let name = cluster.as_ref().map(|c| c.name.as_str());
     print(match args.format {

@@ -140,7 +140,7 @@ pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
     if args.rollback {
         return roll_back(args, global, &request);
     }
-    let report = rotate::run(&request).map_err(failure)?;
+    let report = rotate::run(&request)?;
     if let Some(recovered) = &report.recovered
         && !global.quiet
     {
@@ -166,7 +166,7 @@ fn roll_back(
     global: &Global,
     request: &rotate::Request<'_>,
 ) -> Result<Exit, Failure> {
-    let done = rotate::roll_back(request).map_err(failure)?;
+    let done = rotate::roll_back(request)?;
     if let Some(recovered) = &done.recovered
         && !global.quiet
     {
@@ -211,14 +211,6 @@ fn take_up(
         restart: &ways,
         wait: args.wait.map(duration),
     })
-}
-
-fn failure(error: rotate::Error) -> Failure {
-    let hint = error.hint();
-    match error.is_usage() {
-        true => Failure::usage(error.to_string()).hint(hint),
-        false => Failure::new(error).hint(hint),
-    }
 }
 
 /// What was due and not renewed is an error where nothing was renewed, and a part of the work where something

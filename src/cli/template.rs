@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{EXIT_CODES, Exit, Failure, Global, output, print};
 use crate::render::{
-    RenderError, Templates,
+    Templates,
     deploy::{DEPLOYMENTS, Deployment},
     is_one_line,
 };
@@ -58,7 +58,7 @@ pub fn run(args: &TemplateArgs, global: &Global) -> Result<Exit, Failure> {
 fn fill(deployment: &Deployment, templates: &Templates, dir: &Path) -> Result<String, Failure> {
     let dir = absolute(dir)?;
     match dir.to_str().filter(|dir| is_one_line(dir)) {
-        Some(dir) => templates.render(deployment.template, Context { dir }).map_err(failure),
+        Some(dir) => Ok(templates.render(deployment.template, Context { dir })?),
         None => Err(Failure::usage("--dir has a character that no unit or manifest can hold")),
     }
 }
@@ -66,7 +66,7 @@ fn fill(deployment: &Deployment, templates: &Templates, dir: &Path) -> Result<St
 /// The built-in templates, with those of a folder in their place.
 pub fn templates(folder: Option<&Path>) -> Result<Templates, Failure> {
     match folder {
-        Some(folder) => Templates::with_folder(folder).map_err(failure),
+        Some(folder) => Ok(Templates::with_folder(folder)?),
         None => Ok(Templates::default()),
     }
 }
@@ -74,9 +74,4 @@ pub fn templates(folder: Option<&Path>) -> Result<Templates, Failure> {
 /// A path as it is from the root, as units and flags must name it; it need not exist.
 pub fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(Failure::new)
-}
-
-fn failure(error: RenderError) -> Failure {
-    let hint = error.hint();
-    Failure::new(error).hint(hint)
 }

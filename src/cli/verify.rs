@@ -98,10 +98,7 @@ pub fn run(args: &VerifyArgs, global: &Global) -> Result<Exit, Failure> {
         allow: &allow,
         deny: &deny,
     };
-    let report = verify::verify(&request).map_err(|error| {
-        let hint = error.hint();
-        Failure::new(error).hint(hint)
-    })?;
+    let report = verify::verify(&request)?;
     match args.output {
         Format::Json => print(json::document(&report, request.at))?,
         Format::Junit => print(junit::document(&report))?,
