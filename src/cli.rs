@@ -27,7 +27,7 @@ use std::{
 
 use clap::{ColorChoice, CommandFactory, Parser, Subcommand};
 
-use crate::model::timestamp::Timestamp;
+use crate::{document::yaml, model::timestamp::Timestamp};
 
 pub use failure::{Exit, Failure};
 
@@ -77,6 +77,26 @@ enum Command {
     Rotate(Box<rotate::RotateArgs>),
     Template(template::TemplateArgs),
     Verify(verify::VerifyArgs),
+}
+
+/// How commands print their reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For a terminal
+    Table,
+    /// One document
+    Json,
+    /// The same document
+    Yaml,
+}
+
+/// A report's JSON in the form that was asked for.
+pub fn document(json: String, format: Format) -> Result<String, Failure> {
+    if format != Format::Yaml {
+        return Ok(json);
+    }
+    let value: serde_json::Value = serde_json::from_str(&json).map_err(Failure::new)?;
+    yaml::emit(&value).map_err(Failure::new)
 }
 
 /// What exit codes mean, at the end of every help page.

@@ -555,3 +555,19 @@ fn without_permission_nothing_is_left_and_the_directory_is_named() {
     assert!(said.contains("pki") && said.contains("ermission"), "{said}");
     assert_eq!(files(dir.path()), [Path::new("certkit")]);
 }
+
+#[test]
+fn a_report_is_the_same_document_in_json_and_yaml() {
+    let dir = temp_dir();
+    let json = stdout(&mut init(&dir.path().join("new"), &["--dry-run", "-o", "json"]));
+    let yaml = stdout(&mut init(&dir.path().join("new"), &["--dry-run", "-o", "yaml"]));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["kind"], "InitReport");
+    assert_eq!(json["dryRun"], true);
+    let names: Vec<&str> =
+        json["steps"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
+    assert!(names.contains(&"apiserver") && yaml.starts_with("apiVersion: certkit/v1"), "{yaml}");
+    for name in names {
+        assert!(yaml.contains(&format!("name: {name}")), "{name} in {yaml}");
+    }
+}

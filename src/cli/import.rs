@@ -2,9 +2,7 @@
 
 use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
-use clap::ValueEnum;
-
-use super::{Exit, Failure, Global, output, print, when};
+use super::{Exit, Failure, Format, Global, output, print, when};
 use crate::{
     model::{duration::Span, timestamp::Timestamp},
     ops::{import, takeup},
@@ -32,13 +30,6 @@ pub struct ImportArgs {
     /// How to print
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     output: Format,
-}
-
-/// Output formats.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 const HELP: &str = "\
@@ -84,7 +75,9 @@ pub fn run(args: &ImportArgs, global: &Global) -> Result<Exit, Failure> {
         wait: None,
     });
     match args.output {
-        Format::Json => print(json(&report, &outcomes, args.dry_run))?,
+        Format::Json | Format::Yaml => {
+            print(super::document(json(&report, &outcomes, args.dry_run), args.output)?)?
+        }
         Format::Table if global.quiet => {}
         Format::Table => print(table(&report, &outcomes, &dir, args.dry_run))?,
     }

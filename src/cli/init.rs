@@ -10,7 +10,7 @@ use std::{
 
 use clap::ValueEnum;
 
-use super::{Exit, Failure, Global, print, when};
+use super::{Exit, Failure, Format, Global, print, when};
 use crate::{
     model::{
         algorithm::KeyAlgorithm,
@@ -89,13 +89,6 @@ pub struct InitArgs {
     output: Format,
 }
 
-/// Output formats.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
-    Table,
-    Json,
-}
-
 /// Kubeconfig styles.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Style {
@@ -152,7 +145,9 @@ pub fn run(args: &InitArgs, global: &Global) -> Result<Exit, Failure> {
         super::note(recovered)?;
     }
     match args.output {
-        Format::Json => print(report::json(&report, args.dry_run))?,
+        Format::Json | Format::Yaml => {
+            print(super::document(report::json(&report, args.dry_run), args.output)?)?
+        }
         Format::Table if global.quiet => {}
         Format::Table => print(report::table(&report, &dir, args.dry_run, global.verbose))?,
     }
@@ -170,7 +165,7 @@ fn take_over(args: &InitArgs, global: &Global, dir: &std::path::Path) -> Result<
     let report = adopt::run(&request)?;
     let file = dir.join(declared::FILE);
     match args.output {
-        Format::Json => {
+        Format::Json | Format::Yaml => {
             let document = serde_json::json!({
                 "apiVersion": "certkit/v1",
                 "kind": "AdoptReport",
@@ -179,7 +174,7 @@ fn take_over(args: &InitArgs, global: &Global, dir: &std::path::Path) -> Result<
                 "declaration": report.text,
                 "absent": report.cluster.absent,
             });
-            print(format!("{document:#}\n"))?;
+            print(super::document(format!("{document:#}\n"), args.output)?)?;
         }
         Format::Table if global.quiet => {}
         Format::Table if args.dry_run => print(&report.text)?,

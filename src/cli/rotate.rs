@@ -10,7 +10,7 @@ use std::{
 
 use clap::ValueEnum;
 
-use super::{Exit, Failure, Global, print, when};
+use super::{Exit, Failure, Format, Global, print, when};
 use crate::{
     model::{
         duration::{Span, Threshold},
@@ -75,13 +75,6 @@ pub struct RotateArgs {
     /// How to print
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     output: Format,
-}
-
-/// Output formats.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 /// What restarts components.
@@ -151,7 +144,10 @@ pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
     let exit = exit(args, &report, &outcomes);
     let talk = std::io::stdout().is_terminal() || global.verbose;
     match args.output {
-        Format::Json => print(report::json(&report, &outcomes, args.dry_run, exit))?,
+        Format::Json | Format::Yaml => print(super::document(
+            report::json(&report, &outcomes, args.dry_run, exit),
+            args.output,
+        )?)?,
         Format::Table if global.quiet => {}
         Format::Table => {
             print(report::table(&report, &outcomes, &dir, args.dry_run, talk, global.verbose))?;
@@ -174,7 +170,10 @@ fn roll_back(
     }
     let outcomes = take_up(args, request, &done.cluster, true, &done.places, &done.served);
     match args.output {
-        Format::Json => print(report::rollback_json(&done, &outcomes, args.dry_run))?,
+        Format::Json | Format::Yaml => print(super::document(
+            report::rollback_json(&done, &outcomes, args.dry_run),
+            args.output,
+        )?)?,
         Format::Table if global.quiet => {}
         Format::Table => {
             print(report::rollback_table(&done, &outcomes, request.dir, args.dry_run))?;
