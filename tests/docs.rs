@@ -319,3 +319,16 @@ fn dials(dials: Dials) -> String {
         Dials::ServiceAddress => "the service address".into(),
     }
 }
+
+#[test]
+fn the_declaration_shown_in_the_docs_is_one() {
+    let page = std::fs::read_to_string("docs/certkit-yaml.md").unwrap();
+    let (_, rest) = page.split_once("```yaml\n").unwrap();
+    let (example, _) = rest.split_once("```").unwrap();
+    let dir = support::temp_dir();
+    let file = dir.path().join("example.yaml");
+    std::fs::write(&file, example).unwrap();
+    let mut command = support::certkit();
+    command.args(["init", "--dry-run", "--dir"]).arg(dir.path().join("pki"));
+    support::run(command.arg("--config").arg(&file));
+}
