@@ -11,6 +11,7 @@ pub mod flags;
 pub mod import;
 pub mod init;
 pub mod log;
+pub mod machine;
 pub mod observe;
 pub mod parallel;
 pub mod read;

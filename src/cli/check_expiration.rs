@@ -18,7 +18,10 @@ use crate::{
         duration::{Span, Threshold},
         timestamp::Timestamp,
     },
-    ops::expiry::{self, Connect, Request},
+    ops::{
+        expiry::{self, Connect, Request},
+        machine,
+    },
     store,
     tls::probe::Target,
 };
@@ -124,10 +127,7 @@ pub fn run(args: &CheckExpirationArgs, global: &Global) -> Result<Exit, Failure>
         (Some(OutputFormat::Prometheus), Some(_)) => None,
         (format, _) => Some(format.unwrap_or(OutputFormat::Table)),
     };
-    let machine = args
-        .machine
-        .clone()
-        .unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().to_lowercase());
+    let machine = args.machine.clone().unwrap_or_else(machine::name);
     let context = Context {
         now: when(args.at)?,
         thresholds: Thresholds { warn: args.warn, critical: args.critical },

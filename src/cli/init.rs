@@ -2,11 +2,7 @@
 
 mod report;
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::ValueEnum;
 
@@ -21,7 +17,7 @@ use crate::{
     ops::{
         adopt,
         declared::{self, Draft, HostDraft},
-        init,
+        init, machine,
     },
 };
 
@@ -253,31 +249,14 @@ fn overlay(draft: &mut Draft, args: &InitArgs) {
 
 const NAME_IT: Option<&str> = Some("name the host yourself: --host NAME=IP");
 
-/// This machine's name, in lower case as kubeadm takes it.
+/// This machine's name, if it can be a node's.
 fn this_name() -> Result<HostName, Failure> {
-    let uname = rustix::system::uname();
-    let name = uname.nodename().to_string_lossy().to_lowercase();
-    name.parse().map_err(|error: HostNameError| Failure::new(error).hint(NAME_IT))
+    machine::name().parse().map_err(|error: HostNameError| Failure::new(error).hint(NAME_IT))
 }
 
 /// The address from which this machine reaches others.
 fn this_address() -> Result<IpAddr, Failure> {
-    // Connecting a UDP socket sends nothing; it only asks the kernel for the route's source address. The
-    // targets are documentation addresses (RFC 5737, RFC 3849), which the default route stands for.
-    let targets = [
-        (IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))),
-        (
-            IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-            IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
-        ),
-    ];
-    let address = targets.into_iter().find_map(|(from, to)| {
-        let socket = UdpSocket::bind((from, 0)).ok()?;
-        socket.connect((to, 9)).ok()?;
-        let ip = socket.local_addr().ok()?.ip();
-        (!ip.is_loopback() && !ip.is_unspecified()).then_some(ip)
-    });
-    address.ok_or_else(|| {
+    machine::address().ok_or_else(|| {
         let what = "this machine has no default route, so its main address is unknown";
         Failure::new(what).hint(NAME_IT)
     })

@@ -7,14 +7,14 @@ use std::{
 
 use super::{
     apply::{self, Template},
-    declared, log, observe,
+    declared, log, machine, observe,
     observe::Observation,
     takeup::Served,
 };
 use crate::{
     model::{
         adopt,
-        cluster::{Cluster, HostName},
+        cluster::Cluster,
         duration::{Span, Threshold},
         layout::Place,
         plan::{
@@ -146,8 +146,7 @@ pub fn cluster(dir: &Path) -> Result<(Cluster, bool), Error> {
 
 /// Everything that may be in DIR, on this machine.
 pub fn undeclared(dir: &Path) -> Cluster {
-    let name = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
-    let mut cluster = adopt::anything(name.parse().unwrap_or_else(|_| HostName::localhost()));
+    let mut cluster = adopt::anything(machine::host_name());
     cluster.single_root = dir.join("pki/root-ca.crt").exists();
     cluster
 }

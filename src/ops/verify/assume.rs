@@ -12,7 +12,7 @@ use crate::{
         inventory::Piece,
         san::San,
     },
-    ops::read,
+    ops::{machine, read},
     pki::inspect::{self, Certificate},
 };
 
@@ -111,17 +111,11 @@ fn host_name(dir: &Path, apiserver: Option<&Certificate>, etcd: Option<&Certific
             _ => None,
         })
     };
-    kubelet().or_else(member).or_else(served).unwrap_or_else(this_host)
+    kubelet().or_else(member).or_else(served).unwrap_or_else(machine::host_name)
 }
 
 fn node(user: &str) -> Option<HostName> {
     user.strip_prefix("system:node:")?.parse().ok()
-}
-
-fn this_host() -> HostName {
-    let name = rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase();
-    // The invariant: `localhost` is a host name.
-    name.parse().unwrap_or_else(|_| "localhost".parse().expect("a host name"))
 }
 
 fn first_address(certificate: Option<&Certificate>) -> Option<IpAddr> {
