@@ -5,11 +5,6 @@ mod support;
 
 use std::{fs, path::Path, process::Command};
 
-use ring::{
-    rand::SystemRandom,
-    signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair},
-};
-
 fn main() {
     let folder = tempfile::Builder::new().prefix("certkit-bench-").tempdir().expect("a folder");
     let mut round = 0;
@@ -25,24 +20,8 @@ fn main() {
     });
     let sample = folder.path().join("init-1");
     let (certificates, keys, contents) = count(&sample);
-    let start = support::median(15, || {
-        let status = Command::new(env!("CARGO_BIN_EXE_certkit")).arg("--version").output();
-        assert!(status.expect("certkit starts").status.success());
-    });
-    let crypto = support::median(15, || {
-        let random = SystemRandom::new();
-        let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
-        let mut last = None;
-        for _ in 0..keys {
-            let document = EcdsaKeyPair::generate_pkcs8(algorithm, &random).expect("a key");
-            let key = EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random);
-            last = Some(key.expect("a key"));
-        }
-        let key = last.expect("at least one key");
-        for _ in 0..certificates {
-            key.sign(&random, &[7; 500]).expect("a signature");
-        }
-    });
+    let start = support::start();
+    let crypto = support::raw_crypto(keys, certificates);
     let mut round = 0;
     let writes = support::median(15, || {
         round += 1;

@@ -5,11 +5,6 @@ mod support;
 
 use std::{fs, path::Path, process::Command};
 
-use ring::{
-    rand::SystemRandom,
-    signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair},
-};
-
 fn main() {
     let folder = tempfile::Builder::new().prefix("certkit-bench-").tempdir().expect("a folder");
     let dir = folder.path().join("pki");
@@ -47,24 +42,8 @@ fn main() {
     let prune =
         support::median(15, || _ = certkit(&["rotate", "--all", "--quiet", "--backups", "1"]));
     let idle = support::median(15, || _ = certkit(&["rotate", "--quiet"]));
-    let start = support::median(15, || {
-        let output = Command::new(env!("CARGO_BIN_EXE_certkit")).arg("--version").output();
-        assert!(output.expect("certkit starts").status.success());
-    });
-    let crypto = support::median(15, || {
-        let random = SystemRandom::new();
-        let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
-        let mut last = None;
-        for _ in 0..keys {
-            let document = EcdsaKeyPair::generate_pkcs8(algorithm, &random).expect("a key");
-            let key = EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random);
-            last = Some(key.expect("a key"));
-        }
-        let key = last.expect("at least one key");
-        for _ in 0..certificates {
-            key.sign(&random, &[7; 500]).expect("a signature");
-        }
-    });
+    let start = support::start();
+    let crypto = support::raw_crypto(keys, certificates);
     let mut round = 0;
     let writes = support::median(15, || {
         round += 1;

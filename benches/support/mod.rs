@@ -6,7 +6,13 @@ use std::{
     fs::{self, File},
     io::Write as _,
     path::Path,
+    process::Command,
     time::{Duration, Instant},
+};
+
+use ring::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair},
 };
 
 /// The median duration of `rounds` runs, after one that does not count.
@@ -50,4 +56,30 @@ pub fn durable(folder: &Path, contents: &[Vec<u8>]) {
             .expect("renamed");
     }
     File::open(folder).and_then(|f| f.sync_all()).expect("synced");
+}
+
+/// Starting the program and doing nothing.
+pub fn start() -> Duration {
+    median(15, || {
+        let output = Command::new(env!("CARGO_BIN_EXE_certkit")).arg("--version").output();
+        assert!(output.expect("certkit starts").status.success());
+    })
+}
+
+/// Raw ring: so many P-256 keys, and as many signatures as there are certificates.
+pub fn raw_crypto(keys: usize, certificates: usize) -> Duration {
+    median(15, || {
+        let random = SystemRandom::new();
+        let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
+        let mut last = None;
+        for _ in 0..keys {
+            let document = EcdsaKeyPair::generate_pkcs8(algorithm, &random).expect("a key");
+            let key = EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random);
+            last = Some(key.expect("a key"));
+        }
+        let key = last.expect("at least one key");
+        for _ in 0..certificates {
+            key.sign(&random, &[7; 500]).expect("a signature");
+        }
+    })
 }

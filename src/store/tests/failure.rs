@@ -80,7 +80,9 @@ fn a_disk_that_turns_read_only_is_put_right_by_the_next_run() {
 #[test]
 fn a_journal_of_another_user_cannot_write_outside_of_the_directory() {
     let sha256 = sha256(b"staged");
-    for (owner, path, trusted) in [(7, "/elsewhere/x", false), (7, "x", true), (0, "/elsewhere/x", true)] {
+    for (owner, path, trusted) in
+        [(7, "/elsewhere/x", false), (7, "x", true), (0, "/elsewhere/x", true)]
+    {
         let disk = SimulatedDisk::new();
         let full = std::path::Path::new(DIR).join(path);
         disk.put(full.with_file_name(".x").to_str().unwrap(), "staged", 0o600, owner);
