@@ -15,7 +15,7 @@ certkit := $(target)/release/certkit
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## the release binary, target/release/certkit
@@ -46,7 +46,7 @@ lint: ## format, clippy, docs, shell, dependencies
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run tests/*.sh; \
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run tests/*.sh tests/*/*.sh; \
 	else echo "lint: shellcheck is not installed, shell scripts not checked"; fi
 	@# Turned on anywhere in the graph, these change for everybody what signs and verifies.
 	@for feature in rcgen/aws_lc_rs x509-parser/verify-aws; do \
@@ -59,6 +59,10 @@ lint: ## format, clippy, docs, shell, dependencies
 .PHONY: needs
 needs: ## install what the tests need: etcd, openssl, strace, kubectl, promtool (root, Debian)
 	@tests/needs.sh
+
+.PHONY: kubernetes
+kubernetes: ## build the real Kubernetes that tests run, once per version, into a cache (needs minutes)
+	@tests/kubernetes/build.sh
 
 .PHONY: test
 test: needs ## every test, then the list of those skipped for want of a program

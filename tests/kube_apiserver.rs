@@ -1,4 +1,4 @@
-//! A real kube-apiserver, started from the flags certkit emits, where `KUBEBUILDER_ASSETS` has one.
+//! A real kube-apiserver, started from the flags certkit emits, as `make kubernetes` builds it.
 
 mod support;
 
@@ -26,7 +26,7 @@ impl Drop for Server {
 
 #[test]
 fn an_apiserver_starts_from_the_flags_and_kubectl_gets_in() {
-    let Some(program) = support::kube_apiserver() else { return };
+    let Some(program) = support::kubernetes::program("kube-apiserver") else { return };
     let (Some(etcd), Some(kubectl)) = (need("etcd"), need("kubectl")) else { return };
     let folder = temp_dir();
     let pki = folder.path().join("pki");

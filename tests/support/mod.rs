@@ -11,6 +11,7 @@
 #![allow(dead_code)] // Each test binary uses its own part of this.
 
 pub mod etcd;
+pub mod kubernetes;
 pub mod tree;
 
 use std::{
@@ -40,19 +41,6 @@ pub fn optional(program: &str) -> Option<PathBuf> {
         report_skipped(program);
     }
     found
-}
-
-/// kube-apiserver out of the folder that `KUBEBUILDER_ASSETS` names, or `None` after reporting the
-/// running test as skipped, on CI too: no package has it. A folder without it is a mistake.
-#[track_caller]
-pub fn kube_apiserver() -> Option<PathBuf> {
-    let Some(assets) = env::var_os("KUBEBUILDER_ASSETS") else {
-        report_skipped("kube-apiserver (KUBEBUILDER_ASSETS)");
-        return None;
-    };
-    let program = Path::new(&assets).join("kube-apiserver");
-    assert!(program.is_file(), "KUBEBUILDER_ASSETS is set, but there is no {}", program.display());
-    Some(program)
 }
 
 /// certkit as built for this test run, free of the caller's settings.
