@@ -1,8 +1,6 @@
-//! A strict reader of DER elements (X.690), for what no crate hands out: keys, and the raw parts of
+//! A strict reader of DER elements (X.690), for what no crate hands out: the raw parts of
 //! structures that are taken apart and put together again byte for byte.
 
-/// Tag of an `INTEGER`.
-pub const INTEGER: u8 = 0x02;
 /// Tag of a `BIT STRING`.
 pub const BIT_STRING: u8 = 0x03;
 /// Tag of an `OCTET STRING`.
@@ -99,21 +97,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A positive `INTEGER`'s value without the sign byte.
-pub fn unsigned(content: &[u8]) -> &[u8] {
-    let first = content.iter().position(|b| *b != 0).unwrap_or(content.len());
-    &content[first..]
-}
-
-/// Number of bits of a positive `INTEGER`.
-pub fn bit_length(content: &[u8]) -> u32 {
-    let value = unsigned(content);
-    match value.first() {
-        Some(first) => value.len() as u32 * 8 - first.leading_zeros(),
-        None => 0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,12 +117,5 @@ mod tests {
         ] {
             assert_eq!(Reader::only(bad, OCTET_STRING), Err(Malformed), "{bad:?}");
         }
-    }
-
-    #[test]
-    fn bit_lengths() {
-        assert_eq!(bit_length(&[0, 0x80]), 8);
-        assert_eq!(bit_length(&[1, 0, 1]), 17);
-        assert_eq!(bit_length(&[0]), 0);
     }
 }

@@ -12,14 +12,10 @@ pub(in crate::pki) use public::{bit_string, dotted};
 
 use super::{
     crypto::{self, CryptoError, Curve, Signer},
-    der::INTEGER,
     inspect::Certificate,
     pem::{self, PemError},
 };
-use crate::model::{
-    algorithm::KeyAlgorithm,
-    der::{self, OID, SEQUENCE},
-};
+use crate::model::algorithm::KeyAlgorithm;
 
 /// How a private key is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +108,7 @@ impl PrivateKey {
     pub fn to_pem(&self, format: KeyFormat) -> Zeroizing<String> {
         match (&self.material, format) {
             (Material::Ec { curve, scalar, point }, KeyFormat::Traditional) => {
-                pem::encode_secret("EC PRIVATE KEY", &sec1(*curve, scalar, Some(point), true))
+                pem::encode_secret("EC PRIVATE KEY", &load::sec1(*curve, scalar, Some(point), true))
             }
             (Material::Rsa { pkcs1, .. }, KeyFormat::Traditional) => {
                 pem::encode_secret("RSA PRIVATE KEY", pkcs1)
@@ -123,17 +119,7 @@ impl PrivateKey {
 
     /// Writes it as PKCS#8 DER, the form TLS libraries take.
     pub fn pkcs8(&self) -> Zeroizing<Vec<u8>> {
-        let (algorithm, inner) = match &self.material {
-            Material::Ec { curve, scalar, point } => {
-                (public::ec_algorithm(*curve), sec1(*curve, scalar, Some(point), false))
-            }
-            Material::Ed25519 { seed, .. } => {
-                (public::ED25519.to_vec(), secret_tlv(super::der::OCTET_STRING, &[seed]))
-            }
-            Material::Rsa { pkcs1, .. } => (public::RSA.to_vec(), pkcs1.clone()),
-        };
-        let inner = secret_tlv(super::der::OCTET_STRING, &[&inner]);
-        secret_tlv(SEQUENCE, &[&der::tlv(INTEGER, &[0]), &algorithm, &inner])
+        load::to_pkcs8(&self.material)
     }
 
     /// Signs with the digest that goes with the key: SHA-256 for P-256 and RSA, SHA-384 for P-384,
@@ -146,9 +132,7 @@ impl PrivateKey {
         let public = match &material {
             Material::Ec { curve, point, .. } => PublicKey::ec(*curve, point),
             Material::Ed25519 { public, .. } => PublicKey::ed25519(public),
-            Material::Rsa { pkcs1, .. } => {
-                PublicKey::rsa_of(pkcs1).map_err(|_| KeyError::Malformed)?
-            }
+            Material::Rsa { pkcs1, .. } => PublicKey::rsa(&load::rsa_public(pkcs1)?),
         };
         Ok(Self { material, public, format, signer: OnceLock::new() })
     }
@@ -177,25 +161,6 @@ impl fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PrivateKey({}, elided)", self.algorithm())
     }
-}
-
-/// An ECPrivateKey (RFC 5915), with the curve unless something around it names it, as openssl and Go do.
-fn sec1(curve: Curve, scalar: &[u8], point: Option<&[u8]>, with_curve: bool) -> Zeroizing<Vec<u8>> {
-    let version = der::tlv(INTEGER, &[1]);
-    let scalar = secret_tlv(super::der::OCTET_STRING, &[scalar]);
-    let parameters =
-        if with_curve { der::tlv(0xa0, &der::tlv(OID, curve.oid())) } else { Vec::new() };
-    let point = match point {
-        Some(point) => der::tlv(0xa1, &public::bit_string(point)),
-        None => Vec::new(),
-    };
-    secret_tlv(SEQUENCE, &[&version, &scalar, &parameters, &point])
-}
-
-/// Like [`der::tlv`], with every buffer a secret passes through wiped.
-fn secret_tlv(tag: u8, parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
-    let content = Zeroizing::new(parts.concat());
-    Zeroizing::new(der::tlv(tag, &content))
 }
 
 /// Why a key cannot be read, made or used.

@@ -9,8 +9,8 @@ use crate::{
     },
     pki::{
         crypto::Curve,
-        der::{BIT_STRING, INTEGER, Malformed, Reader, bit_length},
-        key::{KeyError, PrivateKey},
+        der::{BIT_STRING, Malformed, Reader},
+        key::{KeyError, PrivateKey, load},
         pem::{self, Block},
     },
 };
@@ -36,7 +36,7 @@ pub struct PublicKey {
 impl PublicKey {
     /// Takes a SubjectPublicKeyInfo; any algorithm will do.
     pub fn from_der(der: Vec<u8>) -> Result<Self, KeyError> {
-        parts(&der)?;
+        parts(&der).map_err(|_| KeyError::Malformed)?;
         Ok(Self { der })
     }
 
@@ -85,11 +85,7 @@ impl PublicKey {
         let Parts { oid, bits, .. } = parts(&self.der).ok()?;
         match oid {
             OID_ED25519 => Some(KeyAlgorithm::Ed25519),
-            OID_RSA => {
-                let modulus =
-                    Reader::new(Reader::only(bits, SEQUENCE).ok()?).expect(INTEGER).ok()?;
-                Some(KeyAlgorithm::Rsa(bit_length(modulus)))
-            }
+            OID_RSA => load::rsa_bits(bits).map(KeyAlgorithm::Rsa),
             _ => None,
         }
     }
@@ -128,13 +124,9 @@ impl PublicKey {
         Self { der: der::sequence(&[ED25519.to_vec(), bit_string(public)]) }
     }
 
-    /// The public part of a PKCS#1 private key.
-    pub(super) fn rsa_of(pkcs1: &[u8]) -> Result<Self, Malformed> {
-        let mut fields = Reader::new(Reader::only(pkcs1, SEQUENCE)?);
-        fields.expect(INTEGER)?;
-        let (modulus, exponent) = (fields.element()?, fields.element()?);
-        let key = der::sequence(&[modulus.raw.to_vec(), exponent.raw.to_vec()]);
-        Ok(Self { der: der::sequence(&[RSA.to_vec(), bit_string(&key)]) })
+    /// Of a PKCS#1 public key.
+    pub(super) fn rsa(public: &[u8]) -> Self {
+        Self { der: der::sequence(&[RSA.to_vec(), bit_string(public)]) }
     }
 }
 
