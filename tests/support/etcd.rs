@@ -1,12 +1,13 @@
 //! Real etcd members, started from the flags that certkit emits.
 
 use std::{
-    fs::File,
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output},
     time::{Duration, Instant},
 };
+
+use super::process::Process;
 
 /// A member's process; ended when dropped.
 pub struct Member {
@@ -20,8 +21,7 @@ pub struct Member {
     pub peer_port: u16,
     /// The folder that is its host's `/etc/kubernetes`.
     pub tree: PathBuf,
-    child: Child,
-    log: PathBuf,
+    process: Process,
 }
 
 /// What a member is started with besides certkit's flags.
@@ -47,9 +47,8 @@ impl Member {
     pub fn start(program: &Path, plan: &Plan<'_>) -> Self {
         let (client_port, peer_port) = plan.ports;
         let url = |port: u16| format!("https://{}:{port}", plan.address);
-        let log = plan.data.join(format!("{}.log", plan.name));
-        let output = File::create(&log).expect("log file");
-        let child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(plan.flags.lines())
             .args(["--name", plan.name])
             .arg("--data-dir")
@@ -61,36 +60,31 @@ impl Member {
             .args(["--initial-cluster", plan.cluster])
             // Test machines are slow and shared; a lost election is no finding here.
             .args(["--heartbeat-interval", "300", "--election-timeout", "3000"])
-            .env("ETCD_UNSUPPORTED_ARCH", std::env::consts::ARCH)
-            .stdin(Stdio::null())
-            .stdout(output.try_clone().expect("log file"))
-            .stderr(output)
-            .spawn()
-            .expect("etcd starts");
+            .env("ETCD_UNSUPPORTED_ARCH", std::env::consts::ARCH);
+        let log = plan.data.join(format!("{}.log", plan.name));
         Self {
             name: plan.name.into(),
             address: plan.address.into(),
             client_port,
             peer_port,
             tree: plan.tree.into(),
-            child,
-            log,
+            process: Process::start(&mut command, &log),
         }
     }
 
     /// The process id.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.pid()
     }
 
     /// Whether the process still runs.
     pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().expect("wait").is_none()
+        self.process.is_running()
     }
 
     /// What it logged.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
+        self.process.log()
     }
 
     /// Where clients connect.
@@ -124,14 +118,6 @@ impl Member {
             .args(arguments)
             .output()
             .expect("etcdctl starts")
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        // Already ended is as good.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

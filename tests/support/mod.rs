@@ -10,8 +10,10 @@
 //! it is a failure instead: there, `tests/needs.sh` has run and nothing may be missing.
 #![allow(dead_code)] // Each test binary uses its own part of this.
 
+pub mod cluster;
 pub mod etcd;
 pub mod kubernetes;
+pub mod process;
 pub mod tree;
 
 use std::{
@@ -156,16 +158,9 @@ fn on_ci() -> bool {
 /// Says it on stderr, and to `certkit-skipped.txt` in the target folder for `make test` to list: the
 /// test harness swallows what passing tests print.
 fn report_skipped(program: &str) {
-    let thread = std::thread::current();
-    let test = match thread.name() {
-        Some(name) if name != "main" => name.to_owned(),
-        // A run with one thread: the harness calls the test from its own.
-        _ => env::var("NEXTEST_TEST_NAME").unwrap_or_else(|_| "a test".to_owned()),
-    };
-    let line = format!("SKIPPED {}::{test}: needs {program}\n", env!("CARGO_CRATE_NAME"));
+    let line = format!("SKIPPED {}: needs {program}\n", test_name());
     eprint!("{line}");
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp has a parent");
-    let path = target.join("certkit-skipped.txt");
+    let path = target_folder().join("certkit-skipped.txt");
     // One write of a short line to a file opened for appending is not torn by another test's.
     fs::OpenOptions::new()
         .create(true)
@@ -173,6 +168,22 @@ fn report_skipped(program: &str) {
         .open(&path)
         .and_then(|mut file| file.write_all(line.as_bytes()))
         .unwrap_or_else(|e| panic!("write {}: {e}", path.display()));
+}
+
+/// The running test's name, with its binary's before it.
+fn test_name() -> String {
+    let thread = std::thread::current();
+    let test = match thread.name() {
+        Some(name) if name != "main" => name.to_owned(),
+        // A run with one thread: the harness calls the test from its own.
+        _ => env::var("NEXTEST_TEST_NAME").unwrap_or_else(|_| "a test".to_owned()),
+    };
+    format!("{}::{test}", env!("CARGO_CRATE_NAME"))
+}
+
+/// Cargo's target folder.
+fn target_folder() -> &'static Path {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp has a parent")
 }
 
 #[track_caller]
