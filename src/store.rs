@@ -56,6 +56,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use backup::{Backup, BackupEntry, BackupKind};
+pub(crate) use digest::sha256;
 pub use engine::Committed;
 pub use error::{Error, Operation};
 pub use lock::Holder;
@@ -64,7 +65,7 @@ pub use transaction::{Content, Transaction};
 
 use disk::{Disk, Kind};
 use engine::Engine;
-use place::Tree;
+use place::{Place, Tree};
 use real::RealDisk;
 
 /// The directory for the store's own records.
@@ -182,6 +183,64 @@ pub fn write_atomically(path: &Path, content: &[u8], mode: u32) -> Result<(), Er
     write_one(&RealDisk, path, content, mode)
 }
 
+/// Writes files below any directory, which is made if it is missing: all are checked first, and then each is
+/// written at once and durably. Nothing is written through a symbolic link below the directory, and only
+/// regular files are replaced. Returns the files' full paths.
+pub fn write_below(
+    dir: &Path,
+    files: &[(PathBuf, Vec<u8>)],
+    mode: u32,
+) -> Result<Vec<PathBuf>, Error> {
+    let path = std::path::absolute(dir).map_err(Error::io(Operation::Open, dir))?;
+    let (root, mut roots) = engine::make_root(&RealDisk, &path)?;
+    let written = below(&Tree::new(RealDisk, path, root), files, mode);
+    if written.is_err() {
+        // Only those that are still empty go.
+        engine::remove_roots(&RealDisk, &mut roots);
+    }
+    written
+}
+
+fn below<D: Disk>(
+    tree: &Tree<D>,
+    files: &[(PathBuf, Vec<u8>)],
+    mode: u32,
+) -> Result<Vec<PathBuf>, Error> {
+    let mut places = Vec::with_capacity(files.len());
+    let mut missing = Vec::new();
+    for (path, _) in files {
+        let place = Place::parse(path, &tree.path)?;
+        let reject = |key: &str, reason| Error::Path { path: tree.full(key), reason };
+        if place.is_outside() {
+            return Err(reject(place.as_str(), "it is not below the directory"));
+        }
+        for (end, _) in place.as_str().match_indices('/') {
+            let folder = Place::own(&place.as_str()[..end]);
+            match tree.status(&folder)?.map(|status| status.kind) {
+                Some(Kind::Directory) => {}
+                Some(_) => return Err(reject(folder.as_str(), "it is not a directory")),
+                None if missing.contains(&folder) => {}
+                None => missing.push(folder),
+            }
+        }
+        match tree.status(&place)?.map(|status| status.kind) {
+            None | Some(Kind::File) => places.push(place),
+            Some(_) => return Err(reject(place.as_str(), "it is not a regular file")),
+        }
+    }
+    for folder in &missing {
+        tree.make_dir(folder.as_str(), 0o755)?;
+        tree.sync_dir(folder.parent())?;
+    }
+    let mut written = Vec::with_capacity(places.len());
+    for (place, (_, content)) in places.iter().zip(files) {
+        let path = tree.full(place.as_str());
+        replace(&tree.disk, &tree.dir(place.parent())?, place.name(), &path, (content, mode))?;
+        written.push(path);
+    }
+    Ok(written)
+}
+
 fn write_one<D: Disk>(disk: &D, path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
     let reject = |reason| Error::Path { path: path.to_owned(), reason };
     let name = path.file_name().ok_or_else(|| reject("it names a directory"))?;
@@ -199,16 +258,28 @@ fn write_one<D: Disk>(disk: &D, path: &Path, content: &[u8], mode: u32) -> Resul
             Kind::Other | Kind::Symlink => return Err(reject("it is not a regular file")),
         }
     }
+    replace(disk, &dir, name, path, (content, mode))
+}
+
+/// Writes a file under another name and renames it over its own.
+fn replace<D: Disk>(
+    disk: &D,
+    dir: &D::Dir,
+    name: &str,
+    path: &Path,
+    (content, mode): (&[u8], u32),
+) -> Result<(), Error> {
     let temporary = plan::temporary_name(name, &format!("{:x}", disk.nonce()));
-    let written = stage::create_in(disk, &dir, &temporary, content, mode, None).and_then(|file| {
+    let written = stage::create_in(disk, dir, &temporary, content, mode, None).and_then(|file| {
         disk.sync_file(&file).map_err(|source| (Operation::Sync, source))?;
-        let renamed = disk.rename(&dir, &temporary, name);
+        let renamed = disk.rename(dir, &temporary, name);
         renamed.map_err(|source| (Operation::Rename, source))
     });
     if let Err((operation, source)) = written {
         // The first error is the one to tell; a temporary file that stays is in nobody's way.
-        let _ = disk.unlink(&dir, &temporary);
+        let _ = disk.unlink(dir, &temporary);
         return Err(Error::Io { operation, path: path.to_owned(), source });
     }
-    disk.sync_dir(&dir).map_err(Error::io(Operation::Sync, parent))
+    let parent = path.parent().unwrap_or(Path::new("."));
+    disk.sync_dir(dir).map_err(Error::io(Operation::Sync, parent))
 }

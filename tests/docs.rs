@@ -5,7 +5,7 @@ mod support;
 use std::{fmt::Write as _, path::Path};
 
 use certkit::model::catalogue::{
-    CERTIFICATES, COMPONENTS, CertSpec, Condition, Credential, Dials, Home, Issuer, KEYS,
+    self, CERTIFICATES, COMPONENTS, CertSpec, Condition, Credential, Dials, Home, Issuer, KEYS,
     KeyPolicy, PATHS, Protection, Purpose, Reload, SanRule, Scope, Setting, SubjectRule, USES,
     Value,
 };
@@ -247,6 +247,7 @@ fn condition(condition: Condition) -> String {
     match condition {
         Condition::Always => "always".into(),
         Condition::Addon(name) => format!("with addon {name}"),
+        Condition::NoConfigFile(component) => format!("where {component} has no file"),
         Condition::EtcdPeerName => "if peers' certificates have that name".into(),
         Condition::ManagedEtcd => "unless etcd is external".into(),
         Condition::SingleRoot => "with a single root".into(),
@@ -275,7 +276,10 @@ fn value(value: Value) -> String {
         Value::Bundle(id) => format!("bundle of `{id}`"),
         Value::Cert(id) => format!("certificate of `{id}`"),
         Value::Chain(id) => format!("chain of `{id}`"),
-        Value::ConfigFile(path) => format!("`{path}`"),
+        Value::ConfigFile(id) => {
+            let config = catalogue::component(id).and_then(|spec| spec.config);
+            format!("`{}`", config.expect("a component with a file").file)
+        }
         Value::Key(id) => format!("key of `{id}`"),
         Value::Kubeconfig(id) => format!("`{id}`"),
         Value::Literal(text) => format!("`{text}`"),

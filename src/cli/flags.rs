@@ -6,18 +6,19 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::{EXIT_CODES, Exit, Failure, Global, print};
 use crate::{
-    model::catalogue::COMPONENTS,
+    model::{catalogue::COMPONENTS, layout::PUBLIC},
     ops::{
         declared,
-        flags::{FlagsRequest, Format, flags, keys_elsewhere},
+        flags::{FlagsRequest, Format, files, flags, keys_elsewhere},
     },
+    store,
 };
 
 /// Print what makes components use this PKI
 ///
 /// Prints the flags, configuration files, unit drop-ins or patches that make kube-apiserver, etcd, the
 /// kubelet and the others use the certificates that `certkit init` made. Only PKI and TLS settings, the
-/// secure ones. Reads certkit.yaml and writes nothing.
+/// secure ones. Reads certkit.yaml, and writes nothing but what --output-dir asks for.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub struct FlagsArgs {
@@ -40,6 +41,10 @@ pub struct FlagsArgs {
     /// up
     #[arg(long)]
     explain: bool,
+    /// Write the files into this folder, by the names they are to be saved by, instead of printing: it is made
+    /// if it is missing; files of the same names are replaced, symbolic links never followed
+    #[arg(long, value_name = "DIR")]
+    output_dir: Option<PathBuf>,
     /// A folder whose files replace built-in templates of the same name, like flags/systemd.conf
     #[arg(long, value_name = "DIR")]
     templates: Option<PathBuf>,
@@ -51,6 +56,7 @@ EXAMPLES:
   certkit flags etcd --host etcd1 --format systemd
   certkit flags kubelet --format config --explain
   certkit flags --format kubeadm > kubeadm.yaml
+  certkit flags --format systemd --output-dir /etc/systemd/system
   kube-scheduler $(certkit flags kube-scheduler) --leader-elect=true
   kubectl create secret generic cacerts -n istio-system $(certkit flags istiod)";
 
@@ -72,7 +78,17 @@ pub fn run(args: &FlagsArgs, global: &Global) -> Result<Exit, Failure> {
         explain: args.explain,
         without_keys: keys_elsewhere(&cluster, &dir),
     };
-    let text = flags(&cluster, &dir, &request, &templates)?;
-    print(text)?;
+    let Some(folder) = &args.output_dir else {
+        print(flags(&cluster, &dir, &request, &templates)?)?;
+        return Ok(Exit::Done);
+    };
+    let files = files(&cluster, &dir, &request, &templates)?;
+    let files: Vec<_> =
+        files.into_iter().map(|file| (file.name.into(), file.text.into_bytes())).collect();
+    for path in store::write_below(&super::absolute(folder)?, &files, PUBLIC)? {
+        if !global.quiet {
+            print(format!("{}\n", path.display()))?;
+        }
+    }
     Ok(Exit::Done)
 }

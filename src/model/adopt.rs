@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     algorithm::KeyAlgorithm,
-    catalogue::{self, Condition, KEYS},
+    catalogue::{self, COMPONENTS, Condition, KEYS},
     cluster::{
         API_PORT, Cluster, Endpoint, Etcd, Host, HostName, KubeconfigStyle, Override, Subject,
         Subnet, Usages,
@@ -47,6 +47,8 @@ pub struct Hints {
     pub advertised: Option<IpAddr>,
     /// An etcd of somebody else's that a manifest names.
     pub etcd: Option<Etcd>,
+    /// The configuration files that are in the tree, by their names.
+    pub config_files: BTreeSet<&'static str>,
     /// Subjects, by the instances' indices, as organizations and common name.
     pub subjects: BTreeMap<usize, Subject>,
 }
@@ -124,6 +126,7 @@ pub fn declare(seen: &Cluster, inventory: &Inventory, hints: &Hints) -> Cluster 
         cluster.validity.ca = term.max(cluster.validity.leaf);
     }
     cluster.absent = absent(&cluster, seen, inventory);
+    cluster.absent.extend(without_config(&cluster, hints));
     overrides(&mut cluster, &found, hints);
     cluster
 }
@@ -203,6 +206,13 @@ fn absent(cluster: &Cluster, seen: &Cluster, inventory: &Inventory) -> BTreeSet<
         }
     }
     absent
+}
+
+/// The configuration files that are not there and that components do without.
+fn without_config(cluster: &Cluster, hints: &Hints) -> Vec<String> {
+    let needless = COMPONENTS.iter().filter(|spec| spec.present == Condition::Always);
+    let files = needless.filter_map(|spec| cluster.config_file(spec.id));
+    files.filter(|file| !hints.config_files.contains(file)).map(str::to_owned).collect()
 }
 
 /// Says of every certificate what the catalogue's rules would say otherwise.

@@ -185,6 +185,8 @@ pub enum Condition {
     Always,
     /// When this addon is asked for.
     Addon(&'static str),
+    /// When hosts' trees are without this component's configuration file.
+    NoConfigFile(&'static str),
     /// When etcd's peer certificates have the name that only peers have; those of a cluster that
     /// something else made may lack it.
     EtcdPeerName,
@@ -236,6 +238,9 @@ pub struct ComponentSpec {
     pub unit: Option<&'static str>,
     /// Whether it is usually a static pod on a control-plane host.
     pub static_pod: bool,
+    /// What a patch is called by which kubeadm takes this component's settings, or that kubectl applies to
+    /// its manifest.
+    pub patch: Option<&'static str>,
 }
 
 /// A component's own configuration file.
@@ -245,6 +250,10 @@ pub struct Config {
     pub api_version: &'static str,
     /// The file's `kind`, empty if it has none.
     pub kind: &'static str,
+    /// The file's name; where a setting names it, it is part of a host's tree and this is its place there.
+    pub file: &'static str,
+    /// Where it is in clusters whose tree is without it.
+    pub elsewhere: Option<&'static str>,
 }
 
 /// One setting of one component: what makes it use this PKI.
@@ -279,7 +288,7 @@ pub enum Value {
     /// chain up to it. Go takes any CA for an anchor; OpenSSL, unless told to accept partial chains, only
     /// a root.
     Chain(&'static str),
-    /// A component configuration file: `/etc/kubernetes`-relative where relative.
+    /// The configuration file of the component with this id.
     ConfigFile(&'static str),
     /// The key file of the certificate with this id.
     Key(&'static str),
@@ -436,6 +445,15 @@ pub fn key(id: &str) -> Option<&'static KeySpec> {
 /// The component row with this id.
 pub fn component(id: &str) -> Option<&'static ComponentSpec> {
     COMPONENTS.iter().find(|spec| spec.id == id)
+}
+
+/// The component whose configuration file has this name in a host's tree.
+pub fn config_file(file: &str) -> Option<&'static ComponentSpec> {
+    let named = |spec: &ComponentSpec| {
+        USES.iter().any(|row| row.value == Value::ConfigFile(spec.id))
+            && spec.config.is_some_and(|config| config.file == file)
+    };
+    COMPONENTS.iter().find(|spec| named(spec))
 }
 
 /// The addons that rows are conditional on, in the catalogue's order, each once.

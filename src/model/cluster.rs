@@ -55,8 +55,8 @@ pub struct Cluster {
     pub single_root: bool,
     /// Where the hosts keep the tree, when that is neither DIR (one host) nor `/etc/kubernetes`.
     pub host_dir: Option<String>,
-    /// What this cluster does without: ids of certificates and key pairs, and `ID-bundle` and `ID-chain` of
-    /// CAs. Clusters made by something else lack some, and must not be given them unasked.
+    /// What this cluster does without: ids of certificates and key pairs, `ID-bundle` and `ID-chain` of CAs,
+    /// names of configuration files. Clusters made by something else lack some, and must not be given them unasked.
     pub absent: BTreeSet<String>,
 }
 
@@ -197,6 +197,7 @@ impl Cluster {
                 let name = San::Dns(catalogue::ETCD_PEER_NAME.to_owned());
                 self.has(Condition::ManagedEtcd) && declared.is_none_or(|s| s.contains(&name))
             }
+            Condition::NoConfigFile(component) => self.config_file(component).is_none(),
             Condition::ManagedEtcd => !matches!(self.etcd, Etcd::External { .. }),
             Condition::SingleRoot => self.single_root,
         }
@@ -298,7 +299,8 @@ impl Cluster {
             fault("extraSans", format!("`{}` is no certificate's name", id.escape_default()));
         }
         for id in self.absent.iter().filter(|id| !is_known(id)) {
-            fault("absent", format!("`{}` is no certificate's name", id.escape_default()));
+            let what = "nothing that a cluster can do without has this name";
+            fault("absent", format!("`{}`: {what}", id.escape_default()));
         }
         for (id, over) in &self.overrides {
             let field = format!("overrides.{id}");
@@ -325,6 +327,7 @@ fn is_known(id: &str) -> bool {
     let authority = id.strip_suffix("-bundle").or(id.strip_suffix("-chain"));
     catalogue::certificate(id).is_some()
         || catalogue::key(id).is_some()
+        || catalogue::config_file(id).is_some()
         || authority.and_then(catalogue::certificate).is_some_and(|spec| spec.is_ca())
 }
 

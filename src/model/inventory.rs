@@ -125,6 +125,26 @@ pub enum FileContent {
     },
 }
 
+/// A component's configuration file that a setting names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ObservedConfig {
+    /// Relative to DIR.
+    pub path: PathBuf,
+    /// What it says.
+    pub content: Piece<ConfigState>,
+}
+
+/// What a configuration file says, beside what it is to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigState {
+    /// Somebody edited it, and it differs so.
+    Edited(Vec<String>),
+    /// It is as certkit wrote it, and differs so from what it would write now; in words alone if in nothing.
+    Outdated(Vec<String>),
+    /// It says what it is to say, whatever else it says.
+    Right,
+}
+
 /// Everything observed of a declared cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Inventory {
@@ -136,6 +156,8 @@ pub struct Inventory {
     pub derived: Vec<ObservedFile>,
     /// Copies, in the order of [`super::cluster::Cluster::copies`].
     pub copies: Vec<ObservedFile>,
+    /// Configuration files, in the order of [`super::cluster::Cluster::config_files`]; none where nobody looked.
+    pub configs: Vec<ObservedConfig>,
     /// Whether DIR/certkit.yaml is there.
     pub declared: bool,
 }

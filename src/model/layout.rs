@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 use super::{
     catalogue::{
-        self, CERTIFICATES, COMPONENTS, CertSpec, Home, Issuer, KEYS, KeySpec, Scope, USES, Value,
+        self, CERTIFICATES, COMPONENTS, CertSpec, ComponentSpec, Home, Issuer, KEYS, KeySpec,
+        Scope, USES, Use, Value,
     },
     cluster::{Cluster, Host, KubeconfigStyle},
 };
@@ -77,7 +78,42 @@ pub struct Derived {
     pub is_chain: bool,
 }
 
+/// A component's configuration file that a setting names, on one host.
+#[derive(Clone, Debug)]
+pub struct ConfigFile<'a> {
+    /// Whose it is.
+    pub component: &'static ComponentSpec,
+    /// The host.
+    pub host: &'a Host,
+    /// The file, relative to DIR.
+    pub path: PathBuf,
+}
+
 impl Cluster {
+    /// The configuration files that settings name, in the order of the components, and within one in the order
+    /// of the hosts.
+    pub fn config_files(&self) -> Vec<ConfigFile<'_>> {
+        let mut files = Vec::new();
+        for component in COMPONENTS.iter().filter(|c| self.has(c.present)) {
+            let Some(file) = self.config_file(component.id) else { continue };
+            files.extend(self.hosts_in(component.scope).map(|host| ConfigFile {
+                component,
+                host,
+                path: self.root_of(host).join(file),
+            }));
+        }
+        files
+    }
+
+    /// The configuration file of a component, `/etc/kubernetes`-relative, where a setting names one and
+    /// hosts have it.
+    pub fn config_file(&self, component: &str) -> Option<&'static str> {
+        let names = |row: &Use| matches!(row.value, Value::ConfigFile(id) if id == component);
+        let row = USES.iter().find(|row| names(row) && self.has(row.present));
+        let file = row.and_then(|_| catalogue::component(component)?.config).map(|c| c.file);
+        file.filter(|file| !self.is_absent(file))
+    }
+
     /// The bundles and chains of the cluster's CAs, in the catalogue's order.
     pub fn derived(&self) -> Vec<Derived> {
         let mut derived = Vec::new();

@@ -44,6 +44,8 @@ pub struct Step {
 /// What a step does. Indices are those of `Cluster`'s lists of the same name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
+    /// Writes the configuration file `config_files[i]`.
+    Configure(usize),
     /// Copies `copies[i]`.
     Copy(usize),
     /// Writes certkit.yaml.
@@ -129,6 +131,7 @@ impl fmt::Display for Reason {
             Self::KeyMismatch => f.write_str("its key is another certificate's"),
             Self::Expiring { not_after, left } if left.0 < 0 => write!(f, "expired {not_after}"),
             Self::Expiring { not_after, .. } => write!(f, "expires {not_after}"),
+            Self::Drift(differences) if differences.is_empty() => f.write_str("differs in words"),
             Self::Drift(differences) => write!(f, "differs: {}", differences.join("; ")),
             Self::NewIssuer => f.write_str("its CA is replaced"),
             Self::Signed => f.write_str("signed elsewhere"),

@@ -180,8 +180,10 @@ fn value_of(row: &Use, cluster: &Cluster, root: &str) -> Option<String> {
     let in_root = |file: &str| format!("{root}/{file}");
     match row.value {
         Value::Literal(text) => Some(text.to_owned()),
-        Value::ConfigFile(file) if file.starts_with('/') => Some(file.to_owned()),
-        Value::ConfigFile(file) => Some(in_root(file)),
+        Value::ConfigFile(component) => match cluster.config_file(component) {
+            Some(file) => Some(in_root(file)),
+            None => catalogue::component(component)?.config?.elsewhere.map(str::to_owned),
+        },
         Value::Bundle(id) => cluster.trust_file(id).map(in_root),
         Value::Cert(id) => match catalogue::certificate(id)?.home {
             Home::Files { cert, .. } | Home::Authority { cert, .. } => Some(in_root(cert)),

@@ -116,9 +116,8 @@ pub fn is_kubelets_own(place: &Place) -> bool {
 
 /// A configuration file that has rows of its own is no program: the change is for the one that reads it.
 fn with_reader(change: Change<'_>) -> Change<'_> {
-    let own_file = format!("{}.yaml", change.component.id);
     let reader = USES.iter().find_map(|row| match row.value {
-        Value::ConfigFile(file) if file == own_file => {
+        Value::ConfigFile(id) if id == change.component.id && row.component != id => {
             COMPONENTS.iter().find(|c| c.id == row.component).zip(Some(row.reload))
         }
         _ => None,

@@ -215,7 +215,8 @@ fn file_of(value: Value) -> Option<String> {
         },
         Value::PrivateKey(id) => catalogue::key(id)?.private,
         Value::PublicKey(id) => catalogue::key(id)?.public,
-        Value::Literal(text) | Value::ConfigFile(text) => text,
+        Value::Literal(text) => text,
+        Value::ConfigFile(id) => catalogue::component(id)?.config?.file,
         Value::Setting(_) => return None,
     };
     Some(text.to_owned())

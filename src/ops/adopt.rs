@@ -13,6 +13,7 @@ use crate::{
     document::{self, kubeconfig, manifest},
     model::{
         adopt::{self, Hints},
+        catalogue::COMPONENTS,
         cluster::{Cluster, Endpoint, Etcd, ExternalEtcdFiles, Subject},
         inventory::Piece,
         layout::PUBLIC,
@@ -122,7 +123,7 @@ fn propose(dir: &Path, now: Timestamp) -> Result<Report, Error> {
     if adopt::is_empty(&observation.inventory) {
         return Err(Error::Empty(dir.to_path_buf()));
     }
-    let cluster = adopt::declare(&seen, &observation.inventory, &hints(dir, &observation));
+    let cluster = adopt::declare(&seen, &observation.inventory, &hints(&seen, dir, &observation));
     let text = document::write(&cluster);
     let again = document::read(text.as_bytes(), declared::FILE)?.complete(declared::FILE)?;
     let mut differences = differences(&again, dir, now);
@@ -161,8 +162,13 @@ fn differences(cluster: &Cluster, dir: &Path, now: Timestamp) -> Vec<String> {
 }
 
 /// What kubeconfigs and static pods' manifests tell of the cluster.
-fn hints(dir: &Path, observation: &Observation) -> Hints {
-    let mut hints = Hints { subjects: subjects(observation), ..Hints::default() };
+fn hints(seen: &Cluster, dir: &Path, observation: &Observation) -> Hints {
+    let files = COMPONENTS.iter().filter_map(|spec| seen.config_file(spec.id));
+    let mut hints = Hints {
+        config_files: files.filter(|file| dir.join(file).exists()).collect(),
+        subjects: subjects(observation),
+        ..Hints::default()
+    };
     let names = ["admin.conf", "super-admin.conf", "kubelet.conf", "controller-manager.conf"];
     for name in names {
         let Piece::Present(content) = read::file(&dir.join(name)) else { continue };

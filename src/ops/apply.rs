@@ -7,6 +7,7 @@ mod write;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use zeroize::Zeroizing;
@@ -229,6 +230,8 @@ struct Context<'a> {
     /// Leaves that are there, with what follows them in their files.
     leaves: BTreeMap<usize, Vec<Certificate>>,
     inventory: Inventory,
+    /// What configuration files are to hold.
+    configs: Vec<Arc<str>>,
     dir: &'a Path,
     now: Timestamp,
     template: Template,
@@ -282,6 +285,7 @@ impl<'a> Context<'a> {
             keys: observation.keys,
             leaves: observation.leaves,
             inventory: observation.inventory,
+            configs: observation.configs,
             dir,
             now,
             template,

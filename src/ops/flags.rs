@@ -13,7 +13,7 @@ use crate::{
     model::{
         catalogue::{self, COMPONENTS, ComponentSpec, Condition, Scope},
         cluster::{Cluster, Host},
-        layout::{Instance, Place},
+        layout::{ConfigFile, Instance, Place},
         settings::{self, Placement, SettingValue, settings},
     },
     render::{Templates, is_one_line},
@@ -21,7 +21,7 @@ use crate::{
 
 pub use error::FlagsError;
 pub use format::Format;
-use sheet::Sheet;
+use sheet::{Form, Sheet};
 
 /// What is asked for.
 #[derive(Clone, Debug, Default)]
@@ -40,13 +40,47 @@ pub struct FlagsRequest {
     pub without_keys: BTreeSet<String>,
 }
 
-/// The settings asked for, as text. `dir` is the PKI's directory, absolute.
+/// One file of settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlagsFile {
+    /// Its name where it is to be saved, which may have a folder in it.
+    pub name: String,
+    /// What it says.
+    pub text: String,
+    /// The component it is for, if it is for one.
+    component: Option<&'static str>,
+}
+
+/// The settings asked for, as one text. `dir` is the PKI's directory, absolute.
 pub fn flags(
     cluster: &Cluster,
     dir: &Path,
     request: &FlagsRequest,
     templates: &Templates,
 ) -> Result<String, FlagsError> {
+    let files = files(cluster, dir, request, templates)?;
+    let mut text = String::new();
+    for (n, file) in files.iter().enumerate() {
+        match (request.format, file.component) {
+            (Format::Args | Format::Env, Some(component)) if files.len() > 1 => {
+                text += &format!("# {component}\n");
+            }
+            (Format::Config | Format::StaticPod, _) if n > 0 => text += "---\n",
+            (Format::Systemd, _) if n > 0 => text += "\n",
+            _ => {}
+        }
+        text += &file.text;
+    }
+    Ok(text)
+}
+
+/// The settings asked for, each file of them by itself.
+pub fn files(
+    cluster: &Cluster,
+    dir: &Path,
+    request: &FlagsRequest,
+    templates: &Templates,
+) -> Result<Vec<FlagsFile>, FlagsError> {
     let mut cluster = cluster.clone();
     if let Some(path) = &request.host_dir {
         cluster.host_dir = Some(path.clone());
@@ -84,7 +118,8 @@ pub fn flags(
         }
         printable(&found)?;
         let root = settings::host_dir(&cluster, on, dir);
-        sheets.push(Sheet::new(spec, host, found, root, request.explain, &cluster));
+        let form = Form { format: request.format, explain: request.explain };
+        sheets.push(Sheet::new(spec, host, found, root, form, &cluster));
     }
     print(&cluster, &sheets, request, templates)
 }
@@ -111,27 +146,38 @@ fn print(
     sheets: &[Sheet],
     request: &FlagsRequest,
     templates: &Templates,
-) -> Result<String, FlagsError> {
+) -> Result<Vec<FlagsFile>, FlagsError> {
     let format = request.format;
+    let whole =
+        |name: &str, text| Ok(vec![FlagsFile { name: name.to_owned(), text, component: None }]);
     if let Format::Json = format {
-        return Ok(templates.render("flags/json.json", sheet::all(sheets))?);
+        return whole("flags.json", templates.render("flags/json.json", sheet::all(sheets))?);
     }
     if let Format::Kubeadm = format {
-        return Ok(templates.render("flags/kubeadm.yaml", sheet::kubeadm(cluster, sheets))?);
+        let text = templates.render("flags/kubeadm.yaml", sheet::kubeadm(cluster, sheets))?;
+        return whole("kubeadm.yaml", text);
     }
-    let mut text = String::new();
-    for (n, sheet) in sheets.iter().enumerate() {
-        match format {
-            Format::Args | Format::Env if sheets.len() > 1 => {
-                text += &format!("# {}\n", sheet.component);
-            }
-            Format::Config | Format::StaticPod if n > 0 => text += "---\n",
-            Format::Systemd if n > 0 => text += "\n",
-            _ => {}
-        }
-        text += &templates.render(&format.template(sheet.component, templates), sheet)?;
-    }
-    Ok(text)
+    let file = |sheet: &Sheet| {
+        let text = templates.render(&format.template(sheet.component, templates), sheet)?;
+        let name = sheet.save_as.clone();
+        Ok(FlagsFile { name, text, component: Some(sheet.component) })
+    };
+    sheets.iter().map(file).collect()
+}
+
+/// The configuration file of a component on a host, as its tree is to hold it.
+pub(super) fn config_file(
+    cluster: &Cluster,
+    dir: &str,
+    file: &ConfigFile<'_>,
+    values: Vec<SettingValue>,
+) -> Result<String, FlagsError> {
+    printable(&values)?;
+    let root = settings::host_dir(cluster, Some(file.host), dir);
+    let sheet = Sheet::new(file.component, None, values, root, Form::CONFIG_FILE, cluster);
+    let templates = Templates::default();
+    let template = Format::Config.template(file.component.id, &templates);
+    Ok(templates.render(&template, &sheet)?)
 }
 
 fn host_of<'a>(
@@ -267,7 +313,7 @@ fn needs(condition: Condition) -> String {
         }
         Condition::ManagedEtcd => "its etcd is external".into(),
         Condition::SingleRoot => "it has no single root".into(),
-        Condition::Always => String::new(),
+        Condition::Always | Condition::NoConfigFile(_) => String::new(),
     }
 }
 

@@ -7,7 +7,9 @@ use std::{
 
 use super::{
     apply::{self, Template},
-    declared, log, observe,
+    declared,
+    flags::FlagsError,
+    log, observe,
 };
 use crate::{
     document,
@@ -57,6 +59,9 @@ pub enum Error {
     /// Something could not be made.
     #[error(transparent)]
     Apply(#[from] apply::Error),
+    /// A configuration file cannot say what is declared.
+    #[error(transparent)]
+    Config(#[from] FlagsError),
     /// The files contradict each other; nothing was written.
     #[error("{}", list(.0))]
     Contradictions(Vec<Contradiction>),
@@ -81,6 +86,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Apply(error) => error.hint(),
+            Self::Config(error) => error.hint(),
             Self::Contradictions(all) => all.first().map(|c| format!("{}: {}", file(c), c.hint)),
             Self::Declared(error) => error.hint(),
             Self::Differs { path, .. } => Some(format!(
@@ -117,7 +123,7 @@ pub fn run(request: Request<'_>) -> Result<Report, Error> {
         });
     }
     if dry_run {
-        let observation = observe::observe(&cluster, dir);
+        let observation = observe::observe(&cluster, dir).with_configs(&cluster, dir)?;
         let plan = plan::init::plan(&cluster, &observation.inventory, now)
             .map_err(Error::Contradictions)?;
         let recovered = store::pending(dir)?.map(|_| "an earlier run did not finish".to_owned());
@@ -132,7 +138,7 @@ pub fn run(request: Request<'_>) -> Result<Report, Error> {
     }
     let mut store = Store::open(dir, lock_wait)?;
     let recovered = store.recovered().map(|recovery| recovery.to_string());
-    let observation = observe::observe(&cluster, dir);
+    let observation = observe::observe(&cluster, dir).with_configs(&cluster, dir)?;
     let plan =
         plan::init::plan(&cluster, &observation.inventory, now).map_err(Error::Contradictions)?;
     let mut prepared = apply::prepare(&plan, &cluster, observation, dir, now, Template::Declared)?;

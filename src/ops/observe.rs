@@ -3,11 +3,17 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use zeroize::Zeroizing;
 
-use super::{declared, read};
+use super::{
+    config_file::{self, Configs},
+    declared,
+    flags::FlagsError,
+    read,
+};
 use crate::{
     document::kubeconfig::{self, Material},
     model::{
@@ -37,6 +43,18 @@ pub struct Observation {
     pub leaves: BTreeMap<usize, Vec<Certificate>>,
     /// The private keys of key pairs, by their index.
     pub key_pairs: BTreeMap<usize, PrivateKey>,
+    /// What configuration files are to hold, in the order of [`Cluster::config_files`].
+    pub configs: Vec<Arc<str>>,
+}
+
+impl Observation {
+    /// The same with components' configuration files.
+    pub fn with_configs(mut self, cluster: &Cluster, dir: &Path) -> Result<Self, FlagsError> {
+        let Configs { observed, texts } = config_file::observe(cluster, dir)?;
+        self.inventory.configs = observed;
+        self.configs = texts;
+        Ok(self)
+    }
 }
 
 /// A CA that was read.
@@ -55,6 +73,7 @@ pub fn observe(cluster: &Cluster, dir: &Path) -> Observation {
         keys: BTreeMap::new(),
         leaves: BTreeMap::new(),
         key_pairs: BTreeMap::new(),
+        configs: Vec::new(),
     };
     let instances = cluster.instances();
     let mut by_id: BTreeMap<&str, usize> = BTreeMap::new();

@@ -56,7 +56,11 @@ pub fn table(report: &init::Report, dir: &Path, dry_run: bool, verbose: bool) ->
 fn verb(action: &Action) -> &'static str {
     match action {
         Action::Copy(_) => "copy",
-        Action::Declare | Action::Derive(_) | Action::PublishKey(_) | Action::Refer(_) => "write",
+        Action::Configure(_)
+        | Action::Declare
+        | Action::Derive(_)
+        | Action::PublishKey(_)
+        | Action::Refer(_) => "write",
         Action::GenerateKeyPair(_) => "generate",
         Action::Issue { .. } => "issue",
         Action::Keep => "keep",

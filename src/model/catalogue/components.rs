@@ -8,9 +8,10 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         id: "etcd",
         scope: Scope::Etcd,
         present: Condition::ManagedEtcd,
-        config: Some(Config { api_version: "", kind: "" }),
+        config: Some(Config { api_version: "", kind: "", file: "etcd.yaml", elsewhere: None }),
         unit: Some("etcd.service"),
         static_pod: true,
+        patch: Some("etcd+json.yaml"),
     },
     ComponentSpec {
         id: "kube-apiserver",
@@ -19,6 +20,7 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         config: None,
         unit: Some("kube-apiserver.service"),
         static_pod: true,
+        patch: Some("kube-apiserver+json.yaml"),
     },
     ComponentSpec {
         id: "kube-controller-manager",
@@ -27,6 +29,7 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         config: None,
         unit: Some("kube-controller-manager.service"),
         static_pod: true,
+        patch: Some("kube-controller-manager+json.yaml"),
     },
     ComponentSpec {
         id: "kube-scheduler",
@@ -35,9 +38,12 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         config: Some(Config {
             api_version: "kubescheduler.config.k8s.io/v1",
             kind: "KubeSchedulerConfiguration",
+            file: "scheduler-config.yaml",
+            elsewhere: None,
         }),
         unit: Some("kube-scheduler.service"),
         static_pod: true,
+        patch: Some("kube-scheduler+json.yaml"),
     },
     ComponentSpec {
         id: "kubelet",
@@ -46,9 +52,12 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         config: Some(Config {
             api_version: "kubelet.config.k8s.io/v1beta1",
             kind: "KubeletConfiguration",
+            file: "kubelet-config.yaml",
+            elsewhere: Some("/var/lib/kubelet/config.yaml"),
         }),
         unit: Some("kubelet.service"),
         static_pod: false,
+        patch: Some("kubeletconfiguration+strategic.yaml"),
     },
     ComponentSpec {
         id: "kube-proxy",
@@ -57,9 +66,12 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         config: Some(Config {
             api_version: "kubeproxy.config.k8s.io/v1alpha1",
             kind: "KubeProxyConfiguration",
+            file: "kube-proxy-config.yaml",
+            elsewhere: None,
         }),
         unit: Some("kube-proxy.service"),
         static_pod: false,
+        patch: None,
     },
     ComponentSpec {
         id: "konnectivity-server",
@@ -68,6 +80,7 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         config: None,
         unit: Some("konnectivity-server.service"),
         static_pod: true,
+        patch: Some("konnectivity-server+json.yaml"),
     },
     ComponentSpec {
         id: "konnectivity-agent",
@@ -76,6 +89,7 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         config: None,
         unit: Some("konnectivity-agent.service"),
         static_pod: false,
+        patch: None,
     },
     // The egress selector's file is read by the apiserver, but it is a file of its own with a kind of its
     // own, so it is a row of its own.
@@ -86,9 +100,12 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         config: Some(Config {
             api_version: "apiserver.k8s.io/v1beta1",
             kind: "EgressSelectorConfiguration",
+            file: "egress-selector.yaml",
+            elsewhere: None,
         }),
         unit: None,
         static_pod: false,
+        patch: None,
     },
     ComponentSpec {
         id: "istiod",
@@ -97,6 +114,7 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         config: None,
         unit: None,
         static_pod: false,
+        patch: None,
     },
     ComponentSpec {
         id: "etcdctl",
@@ -105,6 +123,7 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         config: None,
         unit: None,
         static_pod: false,
+        patch: None,
     },
     ComponentSpec {
         id: "kubectl",
@@ -113,5 +132,6 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         config: None,
         unit: None,
         static_pod: false,
+        patch: None,
     },
 ];

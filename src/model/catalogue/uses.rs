@@ -174,11 +174,10 @@ pub static USES: &[Use] = &[
     flag(
         API,
         "egress-selector-config-file",
-        Value::ConfigFile("egress-selector.yaml"),
+        Value::ConfigFile("egress-selector"),
         Reload::Restart,
         "the apiserver dials nodes directly",
-        "sends traffic to nodes through Konnectivity; write the file with \
-         `certkit flags egress-selector --format config`",
+        "sends traffic to nodes through Konnectivity; `certkit init` writes the file",
     )
     .when(KONNECTIVITY),
     flag(
@@ -503,11 +502,21 @@ pub static USES: &[Use] = &[
     flag(
         SCHEDULER,
         "config",
-        Value::ConfigFile("scheduler-config.yaml"),
+        Value::ConfigFile("kube-scheduler"),
         Reload::Nothing,
         "its kubeconfig would have to be given by a deprecated flag",
-        "names the kubeconfig; write the file with `certkit flags kube-scheduler --format config`",
+        "names the kubeconfig; `certkit init` writes the file",
     ),
+    // Deprecated, and all there is without a file.
+    flag(
+        SCHEDULER,
+        "kubeconfig",
+        Value::Kubeconfig("scheduler.conf"),
+        Reload::Kubeconfig,
+        "required",
+        "its identity towards the apiserver",
+    )
+    .when(Condition::NoConfigFile(SCHEDULER)),
     flag(
         SCHEDULER,
         "requestheader-allowed-names",
@@ -560,10 +569,10 @@ pub static USES: &[Use] = &[
     flag(
         KUBELET,
         "config",
-        Value::ConfigFile("/var/lib/kubelet/config.yaml"),
+        Value::ConfigFile("kubelet"),
         Reload::Nothing,
         "flag defaults: anonymous access, everything allowed, a read-only port",
-        "holds the settings below; write the file with `certkit flags kubelet --format config`",
+        "holds the settings below; `certkit init` writes the file",
     ),
     flag(
         KUBELET,

@@ -47,6 +47,7 @@ pub fn plan(
     planner.derived();
     planner.key_pairs();
     planner.copies();
+    planner.configs();
     match planner.contradictions.is_empty() {
         true => Ok(planner.plan),
         false => Err(planner.contradictions),

@@ -122,7 +122,10 @@ fn every_row_of_every_component_resolves() {
         .iter()
         .map(|c| settings(&cluster, cluster.hosts.first(), c, PLACE).len())
         .sum();
-    assert_eq!(count, USES.len());
+    assert_eq!(count, USES.iter().filter(|row| cluster.has(row.present)).count());
+    // All but what takes the place of a file that is there.
+    let instead = |row: &&Use| matches!(row.present, catalogue::Condition::NoConfigFile(_));
+    assert_eq!(USES.len() - count, USES.iter().filter(instead).count());
 }
 
 #[test]
@@ -161,6 +164,25 @@ fn only_literals_of_the_catalogue_are_typed() {
     assert_eq!(of("rotateCertificates"), Scalar::Bool(false));
     assert_eq!(of("tlsMinVersion"), Scalar::Text("VersionTLS12".into()));
     assert_eq!(of("tlsCertFile"), Scalar::Text("/pki/kubelet.crt".into()));
+}
+
+#[test]
+fn what_does_without_a_configuration_file_is_told_so_by_flags_or_has_it_elsewhere() {
+    let mut cluster = one_host();
+    let told = |c: &Cluster, component, flag| value(c, component, flag, PLACE);
+    let file = |name: &str| Some(format!("/srv/pki/{name}"));
+    assert_eq!(told(&cluster, "kube-scheduler", "config"), file("scheduler-config.yaml"));
+    assert_eq!(told(&cluster, "kube-scheduler", "kubeconfig"), None);
+    assert_eq!(told(&cluster, "kubelet", "config"), file("kubelet-config.yaml"));
+    assert_eq!(cluster.config_files().len(), 2);
+    let files = ["scheduler-config.yaml", "kubelet-config.yaml"];
+    cluster.absent.extend(files.map(str::to_owned));
+    assert_eq!(cluster.faults(), []);
+    assert_eq!(told(&cluster, "kube-scheduler", "config"), None);
+    assert_eq!(told(&cluster, "kube-scheduler", "kubeconfig"), file("scheduler.conf"));
+    let kubeadms = Some("/var/lib/kubelet/config.yaml".to_owned());
+    assert_eq!(told(&cluster, "kubelet", "config"), kubeadms);
+    assert!(cluster.config_files().is_empty());
 }
 
 #[test]

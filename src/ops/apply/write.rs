@@ -44,6 +44,11 @@ impl Context<'_> {
         let lost = || Error::Gone { label: step.label.clone() };
         match step.action {
             Action::Keep => {}
+            Action::Configure(index) => {
+                let text = self.configs.get(index).ok_or_else(lost)?;
+                let transaction = &mut output.prepared.transaction;
+                transaction.write_keeping_mode(&step.files[0], text.to_string(), PUBLIC);
+            }
             Action::Declare => {
                 let text = document::write(self.cluster);
                 output.prepared.transaction.write(declared::FILE, text, PUBLIC);

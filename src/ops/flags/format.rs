@@ -6,6 +6,9 @@ use crate::{
     render::Templates,
 };
 
+/// The drop-in for a unit, in the folder of the unit's drop-ins.
+const DROP_IN: &str = "10-certkit-pki.conf";
+
 /// The form of the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
@@ -58,6 +61,21 @@ impl Format {
             Self::Env => "env",
             Self::Json => "json",
             Self::Systemd => "conf",
+        }
+    }
+
+    /// What a file of a component's settings is called where it is to be saved.
+    pub fn file_name(self, spec: &ComponentSpec) -> String {
+        let plain = || format!("{}.{}", spec.id, self.name());
+        match self {
+            Self::Args | Self::Env | Self::Json | Self::Kubeadm => plain(),
+            // What has no file of its own is a kustomization: that of istiod's Secret.
+            Self::Config => spec.config.map_or("kustomization.yaml", |c| c.file).to_owned(),
+            Self::StaticPod => spec.patch.map_or_else(plain, str::to_owned),
+            Self::Systemd => match spec.unit {
+                Some(unit) => format!("{unit}.d/{DROP_IN}"),
+                None => plain(),
+            },
         }
     }
 

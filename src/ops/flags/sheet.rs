@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use super::Format;
 use crate::{
     model::{
         catalogue::{ComponentSpec, Reload},
@@ -15,12 +16,28 @@ use crate::{
     render::word,
 };
 
+/// How settings are said.
+#[derive(Clone, Copy, Debug)]
+pub struct Form {
+    /// In which format.
+    pub format: Format,
+    /// Whether to say with each setting why it is there.
+    pub explain: bool,
+}
+
+impl Form {
+    /// As the component's own configuration file.
+    pub const CONFIG_FILE: Self = Self { format: Format::Config, explain: false };
+}
+
 /// One component's settings.
 #[derive(Clone, Debug, Serialize)]
 pub struct Sheet {
     /// The component.
     pub component: &'static str,
     host: Option<String>,
+    /// What the file is called in which the settings are said.
+    pub save_as: String,
     /// The folder that its files are in.
     root: String,
     unit: &'static str,
@@ -126,7 +143,7 @@ impl Sheet {
         host: Option<&Host>,
         values: Vec<SettingValue>,
         root: String,
-        explain: bool,
+        Form { format, explain }: Form,
         cluster: &Cluster,
     ) -> Self {
         let host = host.filter(|h| h.is_in(spec.scope)).map(|h| h.name.to_string());
@@ -139,6 +156,7 @@ impl Sheet {
         let mounted = kubeadm_mounts(spec.id, "/etc/kubernetes/pki");
         Self {
             component: spec.id,
+            save_as: format.file_name(spec),
             unit: spec.unit.unwrap_or_default(),
             variable: format!("{}_PKI_ARGS", shout(spec.id)),
             words: words.join(" "),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::Planner;
 use crate::model::{
-    inventory::{FileContent, ObservedKeyPair, Piece},
+    inventory::{ConfigState, FileContent, ObservedKeyPair, Piece},
     plan::{Action, Reason},
 };
 
@@ -104,6 +104,35 @@ impl Planner<'_> {
                 ),
                 Piece::Bad(why) => self.bad(&copy.to, why),
             }
+        }
+    }
+
+    /// Configuration files are made where they are missing and kept current while nobody has edited them.
+    pub(super) fn configs(&mut self) {
+        for (index, observed) in self.inventory.configs.iter().enumerate() {
+            let path = &observed.path;
+            let label = path.file_name().unwrap_or_default().display().to_string();
+            let (action, reason) = match &observed.content {
+                Piece::Missing => (Action::Configure(index), Reason::Missing),
+                Piece::Bad(why) => {
+                    self.bad(path, why);
+                    continue;
+                }
+                Piece::Present(ConfigState::Right) => (Action::Keep, Reason::Right),
+                Piece::Present(ConfigState::Outdated(differences)) => {
+                    (Action::Configure(index), Reason::Drift(differences.clone()))
+                }
+                Piece::Present(ConfigState::Edited(differences)) => {
+                    self.plan.notes.push(format!(
+                        "{}: somebody edited it, and it is left alone: {}; mend it, or move it away \
+                         and run `certkit init`",
+                        path.display(),
+                        differences.join("; ")
+                    ));
+                    (Action::Keep, Reason::Drift(differences.clone()))
+                }
+            };
+            self.step(action, label, vec![path.clone()], reason);
         }
     }
 }
