@@ -13,6 +13,7 @@ pub mod cli;
 pub mod document;
 pub mod model;
 pub mod ops;
+pub mod parallel;
 pub mod pki;
 pub mod render;
 pub mod store;

@@ -14,7 +14,6 @@ pub mod init;
 pub mod log;
 pub mod machine;
 pub mod observe;
-pub mod parallel;
 pub mod read;
 pub mod rotate;
 pub mod takeup;

@@ -12,6 +12,7 @@ needs=(
   kubectl:kubernetes-client
   promtool:prometheus
   faketime:faketime
+  prlimit:util-linux
   setpriv:util-linux
   dot:graphviz
 )

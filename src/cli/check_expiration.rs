@@ -22,7 +22,7 @@ use crate::{
         expiry::{self, Connect, Request},
         machine,
     },
-    store,
+    parallel, store,
     tls::probe::Target,
 };
 
@@ -148,7 +148,7 @@ pub fn run(args: &CheckExpirationArgs, global: &Global) -> Result<Exit, Failure>
         timeout: Duration::from_secs(u64::try_from(args.timeout.0).unwrap_or_default().max(1)),
         details: !matches!(format, Some(OutputFormat::Table | OutputFormat::Timeline))
             || args.textfile.is_some(),
-        threads: std::thread::available_parallelism().map_or(2, usize::from),
+        threads: parallel::processors(),
         machine: &machine,
     };
     let formats = reports.formats;

@@ -17,9 +17,10 @@ use std::{
 };
 
 use self::{scan::Scanner, walk::Walk};
-use super::{observe::with_causes, parallel};
+use super::observe::with_causes;
 use crate::{
     model::check::expiry::{Details, Facts, Found, Origin, Role, Row},
+    parallel,
     pki::{inspect::Certificate, pem},
     tls::probe::Target,
 };

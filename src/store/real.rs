@@ -15,15 +15,13 @@ use rustix::process::geteuid;
 use zeroize::Zeroizing;
 
 use super::disk::{Disk, Kind, Owner, Status};
+use crate::parallel;
 
 /// The operating system's file system.
 #[derive(Debug, Default)]
 pub(crate) struct RealDisk;
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-
-/// How many syncs wait at the same time.
-const SYNC_THREADS: usize = 16;
 
 impl Disk for RealDisk {
     type Dir = Arc<File>;
@@ -158,27 +156,10 @@ impl Disk for RealDisk {
     }
 
     fn sync_files(&self, files: &[File]) -> Result<(), (usize, io::Error)> {
-        let sync = |first: usize, files: &[File]| {
-            let mut numbered = files.iter().enumerate();
-            numbered.try_for_each(|(at, file)| file.sync_all().map_err(|error| (first + at, error)))
-        };
-        if files.len() < 2 {
-            return sync(0, files);
-        }
-        // Syncs that wait at the same time share a commit of the file system's journal. More threads than
-        // this bring no more.
-        let share = files.len().div_ceil(SYNC_THREADS);
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = files
-                .chunks(share)
-                .enumerate()
-                .map(|(chunk, files)| scope.spawn(move || sync(chunk * share, files)))
-                .collect();
-            workers.into_iter().try_for_each(|worker| match worker.join() {
-                Ok(result) => result,
-                Err(panic) => std::panic::resume_unwind(panic),
-            })
-        })
+        // Syncs that wait at the same time share a commit of the file system's journal.
+        let synced = parallel::map(files, files.len(), 1, File::sync_all);
+        let mut numbered = synced.into_iter().enumerate();
+        numbered.try_for_each(|(index, synced)| synced.map_err(|error| (index, error)))
     }
 
     fn sync_dir(&self, dir: &Self::Dir) -> io::Result<()> {

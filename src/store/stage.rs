@@ -1,6 +1,5 @@
 //! Preparing everything under other names, durable, so that what remains is renames.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::METADATA;
@@ -10,11 +9,14 @@ use super::disk::{Disk, Owner};
 use super::error::{Error, Operation};
 use super::journal::{Entry, LOG, own};
 use super::place::{Place, Tree, parent};
-use super::plan::Plan;
+use super::plan::{Plan, Temporary};
 
 /// From how many files and directories on one `syncfs` is cheaper than an `fsync` for each. It
 /// writes back other programs' data too, so it is for bulk issue only.
 const BULK: usize = 64;
+
+/// How many written files are held open until they are synced together. A process may have 256 open, or less.
+const TOGETHER: usize = 16;
 
 /// Makes directories, backup and temporary files, and makes them durable.
 /// Returns the log, open for appending, when there are lines to append.
@@ -26,22 +28,13 @@ pub(crate) fn stage<D: Disk>(tree: &Tree<D>, plan: &mut Plan) -> Result<Option<D
     }
     let files = plan.journal.copies.len() + plan.temporaries.len();
     let bulk = files + plan.journal.directories.len() > BULK;
-    let mut unsynced = copy(tree, plan)?;
+    let mut unsynced = Unsynced { tree, bulk, files: Vec::new() };
+    copy(tree, plan, &mut unsynced)?;
     touched.extend(plan.journal.copies.iter().map(|place| place.parent().to_owned()));
-    for temporary in &plan.temporaries {
-        let content = temporary.content.as_bytes();
-        let file = create(tree, &temporary.place, content, temporary.mode, temporary.owner)?;
-        unsynced.push((Cow::Borrowed(&temporary.place), file));
+    for Temporary { place, content, mode, owner } in &plan.temporaries {
+        unsynced.add(place, create(tree, place, content.as_bytes(), *mode, *owner)?)?;
     }
-    // All written, then all synced: a file system commits what waits together at once, where one sync
-    // after the other waits for a commit each.
-    if !bulk {
-        let (places, files): (Vec<_>, Vec<_>) = unsynced.into_iter().unzip();
-        tree.disk.sync_files(&files).map_err(|(index, source)| {
-            let path = places.get(index).map(|place| tree.full(place.as_str())).unwrap_or_default();
-            Error::Io { operation: Operation::Sync, path, source }
-        })?;
-    }
+    unsynced.sync()?;
     for entry in &plan.journal.entries {
         if let Entry::Symlink { path, temporary, target } = entry {
             let made = tree.disk.symlink(&tree.dir(path.parent())?, temporary, target);
@@ -119,17 +112,45 @@ pub(crate) fn create_in<D: Disk>(
 }
 
 /// Files that were written and are not durable yet, with their places.
-type Unsynced<'a, F> = Vec<(Cow<'a, Place>, F)>;
+struct Unsynced<'t, D: Disk> {
+    tree: &'t Tree<D>,
+    /// Whether their file system is made durable as a whole.
+    bulk: bool,
+    files: Vec<(Place, D::File)>,
+}
 
-fn copy<'a, D: Disk>(tree: &Tree<D>, plan: &mut Plan) -> Result<Unsynced<'a, D::File>, Error> {
-    let mut unsynced = Vec::new();
-    let Some(id) = plan.journal.backup.clone() else { return Ok(unsynced) };
+impl<D: Disk> Unsynced<'_, D> {
+    fn add(&mut self, place: &Place, file: D::File) -> Result<(), Error> {
+        if self.bulk {
+            return Ok(());
+        }
+        self.files.push((place.clone(), file));
+        if self.files.len() < TOGETHER { Ok(()) } else { self.sync() }
+    }
+
+    /// All written, then all synced: a file system commits what waits together at once, where one sync
+    /// after the other waits for a commit each.
+    fn sync(&mut self) -> Result<(), Error> {
+        let (places, files): (Vec<_>, Vec<_>) = self.files.drain(..).unzip();
+        self.tree.disk.sync_files(&files).map_err(|(index, source)| {
+            let path = places.get(index).map(|place| self.tree.full(place.as_str()));
+            Error::Io { operation: Operation::Sync, path: path.unwrap_or_default(), source }
+        })
+    }
+}
+
+fn copy<D: Disk>(
+    tree: &Tree<D>,
+    plan: &mut Plan,
+    unsynced: &mut Unsynced<'_, D>,
+) -> Result<(), Error> {
+    let Some(id) = plan.journal.backup.clone() else { return Ok(()) };
     let mut digests = Vec::with_capacity(plan.originals.len());
     for (original, copy) in plan.originals.iter().zip(&plan.journal.copies) {
         // By copy: with a hard link, fsnotify keeps watching the old file (Kubernetes reloads by it).
         let content = tree.read(original)?;
         digests.push(sha256(&content));
-        unsynced.push((Cow::Owned(copy.clone()), create(tree, copy, &content, 0o600, None)?));
+        unsynced.add(copy, create(tree, copy, &content, 0o600, None)?)?;
     }
     let files = plan.backup.iter_mut().filter_map(|entry| match &mut entry.kind {
         BackupKind::File { sha256, .. } => Some(sha256),
@@ -140,9 +161,7 @@ fn copy<'a, D: Disk>(tree: &Tree<D>, plan: &mut Plan) -> Result<Unsynced<'a, D::
     }
     let manifest = backup::encode_manifest(&id, &plan.backup);
     let place = backup::manifest_place(&backup::folder(&id));
-    let file = create(tree, &place, &manifest, 0o600, None)?;
-    unsynced.push((Cow::Owned(place), file));
-    Ok(unsynced)
+    unsynced.add(&place, create(tree, &place, &manifest, 0o600, None)?)
 }
 
 /// Opens (or creates) the log and sets room aside: appending must not fail when all is decided.

@@ -10,15 +10,12 @@ use std::{
     fmt,
     io::{self, Read, Write},
     net::{IpAddr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-        mpsc,
-    },
+    sync::{Arc, mpsc},
     thread,
     time::{Duration, Instant},
 };
 
+use crate::parallel;
 use rustls::{ClientConfig, ClientConnection, ProtocolVersion, pki_types::ServerName};
 
 mod capture;
@@ -62,30 +59,13 @@ impl fmt::Display for TlsVersion {
     }
 }
 
-/// Probes many listeners on up to `parallel` threads; the results are in the order of the targets.
+/// Probes many listeners on up to `threads` threads; the results are in the order of the targets.
 pub fn probe_all(
     targets: &[Target],
     timeout: Duration,
-    parallel: usize,
+    threads: usize,
 ) -> Vec<Result<Served, ProbeError>> {
-    let next = AtomicUsize::new(0);
-    let results = Mutex::new(Vec::with_capacity(targets.len()));
-    thread::scope(|scope| {
-        for _ in 0..parallel.clamp(1, targets.len().max(1)) {
-            scope.spawn(|| {
-                while let Some((index, target)) = {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    targets.get(index).map(|target| (index, target))
-                } {
-                    let result = probe(target, timeout);
-                    results.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
-                }
-            });
-        }
-    });
-    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    results.sort_by_key(|(index, _)| *index);
-    results.into_iter().map(|(_, result)| result).collect()
+    parallel::map(targets, threads, 1, |target| probe(target, timeout))
 }
 
 /// Reads what one listener serves, within `timeout` for everything.
@@ -133,19 +113,21 @@ fn resolve(target: &Target, deadline: &Deadline) -> Result<Vec<SocketAddr>, Prob
     let fault = |source| ProbeError::Resolve { target: target.to_string(), source };
     let (sender, receiver) = mpsc::channel();
     let (host, port) = (target.host.clone(), target.port);
-    thread::Builder::new()
-        .name("resolve".into())
-        .spawn(move || {
-            let addresses = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
-            // Nobody listens any more when the deadline has passed.
-            let _ = sender.send(addresses);
-        })
-        .map_err(fault)?;
-    let addresses: Vec<SocketAddr> =
-        match receiver.recv_timeout(deadline.left(target, Phase::Resolve)?) {
-            Ok(result) => result.map_err(fault)?,
+    let ask = move || (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
+    let asking = thread::Builder::new().name("resolve".into()).spawn({
+        let ask = ask.clone();
+        // Nobody listens any more when the deadline has passed.
+        move || drop(sender.send(ask()))
+    });
+    let answer: io::Result<Vec<SocketAddr>> = match asking {
+        Ok(_) => match receiver.recv_timeout(deadline.left(target, Phase::Resolve)?) {
+            Ok(answer) => answer,
             Err(_) => return Err(deadline.passed(target, Phase::Resolve)),
-        };
+        },
+        // No thread to be had: the resolver's own limits must do.
+        Err(_) => ask(),
+    };
+    let addresses = answer.map_err(fault)?;
     if addresses.is_empty() {
         return Err(fault(io::Error::new(io::ErrorKind::NotFound, "the name has no address")));
     }

@@ -15,12 +15,13 @@ use source::{Source, without_comments};
 const LAYERS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("document", &["model"]),
+    ("parallel", &[]),
     ("pki", &["model"]),
-    ("store", &["model"]),
-    ("tls", &["model", "pki"]),
+    ("store", &["model", "parallel"]),
+    ("tls", &["model", "parallel", "pki"]),
     ("render", &["model"]),
-    ("ops", &["model", "document", "pki", "store", "tls", "render"]),
-    ("cli", &["model", "document", "pki", "store", "tls", "render", "ops"]),
+    ("ops", &["model", "document", "parallel", "pki", "store", "tls", "render"]),
+    ("cli", &["model", "document", "parallel", "pki", "store", "tls", "render", "ops"]),
 ];
 
 /// What the model must not name: the world it would read or change.
@@ -43,6 +44,13 @@ const WORLD: &[&str] = &[
     "rustix",
     "rustls",
 ];
+
+/// What begins threads or counts processors: `parallel`'s alone, which does without where there are none to be had.
+const THREADS: &[&str] = &["scope", "spawn", "Builder", "available_parallelism"];
+
+/// Where else a thread is begun, and why.
+const THREADED: &[(&str, &str)] =
+    &[("tls/probe.rs", "the system's resolver knows no deadline: it is left behind")];
 
 /// Crates named in more than one module, where, and why. All others: in one, such as `pki::issue` with
 /// the files below `pki/issue/`.
@@ -129,6 +137,11 @@ fn only_cli_and_main_print() {
 }
 
 #[test]
+fn threads_are_begun_in_one_place() {
+    holds(sources().iter().flat_map(thread_faults));
+}
+
+#[test]
 fn each_unwrap_states_its_invariant() {
     holds(sources().iter().flat_map(unwrap_faults));
 }
@@ -211,6 +224,18 @@ fn print_faults(source: &Source) -> Vec<String> {
             words.any(|word| MACROS.contains(&word))
         })
         .map(|(i, line)| format!("{}:{}: {}", source.path, i + 1, line.trim()))
+        .collect()
+}
+
+fn thread_faults(source: &Source) -> Vec<String> {
+    let excepted = THREADED.iter().any(|(path, _)| *path == source.path);
+    if excepted || source.layer().as_deref() == Some("parallel") {
+        return Vec::new();
+    }
+    let named = source.named().into_iter().map(|named| (named.path.join("::"), named.line));
+    named
+        .filter(|(path, _)| THREADS.iter().any(|t| within(path, &format!("std::thread::{t}"))))
+        .map(|(path, line)| format!("{}:{line}: names {path}", source.path))
         .collect()
 }
 
@@ -423,6 +448,20 @@ mod rules_can_fail {
         }
         let quiet = "/// println!\nconst A: &str = \"println!\";\nmy_println!();";
         assert_eq!(faults_of(print_faults, "ops/apply.rs", quiet), [""; 0]);
+    }
+
+    #[test]
+    fn a_thread_begun_elsewhere_is_found() {
+        for text in [
+            "use std::thread;\nfn f() { thread::scope(|s| g(s)); }",
+            "fn f() { std::thread::Builder::new(); }",
+            "use std::{fmt, thread::available_parallelism};",
+        ] {
+            assert_eq!(faults_of(thread_faults, "ops/apply.rs", text).len(), 1, "{text}");
+            assert_eq!(faults_of(thread_faults, "parallel.rs", text), [""; 0], "{text}");
+        }
+        let pause = "fn f() { std::thread::sleep(PAUSE); }";
+        assert_eq!(faults_of(thread_faults, "ops/apply.rs", pause), [""; 0]);
     }
 
     #[test]

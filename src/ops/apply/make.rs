@@ -9,6 +9,7 @@ use crate::{
         profile::{Profile, Validity},
         resolve,
     },
+    parallel,
     pki::{
         inspect::Certificate,
         issue::{self, Issuer, Order},
@@ -61,29 +62,11 @@ impl Context<'_> {
         &self,
         leaves: &[(usize, KeyChoice, bool)],
     ) -> Result<Vec<(usize, Product)>, Error> {
-        let make = |leaves: &[(usize, KeyChoice, bool)]| {
-            let made = leaves.iter().map(|(index, key, request)| {
-                self.make_leaf(*index, *key, *request).map(|product| (*index, product))
-            });
-            made.collect::<Result<Vec<_>, Error>>()
-        };
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let share = leaves.len().div_ceil(threads).max(32);
-        if leaves.len() <= share {
-            return make(leaves);
-        }
-        std::thread::scope(|scope| {
-            let workers: Vec<_> =
-                leaves.chunks(share).map(|chunk| scope.spawn(move || make(chunk))).collect();
-            let mut all = Vec::with_capacity(leaves.len());
-            for worker in workers {
-                match worker.join() {
-                    Ok(result) => all.extend(result?),
-                    Err(panic) => std::panic::resume_unwind(panic),
-                }
-            }
-            Ok(all)
+        parallel::map(leaves, parallel::processors(), 32, |(index, key, request)| {
+            self.make_leaf(*index, *key, *request).map(|product| (*index, product))
         })
+        .into_iter()
+        .collect()
     }
 
     fn make_leaf(&self, index: usize, choice: KeyChoice, request: bool) -> Result<Product, Error> {

@@ -16,7 +16,8 @@ use crate::{
         cluster::{Cluster as Declared, Etcd, Host},
         plan::init::request_file,
     },
-    ops::{declared, observe::with_causes, parallel},
+    ops::{declared, observe::with_causes},
+    parallel,
     pki::inspect::Certificate,
 };
 

@@ -1,6 +1,6 @@
 //! Handshakes: every pairing, tried in memory with the files at hand.
 
-use std::{collections::HashMap, num::NonZero, path::PathBuf, sync::Arc};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use super::{
     gather::Gathered,
@@ -18,35 +18,22 @@ use crate::{
         timestamp::Timestamp,
     },
     ops::observe::with_causes,
+    parallel,
     tls::handshake::{
         self, Client, ClientAddress, ClientSide, Identity, PeerRule, Server, ServerSide,
     },
 };
 
+/// How many pairings are worth a thread. Those of one listener stand together and share what is prepared.
+const SHARE: usize = 64;
+
 /// Tries every pairing, on all processors.
 pub fn run(gathered: &Gathered<'_>, pairings: &[Pairing], at: Timestamp) -> Vec<Outcome> {
-    let workers = std::thread::available_parallelism().map_or(1, NonZero::get).min(16);
     let stand_in = StandIn::new();
-    let share = pairings.len().div_ceil(workers).max(1);
-    let mut outcomes = Vec::with_capacity(pairings.len());
-    std::thread::scope(|scope| {
-        let running: Vec<_> = pairings
-            .chunks(share)
-            .map(|chunk| {
-                let stand_in = &stand_in;
-                scope.spawn(move || {
-                    let mut stage = Stage::new(gathered, stand_in);
-                    chunk.iter().map(|p| stage.attempt(p, at)).collect::<Vec<_>>()
-                })
-            })
-            .collect();
-        for (worker, chunk) in running.into_iter().zip(pairings.chunks(share)) {
-            outcomes.extend(worker.join().unwrap_or_else(|_| {
-                vec![Outcome::Untried("the handshake ended unexpectedly".into()); chunk.len()]
-            }));
-        }
-    });
-    outcomes
+    let begin = || Stage::new(gathered, &stand_in);
+    parallel::map_with(pairings, parallel::processors(), SHARE, begin, |stage, pairing| {
+        stage.attempt(pairing, at)
+    })
 }
 
 /// Tries each forecast at its last second and at the one after.
