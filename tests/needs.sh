@@ -14,6 +14,7 @@ needs=(
   faketime:faketime
   prlimit:util-linux
   setpriv:util-linux
+  ip:iproute2
   dot:graphviz
 )
 

@@ -93,6 +93,7 @@ pub fn declare(seen: &Cluster, inventory: &Inventory, hints: &Hints) -> Cluster 
         vec![host],
     );
     cluster.etcd = hints.etcd.clone().unwrap_or(Etcd::Stacked);
+    cluster.hosts[0].etcd = cluster.etcd == Etcd::Stacked;
     cluster.single_root = seen.single_root;
     let apiserver = of("apiserver");
     if let Some(domain) = apiserver.and_then(dns_domain) {

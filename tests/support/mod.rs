@@ -12,7 +12,9 @@
 
 pub mod cluster;
 pub mod etcd;
+pub mod kubeadm;
 pub mod kubernetes;
+pub mod machine;
 pub mod process;
 pub mod tree;
 

@@ -21,7 +21,7 @@ use crate::{
         check::evidence::{
             CertFacts, Evidence, FoundKey, HeldKeyPair, KubeconfigFacts, StaleCopy, Trust,
         },
-        cluster::Cluster,
+        cluster::{Cluster, Etcd},
         inventory::Piece,
         layout::{Instance, Place},
         timestamp::Timestamp,
@@ -88,6 +88,7 @@ pub fn gather<'a>(
         homes.iter().for_each(|file| files.uses(&instance.root.join(file)));
     }
     cluster.copies().iter().for_each(|copy| files.uses(&copy.to));
+    external(&mut files, cluster, &on_host);
     let owner = tree::owner(dir);
     let files = tree::walk(dir, &files);
     let evidence = Evidence {
@@ -254,6 +255,19 @@ fn key_pairs(files: &mut Files<'_>, cluster: &Cluster) -> Vec<HeldKeyPair> {
         pairs.push(HeldKeyPair { id: spec.id, private_file, public_file, private, public });
     }
     pairs
+}
+
+/// Notes that the files by which apiservers reach somebody else's etcd are used, and which are secret.
+fn external(files: &mut Files<'_>, cluster: &Cluster, on_host: &Path) {
+    let Etcd::External { files: Some(named), .. } = &cluster.etcd else { return };
+    for host in cluster.hosts.iter().filter(|host| host.control_plane) {
+        for file in [&named.ca, &named.cert, &named.key] {
+            let Ok(inside) = Path::new(file).strip_prefix(on_host) else { continue };
+            let path = cluster.root_of(host).join(inside);
+            files.read(&path);
+            files.uses(&path);
+        }
+    }
 }
 
 /// The copies of a workspace that are not like their originals. Those are read once.

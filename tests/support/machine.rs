@@ -1,0 +1,124 @@
+//! A machine for one test: an `/etc` and a `/var/lib` with nothing in them but what the test puts there, and
+//! a network that nobody else is on. What was made for production runs on it with production's
+//! paths, addresses and ports, and two tests never meet.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use tempfile::TempDir;
+
+use super::need;
+
+/// Makes the machine around itself, says so, and keeps it for as long as its standard input is open: at the
+/// latest until the test's process is gone.
+const BOOT: &str = r#"
+set -e
+mount --bind "$1/etc" /etc
+mount --bind "$1/lib" /var/lib
+shift
+ip link set lo up
+for address; do ip address replace "$address/24" dev lo; done
+echo ready
+exec cat
+"#;
+
+/// Files of the real `/etc` without which programs do not know who they are.
+const COPIED: &[&str] = &["group", "passwd"];
+
+/// The machine; gone with all that it holds when dropped.
+pub struct Machine {
+    folder: TempDir,
+    holder: Child,
+}
+
+impl Machine {
+    /// A machine on a network of its own, on which these names have these addresses, all of them its own.
+    /// `None` after reporting the running test as skipped: a failure on CI.
+    #[track_caller]
+    pub fn boot(names: &[(&str, &str)]) -> Option<Self> {
+        let (unshare, _, _, _) =
+            (need("unshare")?, need("nsenter")?, need("setpriv")?, need("ip")?);
+        let allowed = Command::new(&unshare).args(["--mount", "--net", "true"]).output();
+        if !allowed.is_ok_and(|output| output.status.success()) {
+            super::report_skipped("leave to make namespaces (root)");
+            assert!(!super::on_ci(), "needs leave to make namespaces");
+            return None;
+        }
+        let mut command = Command::new(unshare);
+        command.args(["--mount", "--net"]);
+        Some(Self::hold(command, names))
+    }
+
+    /// Another machine on this one's network.
+    pub fn beside(&self, names: &[(&str, &str)]) -> Self {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/proc/{}/ns/net", self.holder.id()));
+        command.args(["unshare", "--mount"]);
+        Self::hold(command, names)
+    }
+
+    fn hold(mut command: Command, names: &[(&str, &str)]) -> Self {
+        let folder = super::temp_dir();
+        fs::create_dir_all(folder.path().join("etc/kubernetes")).expect("etc");
+        fs::create_dir_all(folder.path().join("lib")).expect("var/lib");
+        for file in COPIED {
+            fs::copy(Path::new("/etc").join(file), folder.path().join("etc").join(file))
+                .expect("copied");
+        }
+        let mut hosts = String::from("127.0.0.1 localhost\n");
+        for (name, address) in names {
+            hosts += &format!("{address} {name}\n");
+        }
+        fs::write(folder.path().join("etc/hosts"), hosts).expect("hosts");
+        let mut holder = command
+            .args(["sh", "-c", BOOT, "boot"])
+            .arg(folder.path())
+            .args(names.iter().map(|(_, address)| address))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("unshare starts");
+        let mut said = String::new();
+        let stdout = holder.stdout.as_mut().expect("piped");
+        BufReader::new(stdout).read_line(&mut said).expect("readable");
+        assert_eq!(said, "ready\n", "the machine does not come up");
+        Self { folder, holder }
+    }
+
+    /// What is `/etc/kubernetes` there.
+    pub fn kubernetes(&self) -> PathBuf {
+        self.folder.path().join("etc/kubernetes")
+    }
+
+    /// What is `/var/lib` there.
+    pub fn lib(&self) -> PathBuf {
+        self.folder.path().join("lib")
+    }
+
+    /// The same command, run there. It does not outlive the test.
+    pub fn enter(&self, command: &Command) -> Command {
+        let mut entered = Command::new("nsenter");
+        entered.arg("--target").arg(self.holder.id().to_string()).args(["--mount", "--net"]);
+        entered.args(["setpriv", "--pdeathsig", "KILL", "--"]);
+        entered.arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => entered.env(name, value),
+                None => entered.env_remove(name),
+            };
+        }
+        entered
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // Already ended is as good.
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
