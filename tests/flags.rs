@@ -48,6 +48,7 @@ fn workspace() -> Cluster {
     let mut cluster = one_host();
     cluster.hosts = hosts;
     cluster.etcd = Etcd::Hosts;
+    cluster.workspace = true;
     cluster.addons = catalogue::addons().into_iter().map(Into::into).collect();
     cluster
 }

@@ -62,6 +62,10 @@ pub struct InitArgs {
     /// Put one root over the CAs; its key can then be taken offline
     #[arg(long)]
     single_root: bool,
+    /// Make DIR an operator's workspace, with a folder for each host; more than one host at the first
+    /// init makes it one too
+    #[arg(long)]
+    workspace: bool,
     /// Where the hosts keep the tree [default: DIR for one host, else /etc/kubernetes]
     #[arg(long, value_name = "PATH")]
     host_dir: Option<String>,
@@ -72,7 +76,7 @@ pub struct InitArgs {
     /// differs from it; the PKI itself stays as it is
     #[arg(long, conflicts_with_all = ["config", "name", "endpoint", "hosts", "sans", "service_subnet",
         "dns_domain", "key_algorithm", "ca_validity", "validity", "kubeconfig_style", "single_root",
-        "host_dir", "addons"])]
+        "workspace", "host_dir", "addons"])]
     adopt: bool,
     /// Print what would be done and change nothing
     #[arg(long)]
@@ -200,7 +204,7 @@ fn cluster(args: &InitArgs, dir: &std::path::Path) -> Result<Cluster, Failure> {
     if first.addresses.is_empty() {
         first.addresses.push(this_address()?);
     }
-    Ok(declared::complete(draft, &source)?)
+    Ok(declared::complete(dir, draft, &source)?)
 }
 
 fn overlay(draft: &mut Draft, args: &InitArgs) {
@@ -223,6 +227,9 @@ fn overlay(draft: &mut Draft, args: &InitArgs) {
             Style::Embedded => KubeconfigStyle::Embedded,
         }),
     );
+    if args.workspace {
+        draft.workspace = Some(true);
+    }
     if args.single_root {
         draft.single_root = Some(true);
     }

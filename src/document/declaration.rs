@@ -22,6 +22,7 @@ const FIELDS: &[&str] = &[
     "apiVersion",
     "kind",
     "name",
+    "layout",
     "endpoint",
     "dnsDomain",
     "serviceSubnet",
@@ -49,6 +50,18 @@ pub(super) fn read(reader: &mut Reader, document: &Node) -> Draft {
         let field = field.as_str();
         match key {
             "name" => draft.name = reader.text(node, field).map(str::to_owned),
+            "layout" => {
+                draft.workspace = match reader.text(node, field) {
+                    Some("host") => Some(false),
+                    Some("workspace") => Some(true),
+                    Some(_) => {
+                        let why = "is neither `host` nor `workspace`".to_owned();
+                        reader.mistake(node, field, why);
+                        None
+                    }
+                    None => None,
+                };
+            }
             "endpoint" => draft.endpoint = reader.parse(node, field),
             "dnsDomain" => draft.dns_domain = reader.text(node, field).map(str::to_owned),
             "serviceSubnet" => draft.service_subnets = Some(reader.subnets(node, field)),
@@ -318,8 +331,9 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 /// `certkit.yaml`'s text for a cluster: read again and completed, it is this cluster.
 pub fn write(cluster: &Cluster) -> String {
     let mut text = format!(
-        "apiVersion: {API_VERSION}\nkind: {KIND}\nname: {}\nendpoint: {}\ndnsDomain: {}\n",
+        "apiVersion: {API_VERSION}\nkind: {KIND}\nname: {}\nlayout: {}\nendpoint: {}\ndnsDomain: {}\n",
         scalar(&cluster.name),
+        if cluster.workspace { "workspace" } else { "host" },
         scalar(&cluster.endpoint.to_string()),
         scalar(&cluster.dns_domain),
     );

@@ -37,6 +37,8 @@ pub struct Draft {
     pub etcd: Option<EtcdDraft>,
     /// Hosts that only run a kubelet.
     pub nodes: Vec<HostDraft>,
+    /// Whether the directory is an operator's workspace, or a host's own tree.
+    pub workspace: Option<bool>,
     /// Names added to certificates, by id.
     pub extra_sans: BTreeMap<String, Vec<San>>,
     /// Addons.
@@ -125,6 +127,7 @@ impl Draft {
         let name = self.name.take().unwrap_or_else(|| "kubernetes".into());
         let mut cluster = Cluster::new(name, endpoint, hosts);
         cluster.etcd = etcd;
+        cluster.workspace = self.workspace.unwrap_or(cluster.workspace);
         if let Some(domain) = self.dns_domain.take() {
             cluster.dns_domain = domain;
         }

@@ -15,7 +15,7 @@ use super::{
     },
     duration::Span,
     inventory::{CertView, Inventory, Piece},
-    layout::{Instance, Place},
+    layout::{Instance, Layout, Place},
     name::Name,
     profile::Validity,
     resolve::{self, BACKDATE},
@@ -54,8 +54,8 @@ pub struct Hints {
 }
 
 /// The declaration of what was observed of [`anything`].
-pub fn declare(seen: &Cluster, inventory: &Inventory, hints: &Hints) -> Cluster {
-    let instances = seen.instances();
+pub fn declare(layout: &Layout<'_>, inventory: &Inventory, hints: &Hints) -> Cluster {
+    let (seen, instances) = (layout.cluster, &layout.instances);
     let found: Vec<(usize, &Instance<'_>, &CertView)> = instances
         .iter()
         .enumerate()
@@ -105,7 +105,7 @@ pub fn declare(seen: &Cluster, inventory: &Inventory, hints: &Hints) -> Cluster 
         ],
         subnets => subnets.to_vec(),
     };
-    cluster.addons = addons(&instances, inventory);
+    cluster.addons = addons(instances, inventory);
     let embedded = |id: &str| {
         instances.iter().zip(&inventory.instances).any(|(instance, observed)| {
             instance.spec.id == id
@@ -126,7 +126,7 @@ pub fn declare(seen: &Cluster, inventory: &Inventory, hints: &Hints) -> Cluster 
     if let Some(term) = most(authorities().map(|v| term(v.validity))) {
         cluster.validity.ca = term.max(cluster.validity.leaf);
     }
-    cluster.absent = absent(&cluster, seen, inventory);
+    cluster.absent = absent(&cluster, layout, inventory);
     cluster.absent.extend(without_config(&cluster, hints));
     overrides(&mut cluster, &found, hints);
     cluster
@@ -182,9 +182,9 @@ fn addons(instances: &[Instance<'_>], inventory: &Inventory) -> Vec<String> {
 }
 
 /// What the catalogue would lay out for this cluster and is not there.
-fn absent(cluster: &Cluster, seen: &Cluster, inventory: &Inventory) -> BTreeSet<String> {
+fn absent(cluster: &Cluster, seen: &Layout<'_>, inventory: &Inventory) -> BTreeSet<String> {
     let mut absent = BTreeSet::new();
-    let instances = seen.instances();
+    let instances = &seen.instances;
     for (instance, observed) in instances.iter().zip(&inventory.instances) {
         let is_there = !observed.certificates.is_missing()
             || !observed.key.is_missing()
@@ -193,7 +193,7 @@ fn absent(cluster: &Cluster, seen: &Cluster, inventory: &Inventory) -> BTreeSet<
             absent.insert(instance.spec.id.to_owned());
         }
     }
-    for (derived, file) in seen.derived().iter().zip(&inventory.derived) {
+    for (derived, file) in seen.derived.iter().zip(&inventory.derived) {
         let spec = instances[derived.authority].spec;
         let kind = if derived.is_chain { "chain" } else { "bundle" };
         let counts = cluster.has(spec.present) && !absent.contains(spec.id);
@@ -219,10 +219,12 @@ fn without_config(cluster: &Cluster, hints: &Hints) -> Vec<String> {
 /// Says of every certificate what the catalogue's rules would say otherwise.
 fn overrides(cluster: &mut Cluster, found: &[(usize, &Instance<'_>, &CertView)], hints: &Hints) {
     let rules = cluster.clone();
-    let wanted = rules.instances();
+    let layout = Layout::new(&rules);
     for (index, instance, view) in found {
         let id = instance.spec.id;
-        let Some(instance) = wanted.iter().find(|other| other.spec.id == id) else { continue };
+        let Some(instance) = layout.instances.iter().find(|other| other.spec.id == id) else {
+            continue;
+        };
         let profile = resolve::profile(instance, &rules);
         let mut over = Override::default();
         if profile.subject != view.profile.subject

@@ -41,6 +41,8 @@ pub struct Cluster {
     pub validity: Terms,
     /// All hosts: control plane, then etcd, then nodes, each in the order declared.
     pub hosts: Vec<Host>,
+    /// Whether DIR is an operator's, with a folder for each host; if not, it is the first host's own tree.
+    pub workspace: bool,
     /// Where etcd runs.
     pub etcd: Etcd,
     /// Names added to a certificate's own, by certificate id.
@@ -165,6 +167,7 @@ impl Cluster {
             service_subnets: vec![Subnet::DEFAULT],
             key_algorithm: KeyAlgorithm::EcdsaP256,
             validity: Terms { ca: Span::days(3650), leaf: Span::days(365) },
+            workspace: hosts.len() > 1,
             hosts,
             etcd: Etcd::Stacked,
             extra_sans: BTreeMap::new(),
@@ -177,9 +180,15 @@ impl Cluster {
         }
     }
 
-    /// Whether the whole cluster is one host, whose tree DIR itself then is.
-    pub fn is_one_host(&self) -> bool {
-        self.hosts.len() == 1
+    /// Whether DIR itself is this host's tree. Where DIR is no workspace it is the first control-plane
+    /// host's, which comes first.
+    pub fn is_local(&self, host: &Host) -> bool {
+        self.local().is_some_and(|local| local.name == host.name)
+    }
+
+    /// The host whose tree DIR itself is; none for a workspace.
+    pub fn local(&self) -> Option<&Host> {
+        self.hosts.first().filter(|_| !self.workspace)
     }
 
     /// The hosts on which something of this scope exists. [`Scope::Cluster`] has none.

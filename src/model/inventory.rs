@@ -156,7 +156,7 @@ pub struct Inventory {
     pub derived: Vec<ObservedFile>,
     /// Copies, in the order of [`super::cluster::Cluster::copies`].
     pub copies: Vec<ObservedFile>,
-    /// Configuration files, in the order of [`super::cluster::Cluster::config_files`]; none where nobody looked.
+    /// Configuration files, in the order of [`super::layout::Layout::config_files`]; none where nobody looked.
     pub configs: Vec<ObservedConfig>,
     /// Whether DIR/certkit.yaml is there.
     pub declared: bool,

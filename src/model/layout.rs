@@ -1,6 +1,9 @@
 //! Where everything of a declared cluster lives: the catalogue's rows laid out over its hosts.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::{Path, PathBuf},
+};
 
 use super::{
     catalogue::{
@@ -10,6 +13,8 @@ use super::{
     cluster::{Cluster, Host, KubeconfigStyle},
 };
 
+/// Where hosts keep their tree unless told otherwise: kubeadm's place.
+pub const DEFAULT_HOST_DIR: &str = "/etc/kubernetes";
 /// Mode of private keys, and of files that hold one.
 pub const SECRET: u32 = 0o600;
 /// Mode of certificates and of other files that hold no secret.
@@ -70,7 +75,7 @@ pub struct Copy {
 /// A file that follows from CA certificates: a bundle that verifiers trust, or a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Derived {
-    /// The index of the CA in [`Cluster::instances`].
+    /// The index of the CA in [`Layout::instances`].
     pub authority: usize,
     /// The file, relative to DIR.
     pub path: PathBuf,
@@ -89,22 +94,197 @@ pub struct ConfigFile<'a> {
     pub path: PathBuf,
 }
 
-impl Cluster {
-    /// The configuration files that settings name, in the order of the components, and within one in the order
-    /// of the hosts.
-    pub fn config_files(&self) -> Vec<ConfigFile<'_>> {
-        let mut files = Vec::new();
-        for component in COMPONENTS.iter().filter(|c| self.has(c.present)) {
-            let Some(file) = self.config_file(component.id) else { continue };
-            files.extend(self.hosts_in(component.scope).map(|host| ConfigFile {
-                component,
-                host,
-                path: self.root_of(host).join(file),
-            }));
+/// A declared cluster laid out: every certificate, key and file of it, in the catalogue's order, and
+/// indices to find them by. It is made once for a command; everything else refers to it by index.
+#[derive(Clone, Debug)]
+pub struct Layout<'a> {
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// Every certificate, issuers before issued: the catalogue's order, and within a row the order of the
+    /// hosts.
+    pub instances: Vec<Instance<'a>>,
+    /// The key pairs without certificates. They are made once and copied to the hosts that use them.
+    pub key_pairs: Vec<&'static KeySpec>,
+    /// The bundles and chains of the CAs.
+    pub derived: Vec<Derived>,
+    /// What hosts with a folder of their own get a copy of.
+    pub copies: Vec<Copy>,
+    /// The configuration files that settings name, in the order of the components, and within one in the
+    /// order of the hosts.
+    pub config_files: Vec<ConfigFile<'a>>,
+    /// The instances by id and root.
+    places: HashMap<(&'static str, PathBuf), usize>,
+}
+
+impl<'a> Layout<'a> {
+    /// Lays a cluster out.
+    pub fn new(cluster: &'a Cluster) -> Self {
+        let instances = instances(cluster);
+        let places =
+            instances.iter().enumerate().map(|(i, one)| ((one.spec.id, one.root.clone()), i));
+        Self {
+            cluster,
+            places: places.collect(),
+            key_pairs: KEYS.iter().filter(|spec| !cluster.is_absent(spec.id)).collect(),
+            derived: derived(cluster, &instances),
+            copies: copies(cluster),
+            config_files: config_files(cluster),
+            instances,
         }
-        files
     }
 
+    /// The index of the instance with this id on the host with this root; else of the cluster's one.
+    pub fn find(&self, id: &'static str, root: &Path) -> Option<usize> {
+        self.at(id, root).or_else(|| self.at(id, Path::new("")))
+    }
+
+    /// The index of the instance with this id in this folder itself.
+    pub fn at(&self, id: &'static str, root: &Path) -> Option<usize> {
+        self.places.get(&(id, root.to_path_buf())).copied()
+    }
+
+    /// The index of the CA with this id.
+    pub fn authority(&self, id: &'static str) -> Option<usize> {
+        self.at(id, Path::new("")).filter(|index| self.instances[*index].spec.is_ca())
+    }
+
+    /// The index of the CA that signs this instance; none for a root.
+    pub fn issuer(&self, index: usize) -> Option<usize> {
+        self.authority(self.instances[index].issuer?)
+    }
+}
+
+fn instances(cluster: &Cluster) -> Vec<Instance<'_>> {
+    let mut instances = Vec::new();
+    let here = |spec: &&CertSpec| cluster.has(spec.present) && !cluster.is_absent(spec.id);
+    for spec in CERTIFICATES.iter().filter(here) {
+        match spec.scope {
+            Scope::Cluster => instances.push(instance(cluster, spec, None)),
+            scope => {
+                instances.extend(cluster.hosts_in(scope).map(|h| instance(cluster, spec, Some(h))));
+            }
+        }
+    }
+    instances
+}
+
+fn instance<'a>(
+    cluster: &'a Cluster,
+    spec: &'static CertSpec,
+    host: Option<&'a Host>,
+) -> Instance<'a> {
+    let root = host.map(|h| cluster.root_of(h)).unwrap_or_default();
+    let place = match spec.home {
+        Home::Files { cert, key } | Home::Authority { cert, key, .. } => {
+            Place::Pair { cert: root.join(cert), key: root.join(key) }
+        }
+        Home::Kubeconfig { file, pem, .. } => match (pem, cluster.kubeconfig_style) {
+            (Some(pem), KubeconfigStyle::Files) => {
+                let pem = root.join(pem);
+                Place::Named { cert: pem.clone(), key: pem, kubeconfig: root.join(file) }
+            }
+            _ => Place::Embedded { kubeconfig: root.join(file) },
+        },
+    };
+    let issuer = match spec.issuer {
+        Issuer::Ca(id) => Some(id),
+        Issuer::Root if cluster.single_root => Some("root-ca"),
+        Issuer::Own | Issuer::Root => None,
+    };
+    Instance { spec, host, root, issuer, place }
+}
+
+fn derived(cluster: &Cluster, instances: &[Instance<'_>]) -> Vec<Derived> {
+    let mut derived = Vec::new();
+    for (authority, instance) in instances.iter().enumerate() {
+        if let Home::Authority { bundle, chain, .. } = instance.spec.home {
+            let id = instance.spec.id;
+            // The chain of a root would be its bundle.
+            let chain = chain.filter(|_| instance.issuer.is_some());
+            for (file, is_chain, kind) in [(bundle, false, "bundle"), (chain, true, "chain")] {
+                let file = file.filter(|_| !cluster.is_absent(&format!("{id}-{kind}")));
+                let path = file.map(|file| instance.root.join(file));
+                derived.extend(path.map(|path| Derived { authority, path, is_chain }));
+            }
+        }
+    }
+    derived
+}
+
+/// What each host with a folder of its own gets a copy of: for every setting of every component that runs
+/// on it, the file that the setting names and the host has not of its own. So a CA's key goes only where a
+/// component signs with it. Besides the bundle a host gets the CA's certificate, which is public and which
+/// kubeadm wants beside the leaves.
+fn copies(cluster: &Cluster) -> Vec<Copy> {
+    // What a host gets follows from its roles alone.
+    let mut by_roles: HashMap<[bool; 3], BTreeSet<(&'static str, u32)>> = HashMap::new();
+    let mut copies = Vec::new();
+    for host in &cluster.hosts {
+        let root = cluster.root_of(host);
+        if root.as_os_str().is_empty() {
+            continue;
+        }
+        let roles = [host.control_plane, host.etcd, host.node];
+        let files = by_roles.entry(roles).or_insert_with(|| copied_files(cluster, host));
+        for (file, mode) in files.iter() {
+            copies.push(Copy { from: (*file).into(), to: root.join(file), mode: *mode });
+        }
+    }
+    copies.sort();
+    copies
+}
+
+fn copied_files(cluster: &Cluster, host: &Host) -> BTreeSet<(&'static str, u32)> {
+    let mut files = BTreeSet::new();
+    for component in COMPONENTS {
+        if !cluster.has(component.present) || !host.is_in(component.scope) {
+            continue;
+        }
+        for row in USES.iter().filter(|u| u.component == component.id && cluster.has(u.present)) {
+            if let Value::PrivateKey(id) | Value::PublicKey(id) = row.value {
+                let spec = catalogue::key(id);
+                files.extend(
+                    spec.map(|s| (s.private, SECRET))
+                        .filter(|_| matches!(row.value, Value::PrivateKey(_))),
+                );
+                files.extend(spec.map(|s| (s.public, PUBLIC)));
+                continue;
+            }
+            let Some(spec) = row.subject().and_then(catalogue::certificate) else { continue };
+            // A kubeconfig needs the bundle of the CA that signed the apiserver.
+            let authority = match (row.value, spec.issuer_id()) {
+                (Value::Kubeconfig(_), Some(ca)) => catalogue::certificate(ca),
+                _ => Some(spec).filter(|s| s.is_ca()),
+            };
+            let Some(authority) = authority else { continue };
+            let Home::Authority { cert, key, bundle, chain } = authority.home else { continue };
+            files.insert((cert, PUBLIC));
+            match row.value {
+                Value::Key(_) => files.insert((key, SECRET)),
+                Value::Chain(_) if cluster.is_below(authority) => {
+                    chain.is_some_and(|c| files.insert((c, PUBLIC)))
+                }
+                _ => bundle.is_some_and(|b| files.insert((b, PUBLIC))),
+            };
+        }
+    }
+    files
+}
+
+fn config_files(cluster: &Cluster) -> Vec<ConfigFile<'_>> {
+    let mut files = Vec::new();
+    for component in COMPONENTS.iter().filter(|c| cluster.has(c.present)) {
+        let Some(file) = cluster.config_file(component.id) else { continue };
+        files.extend(cluster.hosts_in(component.scope).map(|host| ConfigFile {
+            component,
+            host,
+            path: cluster.root_of(host).join(file),
+        }));
+    }
+    files
+}
+
+impl Cluster {
     /// The configuration file of a component, `/etc/kubernetes`-relative, where a setting names one and
     /// hosts have it.
     pub fn config_file(&self, component: &str) -> Option<&'static str> {
@@ -114,73 +294,25 @@ impl Cluster {
         file.filter(|file| !self.is_absent(file))
     }
 
-    /// The bundles and chains of the cluster's CAs, in the catalogue's order.
-    pub fn derived(&self) -> Vec<Derived> {
-        let mut derived = Vec::new();
-        for (authority, instance) in self.instances().iter().enumerate() {
-            if let Home::Authority { bundle, chain, .. } = instance.spec.home {
-                let id = instance.spec.id;
-                // The chain of a root would be its bundle.
-                let chain = chain.filter(|_| instance.issuer.is_some());
-                for (file, is_chain, kind) in [(bundle, false, "bundle"), (chain, true, "chain")] {
-                    let file = file.filter(|_| !self.is_absent(&format!("{id}-{kind}")));
-                    let path = file.map(|file| instance.root.join(file));
-                    derived.extend(path.map(|path| Derived { authority, path, is_chain }));
-                }
-            }
-        }
-        derived
-    }
-
-    /// The folder, relative to DIR, that is this host's `/etc/kubernetes`.
+    /// The folder, relative to DIR, that is this host's `/etc/kubernetes`: DIR itself for the host that DIR
+    /// is of.
     pub fn root_of(&self, host: &Host) -> PathBuf {
-        match self.is_one_host() {
+        match self.is_local(host) {
             true => PathBuf::new(),
             false => PathBuf::from("hosts").join(host.name.as_ref()),
         }
     }
 
-    /// Every certificate of the cluster, issuers before issued: the catalogue's order, and within a row
-    /// the order of the hosts.
-    pub fn instances(&self) -> Vec<Instance<'_>> {
-        let mut instances = Vec::new();
-        let here = |spec: &&CertSpec| self.has(spec.present) && !self.is_absent(spec.id);
-        for spec in CERTIFICATES.iter().filter(here) {
-            match spec.scope {
-                Scope::Cluster => instances.push(self.instance(spec, None)),
-                scope => {
-                    instances.extend(self.hosts_in(scope).map(|h| self.instance(spec, Some(h))))
-                }
-            }
+    /// What a host calls the folder that holds its tree; on no host for what the operator runs, wherever
+    /// DIR is. One cluster's only host finds its files in DIR.
+    pub fn dir_on(&self, host: Option<&Host>, dir: &Path) -> PathBuf {
+        match (&self.host_dir, host) {
+            (_, None) if self.workspace => dir.to_path_buf(),
+            (Some(path), _) => PathBuf::from(path),
+            (None, None) => dir.to_path_buf(),
+            (None, Some(host)) if self.is_local(host) => dir.to_path_buf(),
+            (None, Some(_)) => PathBuf::from(DEFAULT_HOST_DIR),
         }
-        instances
-    }
-
-    fn instance<'a>(&'a self, spec: &'static CertSpec, host: Option<&'a Host>) -> Instance<'a> {
-        let root = host.map(|h| self.root_of(h)).unwrap_or_default();
-        let place = match spec.home {
-            Home::Files { cert, key } | Home::Authority { cert, key, .. } => {
-                Place::Pair { cert: root.join(cert), key: root.join(key) }
-            }
-            Home::Kubeconfig { file, pem, .. } => match (pem, self.kubeconfig_style) {
-                (Some(pem), KubeconfigStyle::Files) => {
-                    let pem = root.join(pem);
-                    Place::Named { cert: pem.clone(), key: pem, kubeconfig: root.join(file) }
-                }
-                _ => Place::Embedded { kubeconfig: root.join(file) },
-            },
-        };
-        let issuer = match spec.issuer {
-            Issuer::Ca(id) => Some(id),
-            Issuer::Root if self.single_root => Some("root-ca"),
-            Issuer::Own | Issuer::Root => None,
-        };
-        Instance { spec, host, root, issuer, place }
-    }
-
-    /// The key pairs of the cluster. They are made once and copied to the hosts that use them.
-    pub fn key_pairs(&self) -> impl Iterator<Item = &'static KeySpec> {
-        KEYS.iter().filter(|spec| !self.is_absent(spec.id))
     }
 
     /// What verifiers of a CA are told to trust, `/etc/kubernetes`-relative: its bundle, or where there is
@@ -192,24 +324,6 @@ impl Cluster {
         Some(bundle.filter(|_| !self.is_absent(&format!("{id}-bundle"))).unwrap_or(cert))
     }
 
-    /// What each host of a workspace gets a copy of: for every setting of every component that runs on
-    /// it, the file that the setting names and the host has not of its own. So a CA's key goes only
-    /// where a component signs with it. Besides the bundle a host gets the CA's certificate, which is
-    /// public and which kubeadm wants beside the leaves.
-    pub fn copies(&self) -> Vec<Copy> {
-        let mut copies = BTreeSet::new();
-        if self.is_one_host() {
-            return Vec::new();
-        }
-        for host in &self.hosts {
-            let root = self.root_of(host);
-            for (file, mode) in self.copied_files(host) {
-                copies.insert(Copy { from: file.into(), to: root.join(file), mode });
-            }
-        }
-        copies.into_iter().collect()
-    }
-
     /// Whether this CA is signed by another in this cluster.
     pub fn is_below(&self, authority: &CertSpec) -> bool {
         match authority.issuer {
@@ -217,43 +331,6 @@ impl Cluster {
             Issuer::Own => false,
             Issuer::Root => self.single_root,
         }
-    }
-
-    fn copied_files(&self, host: &Host) -> BTreeSet<(&'static str, u32)> {
-        let mut files = BTreeSet::new();
-        for component in COMPONENTS {
-            if !self.has(component.present) || !host.is_in(component.scope) {
-                continue;
-            }
-            for row in USES.iter().filter(|u| u.component == component.id && self.has(u.present)) {
-                if let Value::PrivateKey(id) | Value::PublicKey(id) = row.value {
-                    let spec = catalogue::key(id);
-                    files.extend(
-                        spec.map(|s| (s.private, SECRET))
-                            .filter(|_| matches!(row.value, Value::PrivateKey(_))),
-                    );
-                    files.extend(spec.map(|s| (s.public, PUBLIC)));
-                    continue;
-                }
-                let Some(spec) = row.subject().and_then(catalogue::certificate) else { continue };
-                // A kubeconfig needs the bundle of the CA that signed the apiserver.
-                let authority = match (row.value, spec.issuer_id()) {
-                    (Value::Kubeconfig(_), Some(ca)) => catalogue::certificate(ca),
-                    _ => Some(spec).filter(|s| s.is_ca()),
-                };
-                let Some(authority) = authority else { continue };
-                let Home::Authority { cert, key, bundle, chain } = authority.home else { continue };
-                files.insert((cert, PUBLIC));
-                match row.value {
-                    Value::Key(_) => files.insert((key, SECRET)),
-                    Value::Chain(_) if self.is_below(authority) => {
-                        chain.is_some_and(|c| files.insert((c, PUBLIC)))
-                    }
-                    _ => bundle.is_some_and(|b| files.insert((b, PUBLIC))),
-                };
-            }
-        }
-        files
     }
 }
 
@@ -325,8 +402,9 @@ mod tests {
     #[test]
     fn one_host_has_everything_in_place_and_no_copies() {
         let c = cluster(vec![host("cp1", 1, true, true)]);
-        assert!(c.copies().is_empty());
-        assert!(c.instances().iter().all(|i| i.root.as_os_str().is_empty()));
+        let layout = Layout::new(&c);
+        assert!(layout.copies.is_empty());
+        assert!(layout.instances.iter().all(|i| i.root.as_os_str().is_empty()));
     }
 
     #[test]
@@ -337,8 +415,9 @@ mod tests {
             host("w1", 3, false, false),
         ]);
         c.etcd = crate::model::cluster::Etcd::Hosts;
+        c.workspace = true;
         let copies: Vec<String> =
-            c.copies().iter().map(|copy| copy.to.display().to_string()).collect();
+            Layout::new(&c).copies.iter().map(|copy| copy.to.display().to_string()).collect();
         let keys: Vec<_> = copies.iter().filter(|c| c.ends_with(".key")).collect();
         assert_eq!(keys, ["hosts/cp1/pki/ca.key", "hosts/cp1/pki/sa.key"]);
         let etcd: Vec<_> = copies.iter().filter(|c| c.starts_with("hosts/etcd1")).collect();
@@ -352,7 +431,8 @@ mod tests {
         let mut c = cluster(vec![host("cp1", 1, true, true)]);
         c.single_root = true;
         c.addons = vec!["istio".into()];
-        let issuer = |id| c.instances().into_iter().find(|i| i.spec.id == id).unwrap().issuer;
+        let layout = Layout::new(&c);
+        let issuer = |id| layout.instances.iter().find(|i| i.spec.id == id).unwrap().issuer;
         assert_eq!(issuer("ca"), Some("root-ca"));
         assert_eq!(issuer("etcd-ca"), Some("root-ca"));
         assert_eq!(issuer("istio-root-ca"), None);

@@ -5,7 +5,7 @@
 mod mount;
 mod tree;
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr, path::Path};
 
 pub use mount::{Mount, kubeadm_mounts, mounts_missing};
 pub use tree::{Line, Scalar, lines};
@@ -15,8 +15,6 @@ use super::{
     cluster::{Cluster, Etcd, Host, KubeconfigStyle},
 };
 
-/// Where a host keeps its tree unless the cluster says otherwise.
-pub const DEFAULT_HOST_DIR: &str = "/etc/kubernetes";
 /// The port on which etcd serves clients.
 pub const ETCD_CLIENT_PORT: u16 = 2379;
 /// How often client-go reads the files again that a kubeconfig names (client-go
@@ -108,12 +106,7 @@ pub fn settings(
 /// The folder that a host's flags name: what the cluster says, else DIR where DIR is this host's own,
 /// else `/etc/kubernetes`. What the operator of a workspace runs finds its files in DIR.
 pub fn host_dir(cluster: &Cluster, host: Option<&Host>, dir: &str) -> String {
-    let own = match (&cluster.host_dir, host) {
-        _ if host.is_none() && !cluster.is_one_host() => dir,
-        (Some(path), _) => path,
-        (None, _) if cluster.is_one_host() => dir,
-        (None, _) => DEFAULT_HOST_DIR,
-    };
+    let own = cluster.dir_on(host, Path::new(dir)).display().to_string();
     own.trim_end_matches('/').to_owned()
 }
 

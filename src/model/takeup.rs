@@ -2,9 +2,9 @@
 
 use super::{
     catalogue::{COMPONENTS, ComponentSpec, LISTENERS, Listener, Reload, Scope, USES, Value},
-    cluster::{Cluster, Host},
+    cluster::Host,
     inventory::Inventory,
-    layout::{Instance, Place},
+    layout::{Instance, Layout, Place},
 };
 
 /// One program that uses changed certificates, on one host.
@@ -14,7 +14,7 @@ pub struct Change<'a> {
     pub component: &'static ComponentSpec,
     /// Where it runs; none for what the operator runs.
     pub host: Option<&'a Host>,
-    /// The certificates, by their index in [`Cluster::instances`].
+    /// The certificates, by their index in [`Layout::instances`].
     pub instances: Vec<usize>,
     /// Those of them that it takes up by a restart only.
     pub restart: Vec<usize>,
@@ -43,11 +43,11 @@ const KUBECONFIG_POLL: u32 = 300;
 
 /// Every program that uses one of the changed certificates, in the order of the catalogue.
 pub fn changes<'a>(
-    cluster: &'a Cluster,
+    layout: &Layout<'a>,
     inventory: &Inventory,
     changed: &[usize],
 ) -> Vec<Change<'a>> {
-    let instances = cluster.instances();
+    let (cluster, instances) = (layout.cluster, &layout.instances);
     let mut found: Vec<Change<'a>> = Vec::new();
     for component in COMPONENTS.iter().filter(|c| cluster.has(c.present)) {
         let hosts: Vec<Option<&Host>> = match component.scope {
@@ -164,7 +164,10 @@ pub fn listeners<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{cluster::KubeconfigStyle, inventory::Observed};
+    use crate::model::{
+        cluster::{Cluster, KubeconfigStyle},
+        inventory::Observed,
+    };
 
     fn cluster(addons: &[&str]) -> Cluster {
         let host = Host {
@@ -180,19 +183,20 @@ mod tests {
     }
 
     fn how(cluster: &Cluster, id: &str) -> Vec<(&'static str, TakeUp)> {
-        let instances = cluster.instances();
+        let layout = Layout::new(cluster);
+        let instances = &layout.instances;
         let observed = |i: &Instance<'_>| Observed::nothing(i.place.clone());
         let inventory =
             Inventory { instances: instances.iter().map(observed).collect(), ..Default::default() };
         let index = instances.iter().position(|i| i.spec.id == id).unwrap();
-        let found = changes(cluster, &inventory, &[index]);
+        let found = changes(&layout, &inventory, &[index]);
         found.iter().map(|change| (change.component.id, change.how)).collect()
     }
 
     #[test]
     fn nothing_is_restarted_with_the_layout_certkit_makes() {
         let cluster = cluster(&["kube-proxy"]);
-        for instance in cluster.instances().iter().filter(|i| !i.spec.is_ca()) {
+        for instance in Layout::new(&cluster).instances.iter().filter(|i| !i.spec.is_ca()) {
             for (component, how) in how(&cluster, instance.spec.id) {
                 assert_ne!(how, TakeUp::Restart, "{component} for {}", instance.spec.id);
             }
@@ -202,7 +206,7 @@ mod tests {
     #[test]
     fn each_leaf_reaches_somebody() {
         let cluster = cluster(&["kube-proxy", "konnectivity", "istio"]);
-        for instance in cluster.instances().iter().filter(|i| !i.spec.is_ca()) {
+        for instance in Layout::new(&cluster).instances.iter().filter(|i| !i.spec.is_ca()) {
             assert!(!how(&cluster, instance.spec.id).is_empty(), "{}", instance.spec.id);
         }
     }

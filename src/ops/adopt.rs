@@ -16,7 +16,7 @@ use crate::{
         catalogue::COMPONENTS,
         cluster::{Cluster, Endpoint, Etcd, ExternalEtcdFiles, Subject},
         inventory::Piece,
-        layout::PUBLIC,
+        layout::{Layout, PUBLIC},
         plan::{self, Action, Step},
         timestamp::Timestamp,
     },
@@ -119,11 +119,12 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
 
 fn propose(dir: &Path, now: Timestamp) -> Result<Report, Error> {
     let seen = rotate::undeclared(dir);
-    let observation = observe::observe(&seen, dir);
+    let layout = Layout::new(&seen);
+    let observation = observe::observe(&layout, dir);
     if adopt::is_empty(&observation.inventory) {
         return Err(Error::Empty(dir.to_path_buf()));
     }
-    let cluster = adopt::declare(&seen, &observation.inventory, &hints(&seen, dir, &observation));
+    let cluster = adopt::declare(&layout, &observation.inventory, &hints(&seen, dir, &observation));
     let text = document::write(&cluster);
     let again = document::read(text.as_bytes(), declared::FILE)?.complete(declared::FILE)?;
     let mut differences = differences(&again, dir, now);
@@ -139,16 +140,17 @@ fn propose(dir: &Path, now: Timestamp) -> Result<Report, Error> {
 /// What `init` and `rotate` would change if this were declared, time left aside.
 fn differences(cluster: &Cluster, dir: &Path, now: Timestamp) -> Vec<String> {
     let mut differences = Vec::new();
-    let observation = observe::observe(cluster, dir);
+    let layout = Layout::new(cluster);
+    let observation = observe::observe(&layout, dir);
     let inventory = &observation.inventory;
-    match plan::init::plan(cluster, inventory, now) {
+    match plan::init::plan(&layout, inventory, now) {
         Ok(plan) => {
             let steps = plan.changes().filter(|step| step.action != Action::Declare);
             differences.extend(steps.map(|s| format!("{}: {}", s.label, s.reason)));
         }
         Err(contradictions) => differences.extend(contradictions.iter().map(ToString::to_string)),
     }
-    for (instance, observed) in cluster.instances().iter().zip(&inventory.instances) {
+    for (instance, observed) in layout.instances.iter().zip(&inventory.instances) {
         let Some(certificate) = observed.certificate().filter(|_| !instance.spec.is_ca()) else {
             continue;
         };

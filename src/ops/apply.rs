@@ -16,9 +16,8 @@ use super::{observe, observe::Observation};
 use crate::{
     document::kubeconfig::KubeconfigError,
     model::{
-        cluster::Cluster,
         inventory::Inventory,
-        layout::Instance,
+        layout::{Instance, Layout},
         plan::{Action, KeyChoice, Plan, Reason, Step},
         timestamp::Timestamp,
     },
@@ -101,7 +100,7 @@ pub struct Prepared {
 pub struct Record {
     /// What it is.
     pub label: String,
-    /// Its index in [`Cluster::instances`].
+    /// Its index in [`Layout::instances`].
     pub instance: usize,
     /// Its files, relative to DIR.
     pub files: Vec<PathBuf>,
@@ -122,13 +121,13 @@ pub struct Record {
 /// Makes everything in memory.
 pub fn prepare(
     plan: &Plan,
-    cluster: &Cluster,
+    layout: &Layout<'_>,
     observation: Observation,
     dir: &Path,
     now: Timestamp,
     template: Template,
 ) -> Result<Prepared, Error> {
-    let instances = cluster.instances();
+    let instances = &layout.instances;
     // A CA that signs nothing now need not be able to.
     let signers: BTreeSet<&str> = plan
         .changes()
@@ -137,8 +136,8 @@ pub fn prepare(
             _ => None,
         })
         .collect();
-    let job = Job { cluster, dir, now, template };
-    let (mut context, mut output) = Context::new(&job, &instances, observation, &signers)?;
+    let job = Job { layout, dir, now, template };
+    let (mut context, mut output) = Context::new(&job, observation, &signers)?;
     // CAs first and one after the other, as they sign each other; then leaves on all cores.
     let mut products: BTreeMap<usize, Product> = BTreeMap::new();
     let mut leaves = Vec::new();
@@ -173,14 +172,14 @@ pub struct Import {
 /// Puts certificates in their places that were signed elsewhere, with their keys.
 pub fn publish(
     imports: Vec<Import>,
-    cluster: &Cluster,
+    layout: &Layout<'_>,
     observation: Observation,
     dir: &Path,
     now: Timestamp,
 ) -> Result<Prepared, Error> {
-    let instances = cluster.instances();
-    let job = Job { cluster, dir, now, template: Template::Declared };
-    let (context, mut output) = Context::new(&job, &instances, observation, &BTreeSet::new())?;
+    let instances = &layout.instances;
+    let job = Job { layout, dir, now, template: Template::Declared };
+    let (context, mut output) = Context::new(&job, observation, &BTreeSet::new())?;
     for Import { instance: index, certificate, chain, key } in imports {
         let place = context.place(index);
         let old = context.keys.get(&index);
@@ -214,15 +213,14 @@ fn issued(step: &Step) -> Option<(usize, KeyChoice)> {
 
 /// What all of an application has in common.
 struct Job<'a> {
-    cluster: &'a Cluster,
+    layout: &'a Layout<'a>,
     dir: &'a Path,
     now: Timestamp,
     template: Template,
 }
 
 struct Context<'a> {
-    cluster: &'a Cluster,
-    instances: &'a [Instance<'a>],
+    layout: &'a Layout<'a>,
     /// CAs by id, observed or just made.
     authorities: BTreeMap<&'static str, Authority>,
     /// Keys of leaves that are there.
@@ -273,14 +271,13 @@ struct Output {
 impl<'a> Context<'a> {
     fn new(
         job: &Job<'a>,
-        instances: &'a [Instance<'a>],
         observation: Observation,
         signers: &BTreeSet<&str>,
     ) -> Result<(Self, Output), Error> {
-        let Job { cluster, dir, now, template } = *job;
+        let Job { layout, dir, now, template } = *job;
+        let instances = &layout.instances;
         let mut context = Self {
-            cluster,
-            instances,
+            layout,
             authorities: BTreeMap::new(),
             keys: observation.keys,
             leaves: observation.leaves,

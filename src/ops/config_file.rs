@@ -19,8 +19,8 @@ use crate::{
     document::flat::{self, Flat},
     model::{
         catalogue::ComponentSpec,
-        cluster::Cluster,
         inventory::{ConfigState, ObservedConfig, Piece},
+        layout::Layout,
         settings::{Placement, SettingValue, settings},
     },
     store,
@@ -30,7 +30,7 @@ use crate::{
 const MARK: (&str, &str) =
     ("# `certkit init` keeps this file current until somebody edits it (sha256 ", ").\n");
 
-/// What was found, and what the files are to hold, in the order of [`Cluster::config_files`].
+/// What was found, and what the files are to hold, in the order of [`Layout::config_files`].
 #[derive(Debug, Default)]
 pub struct Configs {
     /// As plain data.
@@ -41,21 +41,22 @@ pub struct Configs {
 
 /// Reads the configuration files that the cluster lays out under DIR, and compares them with what they are to
 /// say.
-pub fn observe(cluster: &Cluster, dir: &Path) -> Result<Configs, FlagsError> {
+pub fn observe(layout: &Layout<'_>, dir: &Path) -> Result<Configs, FlagsError> {
+    let cluster = layout.cluster;
     let without_keys = BTreeSet::new();
     let path = dir.to_str().ok_or(FlagsError::HostDir { path: "DIR".into() })?;
     let place = Placement { dir: path, without_keys: &without_keys };
     let mut configs = Configs::default();
     // Hosts of a kind have the same.
     let mut known: HashMap<(&str, Vec<String>), Arc<str>> = HashMap::new();
-    for file in cluster.config_files() {
+    for file in &layout.config_files {
         let all = settings(cluster, Some(file.host), file.component, place);
         let values = all.iter().map(|setting| setting.value.clone()).collect();
         let key = (file.component.id, values);
         let text = match known.get(&key) {
             Some(text) => Arc::clone(text),
             None => {
-                let text = flags::config_file(cluster, path, &file, all.clone())?;
+                let text = flags::config_file(cluster, path, file, all.clone())?;
                 let text = Arc::from(marked(&text));
                 known.insert(key, Arc::clone(&text));
                 text
@@ -66,7 +67,7 @@ pub fn observe(cluster: &Cluster, dir: &Path) -> Result<Configs, FlagsError> {
             Piece::Bad(why) => Piece::Bad(why),
             Piece::Present(found) => state(&found, &text, file.component, &all),
         };
-        configs.observed.push(ObservedConfig { path: file.path, content });
+        configs.observed.push(ObservedConfig { path: file.path.clone(), content });
         configs.texts.push(text);
     }
     Ok(configs)

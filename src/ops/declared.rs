@@ -10,7 +10,11 @@ use zeroize::Zeroizing;
 use super::read;
 use crate::{
     document::{self, DocumentError},
-    model::{cluster::Cluster, inventory::Piece},
+    model::{
+        catalogue::{CERTIFICATES, Scope},
+        cluster::Cluster,
+        inventory::Piece,
+    },
 };
 
 pub use crate::document::{Draft, HostDraft};
@@ -67,7 +71,7 @@ pub fn find(dir: &Path) -> Result<Option<Cluster>, Error> {
         Piece::Bad(why) => Err(Error::Unreadable { path, why }),
         Piece::Present(content) => {
             let name = path.display().to_string();
-            Ok(Some(document::read(&content, &name)?.complete(&name)?))
+            Ok(Some(complete(dir, document::read(&content, &name)?, &name)?))
         }
     }
 }
@@ -91,8 +95,15 @@ pub fn draft(dir: &Path, config: Option<&Path>) -> Result<(Draft, String), Error
     }
 }
 
-/// The cluster that follows from what was said.
-pub fn complete(draft: Draft, source: &str) -> Result<Cluster, Error> {
+/// The cluster that follows from what was said, in DIR. What is laid out there stays so: a further host
+/// does not turn a host's own tree into a workspace.
+pub fn complete(dir: &Path, mut draft: Draft, source: &str) -> Result<Cluster, Error> {
+    if draft.workspace.is_none() {
+        let of_host = CERTIFICATES.iter().filter(|spec| spec.scope != Scope::Cluster);
+        let in_place = |file: &str| dir.join(file).symlink_metadata().is_ok();
+        let is_host = of_host.flat_map(|spec| spec.home.files()).any(in_place);
+        draft.workspace = is_host.then_some(false);
+    }
     Ok(draft.complete(source)?)
 }
 

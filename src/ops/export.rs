@@ -9,6 +9,10 @@ use std::{
 
 use crate::model::cluster::{Cluster, Host};
 
+/// What stays with the operator where DIR is a host's own tree: certkit's notes, requests with their keys,
+/// the declaration, other hosts' trees.
+const OPERATORS: [&str; 4] = [".certkit", "certkit.yaml", "csr", "hosts"];
+
 /// Why a host's tree could not be exported.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -54,7 +58,7 @@ pub fn export(cluster: &Cluster, dir: &Path, name: &str, out: impl Write) -> Res
         })?;
     let root = dir.join(cluster.root_of(host));
     let mut archive = tar::Builder::new(out);
-    add(&mut archive, &root, Path::new(""), cluster.is_one_host())?;
+    add(&mut archive, &root, Path::new(""), cluster.is_local(host))?;
     archive.finish().map_err(Error::Write)
 }
 
@@ -73,8 +77,7 @@ fn add<W: Write>(
     }
     names.sort();
     for name in names {
-        // certkit's notes, requests with their keys and the declaration stay with the operator.
-        if top && (name == ".certkit" || name == "csr" || name == "certkit.yaml") {
+        if top && OPERATORS.iter().any(|own| name == *own) {
             continue;
         }
         let inside = folder.join(&name);

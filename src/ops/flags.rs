@@ -13,7 +13,7 @@ use crate::{
     model::{
         catalogue::{self, COMPONENTS, ComponentSpec, Condition, Scope},
         cluster::{Cluster, Host},
-        layout::{ConfigFile, Instance, Place},
+        layout::{ConfigFile, Instance, Layout, Place},
         settings::{self, Placement, SettingValue, settings},
     },
     render::{Templates, is_one_line},
@@ -132,7 +132,8 @@ pub fn keys_elsewhere(cluster: &Cluster, dir: &Path) -> BTreeSet<String> {
         }
         _ => false,
     };
-    let found = cluster.instances().into_iter().filter(is_elsewhere);
+    let layout = Layout::new(cluster);
+    let found = layout.instances.iter().filter(|instance| is_elsewhere(instance));
     found.map(|instance| instance.spec.id.to_owned()).collect()
 }
 
@@ -249,7 +250,7 @@ fn of_host(
         _ if format == Format::Kubeadm => candidates.collect(),
         Some(host) => candidates
             .filter(|spec| {
-                on(host, spec) || (spec.scope == Scope::Cluster && cluster.is_one_host())
+                on(host, spec) || (spec.scope == Scope::Cluster && cluster.is_local(host))
             })
             .collect(),
         None => {

@@ -18,7 +18,7 @@ use crate::{
         cluster::Cluster,
         duration::Span,
         inventory::Piece,
-        layout::{Instance, Place},
+        layout::{Instance, Layout, Place},
         plan::{
             init::{request_file, request_key_file},
             rotate::profile_differences,
@@ -117,13 +117,14 @@ struct Pending {
 pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     let dir = request.dir;
     let (cluster, declared) = rotate::cluster(dir)?;
+    let layout = Layout::new(&cluster);
     // The same again once nobody else may change anything.
-    let observation = observe::observe(&cluster, dir);
-    check(request, &cluster, &observation)?;
+    let observation = observe::observe(&layout, dir);
+    check(request, &layout, &observation)?;
     if request.dry_run {
-        let (imports, waiting) = check(request, &cluster, &observation)?;
+        let (imports, waiting) = check(request, &layout, &observation)?;
         let places = places(&observation);
-        let prepared = apply::publish(imports, &cluster, observation, dir, request.now)?;
+        let prepared = apply::publish(imports, &layout, observation, dir, request.now)?;
         let (taken, served) = (prepared.issued, Vec::new());
         let (backup, recovered) = (None, None);
         return Ok(Report { cluster, declared, taken, waiting, places, served, backup, recovered });
@@ -131,12 +132,13 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     let mut store = Store::open(dir, request.lock_wait)?;
     let recovered = store.recovered().map(|recovery| recovery.to_string());
     let (cluster, declared) = rotate::cluster(dir)?;
-    let observation = observe::observe(&cluster, dir);
-    let (imports, waiting) = check(request, &cluster, &observation)?;
+    let layout = Layout::new(&cluster);
+    let observation = observe::observe(&layout, dir);
+    let (imports, waiting) = check(request, &layout, &observation)?;
     let places = places(&observation);
     let done: Vec<usize> = imports.iter().map(|import| import.instance).collect();
-    let mut prepared = apply::publish(imports, &cluster, observation, dir, request.now)?;
-    let instances = cluster.instances();
+    let mut prepared = apply::publish(imports, &layout, observation, dir, request.now)?;
+    let instances = &layout.instances;
     for index in done {
         prepared.transaction.remove(request_file(&instances[index]));
         prepared.transaction.remove(request_key_file(&instances[index]));
@@ -149,7 +151,6 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     let backup = store.commit(prepared.transaction)?.backup;
     store.prune_backups(request.backups)?;
     let taken = prepared.issued;
-    drop(instances);
     Ok(Report { cluster, declared, taken, waiting, places, served, backup, recovered })
 }
 
@@ -160,12 +161,12 @@ fn places(observation: &Observation) -> Vec<Place> {
 /// What is to be published, and the labels of what still waits; or everything that is wrong.
 fn check(
     request: &Request<'_>,
-    cluster: &Cluster,
+    layout: &Layout<'_>,
     observation: &Observation,
 ) -> Result<(Vec<Import>, Vec<String>), Error> {
-    let instances = cluster.instances();
+    let instances = &layout.instances;
     let mut wrong = Vec::new();
-    let mut pending = pending(request.dir, &instances, observation, &mut wrong);
+    let mut pending = pending(request.dir, instances, observation, &mut wrong);
     let mut imports: BTreeMap<usize, Import> = BTreeMap::new();
     for file in request.files {
         let name = file.display();
@@ -203,7 +204,7 @@ fn check(
             let Pending { instance, key, asked } = pending.remove(found);
             let others = all.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, c)| c);
             let others: Vec<&Certificate> = others.collect();
-            let judged = Judged { request, instances: &instances, observation, certificate };
+            let judged = Judged { request, layout, observation, certificate };
             let faults = judged.faults(instance, &asked, &others);
             let label = instances[instance].label();
             wrong.extend(faults.iter().map(|fault| format!("{name}: {label}: {fault}")));
@@ -282,7 +283,7 @@ fn csr(content: &[u8]) -> Result<Csr, String> {
 /// A certificate that came back.
 struct Judged<'a> {
     request: &'a Request<'a>,
-    instances: &'a [Instance<'a>],
+    layout: &'a Layout<'a>,
     observation: &'a Observation,
     certificate: &'a Certificate,
 }
@@ -309,8 +310,7 @@ impl Judged<'_> {
 
     /// Why it does not lead to the CA in place.
     fn chain_fault(&self, index: usize, others: &[&Certificate]) -> Option<String> {
-        let issuer = self.instances[index].issuer?;
-        let above = self.instances.iter().position(|i| i.spec.id == issuer)?;
+        let above = self.layout.issuer(index)?;
         let file = self.observation.inventory.instances[above].place.cert().display();
         let Some(authority) = self.observation.authorities.get(&above) else {
             return Some(format!("{file} is not there to check it against"));

@@ -15,6 +15,7 @@ use crate::{
     document,
     model::{
         cluster::Cluster,
+        layout::Layout,
         plan::{self, Action, Contradiction, Plan},
         timestamp::Timestamp,
     },
@@ -122,9 +123,10 @@ pub fn run(request: Request<'_>) -> Result<Report, Error> {
             difference: difference(&document::write(&there), &document::write(&cluster)),
         });
     }
+    let layout = Layout::new(&cluster);
     if dry_run {
-        let observation = observe::observe(&cluster, dir).with_configs(&cluster, dir)?;
-        let plan = plan::init::plan(&cluster, &observation.inventory, now)
+        let observation = observe::observe(&layout, dir).with_configs(&layout, dir)?;
+        let plan = plan::init::plan(&layout, &observation.inventory, now)
             .map_err(Error::Contradictions)?;
         let recovered = store::pending(dir)?.map(|_| "an earlier run did not finish".to_owned());
         return Ok(Report {
@@ -138,10 +140,10 @@ pub fn run(request: Request<'_>) -> Result<Report, Error> {
     }
     let mut store = Store::open(dir, lock_wait)?;
     let recovered = store.recovered().map(|recovery| recovery.to_string());
-    let observation = observe::observe(&cluster, dir).with_configs(&cluster, dir)?;
+    let observation = observe::observe(&layout, dir).with_configs(&layout, dir)?;
     let plan =
-        plan::init::plan(&cluster, &observation.inventory, now).map_err(Error::Contradictions)?;
-    let mut prepared = apply::prepare(&plan, &cluster, observation, dir, now, Template::Declared)?;
+        plan::init::plan(&layout, &observation.inventory, now).map_err(Error::Contradictions)?;
+    let mut prepared = apply::prepare(&plan, &layout, observation, dir, now, Template::Declared)?;
     write_log(&plan, &prepared.issued, now, &mut prepared.transaction);
     let committed = store.commit(prepared.transaction)?;
     Ok(Report {

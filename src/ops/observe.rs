@@ -22,7 +22,7 @@ use crate::{
             CertView, FileContent, Inventory, KeyView, KubeconfigView, Observed, ObservedFile,
             ObservedKeyPair, Piece,
         },
-        layout::{Instance, Place},
+        layout::{Copy, Instance, Layout, Place},
         plan::init::{request_file, request_key_file},
     },
     pki::{
@@ -43,14 +43,14 @@ pub struct Observation {
     pub leaves: BTreeMap<usize, Vec<Certificate>>,
     /// The private keys of key pairs, by their index.
     pub key_pairs: BTreeMap<usize, PrivateKey>,
-    /// What configuration files are to hold, in the order of [`Cluster::config_files`].
+    /// What configuration files are to hold, in the order of [`Layout::config_files`].
     pub configs: Vec<Arc<str>>,
 }
 
 impl Observation {
     /// The same with components' configuration files.
-    pub fn with_configs(mut self, cluster: &Cluster, dir: &Path) -> Result<Self, FlagsError> {
-        let Configs { observed, texts } = config_file::observe(cluster, dir)?;
+    pub fn with_configs(mut self, layout: &Layout<'_>, dir: &Path) -> Result<Self, FlagsError> {
+        let Configs { observed, texts } = config_file::observe(layout, dir)?;
         self.inventory.configs = observed;
         self.configs = texts;
         Ok(self)
@@ -66,7 +66,8 @@ pub struct Authority {
 }
 
 /// Reads everything the cluster lays out under DIR.
-pub fn observe(cluster: &Cluster, dir: &Path) -> Observation {
+pub fn observe(layout: &Layout<'_>, dir: &Path) -> Observation {
+    let cluster = layout.cluster;
     let mut observation = Observation {
         inventory: Inventory::default(),
         authorities: BTreeMap::new(),
@@ -75,9 +76,8 @@ pub fn observe(cluster: &Cluster, dir: &Path) -> Observation {
         key_pairs: BTreeMap::new(),
         configs: Vec::new(),
     };
-    let instances = cluster.instances();
     let mut by_id: BTreeMap<&str, usize> = BTreeMap::new();
-    for (index, instance) in instances.iter().enumerate() {
+    for (index, instance) in layout.instances.iter().enumerate() {
         let found = find(cluster, dir, instance);
         let certificates = match &found.certificates {
             Piece::Present(all) => all.as_slice(),
@@ -116,7 +116,7 @@ pub fn observe(cluster: &Cluster, dir: &Path) -> Observation {
             by_id.insert(instance.spec.id, index);
         }
     }
-    for (index, spec) in cluster.key_pairs().enumerate() {
+    for (index, spec) in layout.key_pairs.iter().enumerate() {
         let private = read_as(&dir.join(spec.private), PrivateKey::from_pem);
         observation.inventory.key_pairs.push(ObservedKeyPair {
             private: match &private {
@@ -133,24 +133,24 @@ pub fn observe(cluster: &Cluster, dir: &Path) -> Observation {
             observation.key_pairs.insert(index, key);
         }
     }
-    for derived in cluster.derived() {
+    for derived in &layout.derived {
         let certificates = read_as(&dir.join(&derived.path), inspect::from_pem);
         let content = match view_all(&certificates) {
             Piece::Present(views) => Piece::Present(FileContent::Certificates(views)),
             Piece::Missing => Piece::Missing,
             Piece::Bad(why) => Piece::Bad(why),
         };
-        observation.inventory.derived.push(ObservedFile { path: derived.path, content });
+        observation.inventory.derived.push(ObservedFile { path: derived.path.clone(), content });
     }
-    observe_copies(cluster, dir, &mut observation.inventory);
+    observe_copies(&layout.copies, dir, &mut observation.inventory);
     observation.inventory.declared = dir.join(declared::FILE).exists();
     observation
 }
 
 /// Copies are compared with originals read once: a thousand hosts have the same bundle.
-fn observe_copies(cluster: &Cluster, dir: &Path, inventory: &mut Inventory) {
+fn observe_copies(copies: &[Copy], dir: &Path, inventory: &mut Inventory) {
     let mut originals: BTreeMap<PathBuf, Piece<Zeroizing<Vec<u8>>>> = BTreeMap::new();
-    for copy in cluster.copies() {
+    for copy in copies {
         let original =
             originals.entry(copy.from.clone()).or_insert_with(|| read::file(&dir.join(&copy.from)));
         let content = match read::file(&dir.join(&copy.to)) {
@@ -161,7 +161,7 @@ fn observe_copies(cluster: &Cluster, dir: &Path, inventory: &mut Inventory) {
                 Piece::Present(FileContent::Copy { same })
             }
         };
-        inventory.copies.push(ObservedFile { path: copy.to, content });
+        inventory.copies.push(ObservedFile { path: copy.to.clone(), content });
     }
 }
 
@@ -311,18 +311,9 @@ fn in_tree(
     if path.is_relative() {
         return kubeconfig.parent().unwrap_or(Path::new("")).join(path);
     }
-    match path.strip_prefix(host_dir(cluster, dir)) {
+    match path.strip_prefix(cluster.dir_on(instance.host, dir)) {
         Ok(inside) => instance.root.join(inside),
         Err(_) => path.to_path_buf(),
-    }
-}
-
-/// The folder that hosts keep their tree in.
-pub fn host_dir(cluster: &Cluster, dir: &Path) -> PathBuf {
-    match &cluster.host_dir {
-        Some(path) => PathBuf::from(path),
-        None if cluster.is_one_host() => dir.to_path_buf(),
-        None => PathBuf::from("/etc/kubernetes"),
     }
 }
 

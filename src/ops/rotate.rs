@@ -16,7 +16,7 @@ use crate::{
         adopt,
         cluster::Cluster,
         duration::{Span, Threshold},
-        layout::Place,
+        layout::{Layout, Place},
         plan::{
             Action, KeyChoice, Plan, Reason,
             rotate::{self, Rotation, Selection},
@@ -156,8 +156,9 @@ pub fn undeclared(dir: &Path) -> Cluster {
 pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     let dir = request.dir;
     let (cluster, declared) = cluster(dir)?;
-    let observation = observe::observe(&cluster, dir);
-    let rotation = plan(&cluster, &observation, request, request.now)?;
+    let layout = Layout::new(&cluster);
+    let observation = observe::observe(&layout, dir);
+    let rotation = plan(&layout, &observation, request, request.now)?;
     let left = store::pending(dir)?.filter(|p| p.decided || p.staged);
     if request.dry_run || (rotation.plan.is_empty() && left.is_none()) {
         let recovered = left.map(|_| "an earlier run did not finish".to_owned());
@@ -174,8 +175,9 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     let recovered = store.recovered().map(|recovery| recovery.to_string());
     let earlier = observation;
     let (cluster, declared) = self::cluster(dir)?;
-    let observation = observe::observe(&cluster, dir);
-    let mut rotation = plan(&cluster, &observation, request, now)?;
+    let layout = Layout::new(&cluster);
+    let observation = observe::observe(&layout, dir);
+    let mut rotation = plan(&layout, &observation, request, now)?;
     // Another run that was faster did this one's work.
     drop_renewed(&mut rotation.plan, &earlier, &observation);
     if rotation.plan.is_empty() {
@@ -184,7 +186,8 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     let template = if declared { Template::Declared } else { Template::InPlace };
     let mut report = report(cluster, declared, rotation, &observation, recovered);
     let plan = &report.rotation.plan;
-    let mut prepared = apply::prepare(plan, &report.cluster, observation, dir, now, template)?;
+    let mut prepared =
+        apply::prepare(plan, &Layout::new(&report.cluster), observation, dir, now, template)?;
     for record in &prepared.issued {
         prepared.transaction.log(log::certificate("rotate", "issue", record, now));
     }
@@ -201,7 +204,7 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
 }
 
 fn plan(
-    cluster: &Cluster,
+    layout: &Layout<'_>,
     observation: &Observation,
     request: &Request<'_>,
     now: Timestamp,
@@ -209,7 +212,7 @@ fn plan(
     let selection = match (request.names, request.all) {
         ([], true) => Selection::All,
         ([], false) => Selection::Due,
-        (names, _) => Selection::Named(select(cluster, observation, request.dir, names)?),
+        (names, _) => Selection::Named(select(layout, observation, request.dir, names)?),
     };
     let request = rotate::Request {
         selection,
@@ -218,23 +221,23 @@ fn plan(
         csr_only: request.csr_only,
         now,
     };
-    Ok(rotate::plan(cluster, &observation.inventory, &request))
+    Ok(rotate::plan(layout, &observation.inventory, &request))
 }
 
 fn select(
-    cluster: &Cluster,
+    layout: &Layout<'_>,
     observation: &Observation,
     dir: &Path,
     names: &[String],
 ) -> Result<std::collections::BTreeSet<usize>, Error> {
-    let instances = cluster.instances();
+    let instances = &layout.instances;
     let places: Vec<Place> =
         observation.inventory.instances.iter().map(|o| o.place.clone()).collect();
     let mut selected = std::collections::BTreeSet::new();
     for name in names {
         // A file may be named as the shell completes it.
         let inside = Path::new(name).strip_prefix(dir).ok().and_then(Path::to_str);
-        let found = rotate::find(&instances, &places, inside.unwrap_or(name));
+        let found = rotate::find(instances, &places, inside.unwrap_or(name));
         if found.is_empty() {
             let leaves = instances.iter().filter(|i| !i.spec.is_ca()).map(|i| i.spec.id);
             let mut known: Vec<&'static str> = leaves.collect();
@@ -306,9 +309,10 @@ pub struct Rollback {
 pub fn roll_back(request: &Request<'_>) -> Result<Rollback, Error> {
     let (dir, now) = (request.dir, request.now);
     let (cluster, _) = cluster(dir)?;
+    let layout = Layout::new(&cluster);
     let mut store = Store::open(dir, request.lock_wait)?;
     let recovered = store.recovered().map(|recovery| recovery.to_string());
-    let before = observe::observe(&cluster, dir);
+    let before = observe::observe(&layout, dir);
     let last = store.backups()?.pop().ok_or_else(|| Error::NoBackup(dir.to_path_buf()))?;
     let mut transaction = store.restore(&last)?.named(&now.to_compact());
     let files: Vec<&Path> = last.files.iter().map(|entry| entry.path.as_path()).collect();
@@ -330,7 +334,8 @@ pub fn roll_back(request: &Request<'_>) -> Result<Rollback, Error> {
     }
     // What was restored may be what is declared, too.
     let (cluster, _) = self::cluster(dir)?;
-    let after = observe::observe(&cluster, dir);
+    let layout = Layout::new(&cluster);
+    let after = observe::observe(&layout, dir);
     let served = served(&before, &after);
     let places = after.inventory.instances.iter().map(|o| o.place.clone()).collect();
     Ok(Rollback { cluster, restored: last, backup, places, served, recovered })

@@ -16,7 +16,7 @@ use crate::{
         catalogue::Listener,
         cluster::{Cluster, Host},
         inventory::{Inventory, Observed},
-        layout::{Instance, Place},
+        layout::{Instance, Layout, Place},
         san::San,
         takeup::{self, Change, TakeUp},
     },
@@ -152,19 +152,20 @@ impl Outcome {
 /// Tells every component that uses something changed, restarts what needs it and is to be restarted, runs
 /// the hooks, and watches the listeners. One failure stops nothing else.
 pub fn run(request: &Request<'_>) -> Vec<Outcome> {
-    let instances = request.cluster.instances();
+    let layout = Layout::new(request.cluster);
+    let instances = &layout.instances;
     let observed = |place: &Place| Observed::nothing(place.clone());
     let inventory = Inventory {
         instances: request.places.iter().map(observed).collect(),
         ..Inventory::default()
     };
     let changed: Vec<usize> = request.changed.iter().map(|served| served.instance).collect();
-    let changes = takeup::changes(request.cluster, &inventory, &changed);
+    let changes = takeup::changes(&layout, &inventory, &changed);
     let mut outcomes: Vec<Outcome> =
-        changes.iter().map(|change| outcome(request, &instances, change)).collect();
+        changes.iter().map(|change| outcome(request, instances, change)).collect();
     // Looked for before a restart, in which nothing listens for a while.
     let listening = match request.wait {
-        Some(_) => listening(request, &instances, &changes),
+        Some(_) => listening(request, instances, &changes),
         None => Vec::new(),
     };
     for (outcome, change) in outcomes.iter_mut().zip(&changes) {
@@ -327,7 +328,7 @@ fn addresses(
     if request.declared {
         found.extend(host.into_iter().flat_map(|host| &host.addresses));
     }
-    if request.cluster.is_one_host() {
+    if host.is_none_or(|host| request.cluster.is_local(host)) && !request.cluster.workspace {
         if listener.loopback {
             found.extend([IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]);
         }

@@ -93,14 +93,14 @@ fn waiting(plan: &Plan, text: &mut String) {
 fn next(report: &init::Report, dir: &Path, text: &mut String) {
     let dir = dir.display();
     let _ = writeln!(text, "\nnext:");
-    match report.cluster.is_one_host() {
-        true => {
+    match report.cluster.workspace {
+        false => {
             let _ = writeln!(
                 text,
                 "  certkit --dir {dir} flags       what each component is started with"
             );
         }
-        false => {
+        true => {
             for host in &report.cluster.hosts {
                 if report.cluster.hosts.len() > 5 {
                     break;

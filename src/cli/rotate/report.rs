@@ -73,7 +73,7 @@ pub fn table(
         );
     }
     text.push_str(&taken_up(outcomes));
-    if !report.issued.is_empty() && !report.cluster.is_one_host() {
+    if !report.issued.is_empty() && report.cluster.workspace {
         text.push_str("\ncarry each host's tree to it: certkit export HOST | ssh HOST tar -x -C /etc/kubernetes\n");
     }
     text

@@ -15,6 +15,7 @@ const EXAMPLE: &str = "\
 apiVersion: certkit/v1
 kind: Cluster
 name: prod
+layout: workspace
 endpoint: api.prod.example.com:6443
 dnsDomain: cluster.local
 serviceSubnet: [10.96.0.0/12]

@@ -22,7 +22,7 @@ const FRONT_PROXY: &str = "front-proxy-ca";
 pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     let authorities: Vec<usize> = (0..evidence.held.len())
-        .filter(|index| evidence.instances[*index].spec.is_ca())
+        .filter(|index| evidence.layout.instances[*index].spec.is_ca())
         .filter(|index| evidence.held[*index].certificate().is_some())
         .collect();
     for &index in &authorities {
@@ -35,7 +35,7 @@ pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
 }
 
 fn one(evidence: &Evidence<'_>, index: usize, found: &mut Vec<Finding>) {
-    let (held, spec) = (&evidence.held[index], evidence.instances[index].spec);
+    let (held, spec) = (&evidence.held[index], evidence.layout.instances[index].spec);
     let Some(certificate) = held.certificate() else { return };
     let finding = |code, what: String| {
         Finding::new(code, evidence.label(index), what).file(&held.cert_file).about(index)
@@ -71,7 +71,7 @@ fn one(evidence: &Evidence<'_>, index: usize, found: &mut Vec<Finding>) {
 
 /// How many CAs of the catalogue stand below this one.
 fn depth(evidence: &Evidence<'_>, id: &str) -> usize {
-    let below = evidence.instances.iter().filter(|i| i.spec.is_ca() && i.issuer == Some(id));
+    let below = evidence.layout.instances.iter().filter(|i| i.spec.is_ca() && i.issuer == Some(id));
     below.map(|i| 1 + depth(evidence, i.spec.id)).max().unwrap_or(0)
 }
 
@@ -82,10 +82,13 @@ fn ending(
     certificate: &CertFacts,
     found: &mut Vec<Finding>,
 ) {
-    let (held, instance) = (&evidence.held[index], &evidence.instances[index]);
+    let (held, instance) = (&evidence.held[index], &evidence.layout.instances[index]);
     let end = certificate.view.validity.not_after;
-    let issues =
-        evidence.instances.iter().any(|i| !i.spec.is_ca() && i.issuer == Some(instance.spec.id));
+    let issues = evidence
+        .layout
+        .instances
+        .iter()
+        .any(|i| !i.spec.is_ca() && i.issuer == Some(instance.spec.id));
     let term = evidence.cluster.validity.leaf;
     if issues && end >= evidence.at && end < evidence.at.plus(term) {
         // Nothing is issued where the key is not.

@@ -1,18 +1,13 @@
 //! What checks judge: everything found below a directory, as plain data. What needs cryptography, such as
 //! whose key made a signature, was found out when it was gathered.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    net::IpAddr,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
 
 use crate::model::{
     catalogue::{CertSpec, Dials, Home, Path, certificate},
     cluster::Cluster,
     inventory::{CertView, KeyView, Piece},
-    layout::Instance,
+    layout::Layout,
     san::San,
     timestamp::Timestamp,
     usage::KeyUsages,
@@ -29,7 +24,7 @@ pub struct Evidence<'a> {
     /// The time as of which is judged.
     pub at: Timestamp,
     /// What the cluster consists of.
-    pub instances: Vec<Instance<'a>>,
+    pub layout: Layout<'a>,
     /// What was found of each, in the same order.
     pub held: Vec<Held>,
     /// What is trusted, by the folder of the host and the CA's id.
@@ -42,8 +37,6 @@ pub struct Evidence<'a> {
     pub files: Vec<FileFacts>,
     /// The user whose files these should be: the directory's owner.
     pub owner: u32,
-    /// The instances by id and root.
-    pub places: HashMap<(&'static str, PathBuf), usize>,
     /// The address of the service `kubernetes`, where nothing declares it: read off the certificate.
     pub service_address: Option<IpAddr>,
 }
@@ -266,19 +259,17 @@ pub enum FileKind {
 impl Evidence<'_> {
     /// The index of the instance with this id on the host with this root; else of the cluster's one.
     pub fn find(&self, id: &'static str, root: &std::path::Path) -> Option<usize> {
-        let at = |root: &std::path::Path| self.places.get(&(id, root.to_path_buf())).copied();
-        at(root).or_else(|| at(std::path::Path::new("")))
+        self.layout.find(id, root)
     }
 
     /// The index of the CA that should have signed this instance.
     pub fn issuer(&self, index: usize) -> Option<usize> {
-        let id = self.instances[index].issuer?;
-        self.find(id, std::path::Path::new(""))
+        self.layout.issuer(index)
     }
 
     /// The label of an instance.
     pub fn label(&self, index: usize) -> String {
-        self.instances[index].label()
+        self.layout.instances[index].label()
     }
 
     /// The address of the service `kubernetes`.
@@ -298,9 +289,10 @@ impl Evidence<'_> {
             }
             Dials::Fixed(name) => Some(name.to_owned()),
             Dials::HostAddress => {
-                let host = self.instances[server].host?;
-                let local =
-                    client.is_some_and(|c| self.instances[c].root == self.instances[server].root);
+                let host = self.layout.instances[server].host?;
+                let local = client.is_some_and(|c| {
+                    self.layout.instances[c].root == self.layout.instances[server].root
+                });
                 match (named, local) {
                     (Some(name), true) => Some(name),
                     _ => host.address().map(|a| a.to_string()),

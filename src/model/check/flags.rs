@@ -176,8 +176,8 @@ fn trust(
     if evidence.held[expected].certificate().is_none() {
         return;
     }
-    let others: Vec<String> = (0..evidence.instances.len())
-        .filter(|i| evidence.instances[*i].spec.is_ca() && *i != expected)
+    let others: Vec<String> = (0..evidence.layout.instances.len())
+        .filter(|i| evidence.layout.instances[*i].spec.is_ca() && *i != expected)
         .filter(|i| evidence.issuer(expected) != Some(*i) && holds(*i))
         .map(|i| evidence.label(i))
         .collect();

@@ -62,7 +62,7 @@ fn end(evidence: &Evidence<'_>, pairing: &Pairing) -> Option<Ending> {
     };
     let root = match (&pairing.client, client) {
         (End::NoCertificate(root), _) => root.clone(),
-        (_, Some(i)) => evidence.instances[i].root.clone(),
+        (_, Some(i)) => evidence.layout.instances[i].root.clone(),
         (_, None) => PathBuf::new(),
     };
     let mut ends = Vec::new();
@@ -70,7 +70,8 @@ fn end(evidence: &Evidence<'_>, pairing: &Pairing) -> Option<Ending> {
         ends.extend(chain(evidence, pairing.server, &trust));
     }
     if let (Some(client), Some(authority)) = (client, pairing.path.server_trusts)
-        && let Some(trust) = evidence.trusted(authority, &evidence.instances[pairing.server].root)
+        && let Some(trust) =
+            evidence.trusted(authority, &evidence.layout.instances[pairing.server].root)
     {
         ends.extend(chain(evidence, client, &trust));
     }

@@ -82,7 +82,7 @@ fn strength(
         Finding::new(code, evidence.label(index), what).file(&held.cert_file).about(index)
     };
     // Of its own signature a root needs nothing.
-    let is_root = certificate.view.self_signed && evidence.instances[index].issuer.is_none();
+    let is_root = certificate.view.self_signed && evidence.layout.instances[index].issuer.is_none();
     let lower = certificate.signature.to_ascii_lowercase();
     if !is_root && (lower.contains("sha1") || lower.contains("md5")) {
         let what = format!("it is signed with {}", certificate.signature);

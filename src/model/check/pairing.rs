@@ -163,7 +163,7 @@ pub fn is_peer(spec: &CertSpec) -> bool {
 
 /// Whether peers are told apart by that name here: where it is declared so, or the certificate has it.
 pub fn demands_peer_name(evidence: &Evidence<'_>, server: usize) -> bool {
-    is_peer(evidence.instances[server].spec)
+    is_peer(evidence.layout.instances[server].spec)
         && ((evidence.declared && evidence.cluster.has(Condition::EtcdPeerName))
             || evidence.held[server]
                 .certificate()
@@ -207,7 +207,7 @@ impl Index {
             let here = !held.certificates.is_missing()
                 && !matches!(held.key, super::evidence::FoundKey::Missing);
             if here {
-                by_id.entry(evidence.instances[index].spec.id).or_default().push(index);
+                by_id.entry(evidence.layout.instances[index].spec.id).or_default().push(index);
             }
         }
         Self(by_id)
@@ -243,7 +243,7 @@ fn own(evidence: &Evidence<'_>, index: &Index, path: &'static Path, all: &mut Ve
         Credential::None | Credential::Other(_) => return,
     };
     let root = |end: &End| match end {
-        End::Instance(i) => evidence.instances[*i].root.clone(),
+        End::Instance(i) => evidence.layout.instances[*i].root.clone(),
         End::NoCertificate(root) => root.clone(),
     };
     let same_host = path.dials == Dials::Loopback
@@ -264,10 +264,10 @@ fn own(evidence: &Evidence<'_>, index: &Index, path: &'static Path, all: &mut Ve
     };
     // Without a server on its own host, such a client dials the endpoint: whichever server that is.
     let (local, clients): (Vec<End>, Vec<End>) = clients.into_iter().partition(|client| {
-        same_host && servers.iter().any(|s| evidence.instances[*s].root == root(client))
+        same_host && servers.iter().any(|s| evidence.layout.instances[*s].root == root(client))
     });
     let by_root: BTreeMap<&PathBuf, usize> =
-        servers.iter().map(|s| (&evidence.instances[*s].root, *s)).collect();
+        servers.iter().map(|s| (&evidence.layout.instances[*s].root, *s)).collect();
     for client in &local {
         if let Some(server) = by_root.get(&root(client)) {
             push(client, *server);
@@ -343,7 +343,7 @@ fn as_clients(
         }
     }
     if listener.required {
-        let root = evidence.instances[server].root.clone();
+        let root = evidence.layout.instances[server].root.clone();
         push(End::NoCertificate(root), Expect::Refused(Ground::NoCertificate));
     }
 }
@@ -368,7 +368,7 @@ fn as_servers(evidence: &Evidence<'_>, index: &Index, all: &mut Vec<Pairing>) {
     for pairing in own {
         let Some(trusts) = pairing.path.client_trusts else { continue };
         let Some(name) = pairing.name.clone() else { continue };
-        let server = evidence.instances[pairing.server].spec;
+        let server = evidence.layout.instances[pairing.server].spec;
         // Those that trust the same and look for the same name are deceived by the same.
         let kinds = [name.clone(), class(evidence, &pairing, &name)];
         let new = kinds.iter().all(|kind| !seen.contains(&(trusts, kind.clone(), is_peer(server))));
@@ -407,11 +407,11 @@ fn as_servers(evidence: &Evidence<'_>, index: &Index, all: &mut Vec<Pairing>) {
 
 /// Addresses of one kind of host are one class: a fleet's kubelets are not tried against one another.
 fn class(evidence: &Evidence<'_>, pairing: &Pairing, name: &str) -> String {
-    let is_host = evidence.instances[pairing.server]
+    let is_host = evidence.layout.instances[pairing.server]
         .host
         .is_some_and(|h| h.address().is_some_and(|a| a.to_string() == name));
     match is_host {
-        true => format!("address of {}", evidence.instances[pairing.server].spec.id),
+        true => format!("address of {}", evidence.layout.instances[pairing.server].spec.id),
         false => name.to_owned(),
     }
 }

@@ -72,7 +72,7 @@ fn bad(label: &str, why: &str) -> Finding {
 
 fn key(evidence: &Evidence<'_>, index: usize, found: &mut Vec<Finding>) {
     let (held, label) = (&evidence.held[index], evidence.label(index));
-    let spec = evidence.instances[index].spec;
+    let spec = evidence.layout.instances[index].spec;
     let finding =
         |code, what: String| Finding::new(code, &label, what).file(&held.key_file).about(index);
     match (&held.key, held.certificate()) {

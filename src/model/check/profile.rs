@@ -27,7 +27,7 @@ pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     for (index, held) in evidence.held.iter().enumerate() {
         let Some(certificate) = held.certificate() else { continue };
-        if evidence.instances[index].spec.is_ca() {
+        if evidence.layout.instances[index].spec.is_ca() {
             continue;
         }
         usage(evidence, index, certificate, &mut found);
@@ -48,7 +48,7 @@ fn usage(evidence: &Evidence<'_>, index: usize, cert: &CertFacts, found: &mut Ve
         push(Code::LeafIsCa, "it may issue certificates (basicConstraints CA)".into());
     }
     let has = &cert.view.profile.extended_usages;
-    let needs: &[ExtendedUsage] = match evidence.instances[index].spec.purpose {
+    let needs: &[ExtendedUsage] = match evidence.layout.instances[index].spec.purpose {
         Purpose::Ca { .. } => return,
         Purpose::Client => &[ExtendedUsage::ClientAuth],
         Purpose::Server => &[ExtendedUsage::ServerAuth],
@@ -83,7 +83,7 @@ fn usage(evidence: &Evidence<'_>, index: usize, cert: &CertFacts, found: &mut Ve
 }
 
 fn names(evidence: &Evidence<'_>, index: usize, cert: &CertFacts, found: &mut Vec<Finding>) {
-    let instance = &evidence.instances[index];
+    let instance = &evidence.layout.instances[index];
     let sans = &cert.view.profile.sans;
     let expected = resolve::profile(instance, evidence.cluster).sans;
     let mut missing: Vec<String> = Vec::new();
@@ -128,7 +128,7 @@ fn demanded(evidence: &Evidence<'_>, index: usize, san: &San) -> bool {
     if evidence.declared {
         return true;
     }
-    let spec = evidence.instances[index].spec;
+    let spec = evidence.layout.instances[index].spec;
     match san {
         // The service address of an undeclared cluster is read off the certificate.
         San::Ip(ip) if spec.sans.contains(&SanRule::ServiceAddress) => {
@@ -141,7 +141,7 @@ fn demanded(evidence: &Evidence<'_>, index: usize, san: &San) -> bool {
 
 /// The names by which kubeconfigs reach this server, and whose they are.
 fn dialled(evidence: &Evidence<'_>, index: usize) -> Vec<(String, String)> {
-    let instance = &evidence.instances[index];
+    let instance = &evidence.layout.instances[index];
     let server = Credential::Cert(instance.spec.id);
     let clients: Vec<&str> = PATHS
         .iter()
@@ -159,9 +159,9 @@ fn dialled(evidence: &Evidence<'_>, index: usize) -> Vec<(String, String)> {
     }
     let mut found = Vec::new();
     for (other, held) in evidence.held.iter().enumerate() {
-        let client = &evidence.instances[other];
+        let client = &evidence.layout.instances[other];
         // Without a server on its own host, such a client dials the endpoint.
-        let alone = !evidence.places.contains_key(&(instance.spec.id, client.root.clone()));
+        let alone = evidence.layout.at(instance.spec.id, &client.root).is_none();
         let here = !is_local(client.spec) || client.root == instance.root || alone;
         if !clients.contains(&client.spec.id) || !here {
             continue;
@@ -176,7 +176,7 @@ fn dialled(evidence: &Evidence<'_>, index: usize) -> Vec<(String, String)> {
 }
 
 fn identity(evidence: &Evidence<'_>, index: usize, cert: &CertFacts, found: &mut Vec<Finding>) {
-    let instance = &evidence.instances[index];
+    let instance = &evidence.layout.instances[index];
     let spec = instance.spec;
     let has_masters = cert.organizations.iter().any(|o| o == MASTERS);
     if has_masters && spec.id != BREAK_GLASS && spec.issuer_id() == Some("ca") {

@@ -12,7 +12,7 @@ use crate::model::{
     catalogue::ETCD_PEER_NAME,
     cluster::Cluster,
     inventory::{CertView, Inventory, Observed, Piece},
-    layout::{Instance, Place},
+    layout::{Instance, Layout, Place},
     profile::{Kind, Profile},
     san::San,
     timestamp::Timestamp,
@@ -21,15 +21,16 @@ use crate::model::{
 
 /// The plan that makes the cluster's PKI complete, or everything that stands against it.
 pub fn plan(
-    cluster: &Cluster,
+    layout: &Layout<'_>,
     inventory: &Inventory,
     now: Timestamp,
 ) -> Result<Plan, Vec<Contradiction>> {
-    let instances = cluster.instances();
+    let instances = &layout.instances;
     let mut planner = Planner {
-        cluster,
+        layout,
+        cluster: layout.cluster,
         inventory,
-        instances: &instances,
+        instances,
         now,
         plan: Plan::default(),
         contradictions: Vec::new(),
@@ -55,6 +56,7 @@ pub fn plan(
 }
 
 struct Planner<'a> {
+    layout: &'a Layout<'a>,
     cluster: &'a Cluster,
     inventory: &'a Inventory,
     instances: &'a [Instance<'a>],
@@ -334,8 +336,7 @@ impl Planner<'_> {
     }
 
     fn bundle_file(&self, index: usize) -> Option<&PathBuf> {
-        let derived = self.cluster.derived();
-        let found = derived.iter().position(|d| d.authority == index && !d.is_chain)?;
+        let found = self.layout.derived.iter().position(|d| d.authority == index && !d.is_chain)?;
         let file = self.inventory.derived.get(found)?;
         file.content.present().map(|_| &file.path)
     }

@@ -18,7 +18,7 @@ use crate::model::{
     cluster::Cluster,
     duration::{Span, Threshold},
     inventory::{CertView, Inventory, Observed, Piece},
-    layout::{Instance, Place},
+    layout::{Instance, Layout, Place},
     profile::{Kind, Validity},
     timestamp::Timestamp,
     usage::KeyUsages,
@@ -141,8 +141,8 @@ impl Obstacle {
 }
 
 /// Which leaves to renew.
-pub fn plan(cluster: &Cluster, inventory: &Inventory, request: &Request) -> Rotation {
-    let instances = cluster.instances();
+pub fn plan(layout: &Layout<'_>, inventory: &Inventory, request: &Request) -> Rotation {
+    let (cluster, instances) = (layout.cluster, &layout.instances);
     let mut rotation = Rotation::default();
     for (index, instance) in instances.iter().enumerate() {
         let selected = match &request.selection {
@@ -151,8 +151,7 @@ pub fn plan(cluster: &Cluster, inventory: &Inventory, request: &Request) -> Rota
         };
         if selected {
             let observed = &inventory.instances[index];
-            let one =
-                One { cluster, inventory, instances: &instances, request, instance, observed };
+            let one = One { cluster, inventory, instances, request, instance, observed };
             one.plan(index, &mut rotation);
         }
     }

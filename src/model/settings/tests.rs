@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::cluster::ExternalEtcdFiles;
+use crate::model::{cluster::ExternalEtcdFiles, layout::Layout};
 
 const NONE: &BTreeSet<&str> = &BTreeSet::new();
 const PLACE: Placement<'static> = Placement { dir: "/srv/pki", without_keys: NONE };
@@ -26,6 +26,7 @@ fn workspace() -> Cluster {
         host("e2", "2001:db8::2", false, true),
     ];
     cluster.etcd = Etcd::Hosts;
+    cluster.workspace = true;
     cluster
 }
 
@@ -174,7 +175,7 @@ fn what_does_without_a_configuration_file_is_told_so_by_flags_or_has_it_elsewher
     assert_eq!(told(&cluster, "kube-scheduler", "config"), file("scheduler-config.yaml"));
     assert_eq!(told(&cluster, "kube-scheduler", "kubeconfig"), None);
     assert_eq!(told(&cluster, "kubelet", "config"), file("kubelet-config.yaml"));
-    assert_eq!(cluster.config_files().len(), 2);
+    assert_eq!(Layout::new(&cluster).config_files.len(), 2);
     let files = ["scheduler-config.yaml", "kubelet-config.yaml"];
     cluster.absent.extend(files.map(str::to_owned));
     assert_eq!(cluster.faults(), []);
@@ -182,7 +183,7 @@ fn what_does_without_a_configuration_file_is_told_so_by_flags_or_has_it_elsewher
     assert_eq!(told(&cluster, "kube-scheduler", "kubeconfig"), file("scheduler.conf"));
     let kubeadms = Some("/var/lib/kubelet/config.yaml".to_owned());
     assert_eq!(told(&cluster, "kubelet", "config"), kubeadms);
-    assert!(cluster.config_files().is_empty());
+    assert!(Layout::new(&cluster).config_files.is_empty());
 }
 
 #[test]

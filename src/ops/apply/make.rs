@@ -24,7 +24,7 @@ impl Context<'_> {
         choice: KeyChoice,
         action: &Action,
     ) -> Result<Product, Error> {
-        let instance = &self.instances[index];
+        let instance = &self.layout.instances[index];
         let error = |source| Error::Issue { label: instance.label(), source };
         let key = match choice {
             KeyChoice::New => self.generate(instance)?,
@@ -32,8 +32,8 @@ impl Context<'_> {
             KeyChoice::Existing => return Err(Error::Gone { label: instance.label() }),
         };
         let pem = key.to_pem(KeyFormat::Traditional);
-        let profile = resolve::profile(instance, self.cluster);
-        let validity = resolve::validity(instance, self.cluster, self.now);
+        let profile = resolve::profile(instance, self.layout.cluster);
+        let validity = resolve::validity(instance, self.layout.cluster, self.now);
         let made = match (instance.issuer, action) {
             (_, Action::Request { .. }) => {
                 Made::Request(issue::csr(&profile, &key).map_err(error)?)
@@ -70,7 +70,7 @@ impl Context<'_> {
     }
 
     fn make_leaf(&self, index: usize, choice: KeyChoice, request: bool) -> Result<Product, Error> {
-        let instance = &self.instances[index];
+        let instance = &self.layout.instances[index];
         let error = |source| Error::Issue { label: instance.label(), source };
         let fresh = match choice {
             KeyChoice::New => Some(self.generate_leaf_key(index)?),
@@ -114,12 +114,13 @@ impl Context<'_> {
     fn profile(&self, index: usize) -> Profile {
         match self.copied(index) {
             Some(old) => old.profile(),
-            None => resolve::profile(&self.instances[index], self.cluster),
+            None => resolve::profile(&self.layout.instances[index], self.layout.cluster),
         }
     }
 
     fn validity(&self, index: usize) -> Validity {
-        let declared = resolve::validity(&self.instances[index], self.cluster, self.now);
+        let declared =
+            resolve::validity(&self.layout.instances[index], self.layout.cluster, self.now);
         let Some(old) = self.copied(index).map(Certificate::validity) else { return declared };
         match old.not_after.since(old.not_before) {
             // Nobody means a life that is over at once.
@@ -129,8 +130,8 @@ impl Context<'_> {
     }
 
     fn generate_leaf_key(&self, index: usize) -> Result<PrivateKey, Error> {
-        let instance = &self.instances[index];
-        let declared = self.cluster.algorithm_of(instance.spec.id);
+        let instance = &self.layout.instances[index];
+        let declared = self.layout.cluster.algorithm_of(instance.spec.id);
         let algorithm = self.copied(index).and_then(Certificate::algorithm).unwrap_or(declared);
         PrivateKey::generate(algorithm)
             .map_err(|source| Error::Key { label: instance.label(), source })
@@ -144,7 +145,7 @@ impl Context<'_> {
     /// the intermediates that a server must send, so that clients that trust only the root above them can
     /// verify it. Roots are never added.
     fn chain(&self, index: usize, issuer: &Issuer) -> Vec<Certificate> {
-        let instance = &self.instances[index];
+        let instance = &self.layout.instances[index];
         let old = self.leaves.get(&index).and_then(|all| all.get(1..)).unwrap_or_default();
         if old.iter().any(|c| c.public_key() == issuer.certificate().public_key()) {
             return old.to_vec();
@@ -160,7 +161,7 @@ impl Context<'_> {
     }
 
     fn generate(&self, instance: &Instance<'_>) -> Result<PrivateKey, Error> {
-        PrivateKey::generate(self.cluster.algorithm_of(instance.spec.id))
+        PrivateKey::generate(self.layout.cluster.algorithm_of(instance.spec.id))
             .map_err(|source| Error::Key { label: instance.label(), source })
     }
 

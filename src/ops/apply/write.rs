@@ -25,7 +25,7 @@ use crate::{
         resolve,
         san::San,
     },
-    ops::{declared, observe, read},
+    ops::{declared, read},
     pki::{
         key::{KeyFormat, PrivateKey},
         pem,
@@ -50,7 +50,7 @@ impl Context<'_> {
                 transaction.write_keeping_mode(&step.files[0], text.to_string(), PUBLIC);
             }
             Action::Declare => {
-                let text = document::write(self.cluster);
+                let text = document::write(self.layout.cluster);
                 output.prepared.transaction.write(declared::FILE, text, PUBLIC);
             }
             Action::Issue { instance, .. } | Action::Request { instance, .. } => {
@@ -69,9 +69,8 @@ impl Context<'_> {
                 output.prepared.transaction.write(kubeconfig, content, SECRET);
             }
             Action::Derive(index) => {
-                let derived = self.cluster.derived();
-                let derived = derived.get(index).ok_or_else(lost)?;
-                let instance = &self.instances[derived.authority];
+                let derived = self.layout.derived.get(index).ok_or_else(lost)?;
+                let instance = &self.layout.instances[derived.authority];
                 let authority = self.authorities.get(instance.spec.id).ok_or_else(lost)?;
                 let mut text = to_pem(&authority.certificates);
                 if derived.is_chain
@@ -82,8 +81,8 @@ impl Context<'_> {
                 output.put(&derived.path, text.into_bytes().into(), PUBLIC);
             }
             Action::GenerateKeyPair(index) => {
-                let spec = self.cluster.key_pairs().nth(index).ok_or_else(lost)?;
-                let key = PrivateKey::generate(self.cluster.algorithm_of(spec.id))
+                let spec = self.layout.key_pairs.get(index).ok_or_else(lost)?;
+                let key = PrivateKey::generate(self.layout.cluster.algorithm_of(spec.id))
                     .map_err(|source| Error::Key { label: spec.id.into(), source })?;
                 let pem = key.to_pem(KeyFormat::Traditional);
                 output.put(Path::new(spec.private), secret(&pem), SECRET);
@@ -91,7 +90,7 @@ impl Context<'_> {
                 output.put(Path::new(spec.public), public, PUBLIC);
             }
             Action::PublishKey(index) => {
-                let spec = self.cluster.key_pairs().nth(index).ok_or_else(lost)?;
+                let spec = self.layout.key_pairs.get(index).ok_or_else(lost)?;
                 let key = output.key_pairs.get(&index).ok_or_else(lost)?;
                 let public = key.public_key().to_pem().into_bytes().into();
                 output.put(Path::new(spec.public), public, PUBLIC);
@@ -122,7 +121,7 @@ impl Context<'_> {
         step: &Step,
         output: &mut Output,
     ) -> Result<(), Error> {
-        let instance = &self.instances[index];
+        let instance = &self.layout.instances[index];
         let place = self.place(index);
         let (certificate, chain, clamped) = match &product.made {
             Made::Certificate { certificate, chain, clamped } => (certificate, chain, *clamped),
@@ -217,7 +216,7 @@ impl Context<'_> {
         product: &Product,
         output: &mut Output,
     ) -> Result<Zeroizing<Vec<u8>>, Error> {
-        let instance = &self.instances[index];
+        let instance = &self.layout.instances[index];
         let Credential::Data { cert, key } = credential else { return Err(gone(instance)) };
         let mut edit = Edit {
             client_certificate_data: Some(cert),
@@ -248,14 +247,14 @@ impl Context<'_> {
         credential: Credential,
         output: &mut Output,
     ) -> Result<Zeroizing<Vec<u8>>, Error> {
-        let instance = &self.instances[index];
+        let instance = &self.layout.instances[index];
         let Home::Kubeconfig { server, .. } = instance.spec.home else {
             return Err(gone(instance));
         };
         let local = instance.host.filter(|h| h.control_plane).and_then(|h| h.address());
         let endpoint = match (server, local) {
             (ApiServer::Local, Some(ip)) => Endpoint { host: San::Ip(ip), port: API_PORT },
-            _ => self.cluster.endpoint.clone(),
+            _ => self.layout.cluster.endpoint.clone(),
         };
         let authority = instance.issuer.ok_or_else(|| gone(instance))?;
         let bundle = self.bundle_path(authority).ok_or_else(|| gone(instance))?;
@@ -268,9 +267,9 @@ impl Context<'_> {
             }
         };
         let text = document::kubeconfig::render(&Kubeconfig {
-            cluster: self.cluster.name.clone(),
+            cluster: self.layout.cluster.name.clone(),
             server: format!("https://{endpoint}"),
-            user: resolve::subject(instance, self.cluster).common_name,
+            user: resolve::subject(instance, self.layout.cluster).common_name,
             authority: trust,
             credential,
         });
@@ -279,7 +278,7 @@ impl Context<'_> {
 
     /// The file of what is trusted in place of a CA, `/etc/kubernetes`-relative.
     fn bundle_path(&self, id: &str) -> Option<PathBuf> {
-        self.cluster.trust_file(id).map(PathBuf::from)
+        self.layout.cluster.trust_file(id).map(PathBuf::from)
     }
 
     /// What is trusted in place of a CA: its bundle where that is there (it may hold more than one
@@ -303,9 +302,10 @@ impl Context<'_> {
 
     /// The path that a file relative to DIR has on its host.
     fn on_host(&self, index: usize, path: &Path) -> String {
-        let root = &self.instances[index].root;
+        let root = &self.layout.instances[index].root;
         let inside = path.strip_prefix(root).unwrap_or(path);
-        observe::host_dir(self.cluster, self.dir).join(inside).display().to_string()
+        let host = self.layout.instances[index].host;
+        self.layout.cluster.dir_on(host, self.dir).join(inside).display().to_string()
     }
 }
 

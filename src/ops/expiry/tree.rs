@@ -14,6 +14,7 @@ use crate::{
         catalogue::{self, CERTIFICATES, CertSpec, Condition, Home, MAY_BE_AWAY, REQUIRED, Scope},
         check::expiry::{Found, Origin, Role, Row},
         cluster::{Cluster as Declared, Etcd, Host},
+        layout::{DEFAULT_HOST_DIR, Layout},
         plan::init::request_file,
     },
     ops::{declared, observe::with_causes},
@@ -23,8 +24,6 @@ use crate::{
 
 /// Where a kubelet keeps what it makes and gets itself, on its host.
 const KUBELET_DIR: &str = "/var/lib/kubelet/pki";
-/// Where hosts keep the tree, unless it is said otherwise.
-const ETC: &str = "/etc/kubernetes";
 /// The kubelet's files, and whether they are a server's.
 const KUBELET_FILES: [(&str, bool); 3] = [
     ("kubelet-client-current.pem", false),
@@ -104,8 +103,10 @@ impl Cluster {
             }
         };
         let hosts: Vec<String> = match &declared {
-            Some(cluster) if cluster.is_one_host() => Vec::new(),
-            Some(cluster) => cluster.hosts.iter().map(|h| h.name.to_string()).collect(),
+            Some(cluster) => {
+                let elsewhere = cluster.hosts.iter().filter(|host| !cluster.is_local(host));
+                elsewhere.map(|host| host.name.to_string()).collect()
+            }
             None => folders(&dir.join("hosts")),
         };
         if let Some(host) = request.host
@@ -178,7 +179,10 @@ impl Tree {
         };
         // The root of the machine whose /etc/kubernetes this is: `/`, or where its disk is mounted.
         let machine = match alone {
-            true => root.to_str().and_then(|text| text.strip_suffix(ETC)).map(PathBuf::from),
+            true => root
+                .to_str()
+                .and_then(|text| text.strip_suffix(DEFAULT_HOST_DIR))
+                .map(PathBuf::from),
             false => None,
         };
         let usual = machine.map(|machine| machine.join(KUBELET_DIR.trim_start_matches('/')));
@@ -195,7 +199,7 @@ impl Tree {
                 .and_then(|cluster| cluster.host_dir.as_ref())
                 .into_iter()
                 .map(PathBuf::from)
-                .chain([root.clone(), PathBuf::from(ETC)])
+                .chain([root.clone(), PathBuf::from(DEFAULT_HOST_DIR)])
                 .collect(),
             host,
             root,
@@ -237,7 +241,7 @@ impl Tree {
             Scopes::OfCluster => host.is_none(),
             Scopes::OfHost => host.map(|h| h.name.as_ref()) == self.host.as_deref(),
         };
-        for instance in cluster.instances().iter().filter(|i| is_mine(i.host)) {
+        for instance in Layout::new(cluster).instances.iter().filter(|i| is_mine(i.host)) {
             if MAY_BE_AWAY.contains(&instance.spec.id) {
                 continue;
             }

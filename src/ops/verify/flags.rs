@@ -21,11 +21,9 @@ use crate::{
         },
         cluster::Cluster,
         inventory::Piece,
+        layout::DEFAULT_HOST_DIR,
     },
-    ops::{
-        observe::{host_dir, with_causes},
-        read,
-    },
+    ops::{observe::with_causes, read},
     pki::{inspect, key::PublicKey},
 };
 
@@ -54,35 +52,35 @@ impl FlagsError {
 pub struct Hosts<'a> {
     /// DIR.
     pub dir: &'a Path,
-    /// What hosts call it.
-    host_dir: PathBuf,
-    /// The hosts' folders below DIR.
-    roots: Vec<PathBuf>,
+    /// The hosts' folders below DIR, each with what its host calls it.
+    trees: Vec<(PathBuf, PathBuf)>,
 }
 
 impl<'a> Hosts<'a> {
     /// Of a cluster; undeclared ones are laid out as kubeadm does it.
     pub fn new(cluster: &Cluster, declared: bool, dir: &'a Path) -> Self {
-        let host_dir = match declared {
-            true => host_dir(cluster, dir),
-            false => PathBuf::from("/etc/kubernetes"),
+        let on_host = |host| match declared {
+            true => cluster.dir_on(Some(host), dir),
+            false => PathBuf::from(DEFAULT_HOST_DIR),
         };
-        let roots = cluster.hosts.iter().map(|host| cluster.root_of(host)).collect();
-        Self { dir, host_dir, roots }
+        let trees = cluster.hosts.iter().map(|host| (cluster.root_of(host), on_host(host)));
+        Self { dir, trees: trees.collect() }
     }
 
     /// A file that a setting names: relative to DIR where it is below it.
     fn find(&self, path: &Path) -> Option<PathBuf> {
-        let inside = path.strip_prefix(&self.host_dir).or_else(|_| path.strip_prefix(self.dir));
-        match inside {
-            Ok(inside) => {
-                let all = self.roots.iter().map(|root| root.join(inside));
+        let in_tree = |(root, on_host): &(PathBuf, PathBuf)| {
+            let inside = path.strip_prefix(on_host).or_else(|_| path.strip_prefix(self.dir));
+            inside.ok().map(|inside| root.join(inside))
+        };
+        let mut all = self.trees.iter().filter_map(in_tree).peekable();
+        match all.peek().cloned() {
+            Some(first) => {
                 let there = |p: &PathBuf| self.dir.join(p).symlink_metadata().is_ok();
-                let first = self.roots.first().map(|root| root.join(inside));
-                all.clone().find(there).or(first)
+                all.find(there).or(Some(first))
             }
             // Other files are here only if this is the machine they are meant for.
-            Err(_) => path.exists().then(|| path.to_path_buf()),
+            None => path.exists().then(|| path.to_path_buf()),
         }
     }
 }

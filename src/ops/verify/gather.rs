@@ -21,15 +21,12 @@ use crate::{
         check::evidence::{
             CertFacts, Evidence, FoundKey, HeldKeyPair, KubeconfigFacts, StaleCopy, Trust,
         },
-        cluster::{Cluster, Etcd},
+        cluster::{Cluster, Etcd, Host},
         inventory::Piece,
-        layout::{Instance, Place},
+        layout::{DEFAULT_HOST_DIR, Instance, Layout, Place},
         timestamp::Timestamp,
     },
-    ops::{
-        observe::{host_dir, with_causes},
-        read,
-    },
+    ops::{observe::with_causes, read},
     pki::{inspect, key::PublicKey},
     tls::handshake::Identity,
 };
@@ -51,58 +48,53 @@ pub fn gather<'a>(
     at: Timestamp,
 ) -> Gathered<'a> {
     let mut files = Files::new(dir);
-    let instances = cluster.instances();
-    let mut found: Vec<Found> = Vec::with_capacity(instances.len());
-    let mut kubeconfigs = Vec::with_capacity(instances.len());
-    let on_host = match declared {
-        true => host_dir(cluster, dir),
-        false => PathBuf::from("/etc/kubernetes"),
+    let layout = Layout::new(cluster);
+    let mut found: Vec<Found> = Vec::with_capacity(layout.instances.len());
+    let mut kubeconfigs = Vec::with_capacity(layout.instances.len());
+    let on_host = |host: Option<&Host>| match declared {
+        true => cluster.dir_on(host, dir),
+        false => PathBuf::from(DEFAULT_HOST_DIR),
     };
-    for instance in &instances {
+    for instance in &layout.instances {
+        let on_host = on_host(instance.host);
         let (facts, one) = find(&mut files, dir, &on_host, instance);
         found.push(one);
         kubeconfigs.push(facts);
     }
-    let places: HashMap<_, _> = instances
-        .iter()
-        .enumerate()
-        .map(|(index, i)| ((i.spec.id, i.root.clone()), index))
-        .collect();
-    let trust = trust(&mut files, cluster, declared, &instances);
-    let signers = signers(&instances, &found, &trust);
+    let trust = trust(&mut files, cluster, declared, &layout.instances);
+    let signers = signers(&layout.instances, &found, &trust);
     let mut identities = BTreeMap::new();
     let mut held = Vec::with_capacity(found.len());
     for (index, (one, kubeconfig)) in found.into_iter().zip(kubeconfigs).enumerate() {
-        if !instances[index].spec.is_ca()
+        if !layout.instances[index].spec.is_ca()
             && let Some(identity) = one.identity()
         {
             identities.insert(index, identity);
         }
         held.push(one.held(kubeconfig, signers[index]));
     }
-    verify_servers(&instances, &mut held);
-    let key_pairs = key_pairs(&mut files, cluster);
-    let stale = stale(&mut files, cluster);
-    for instance in &instances {
+    verify_servers(&layout.instances, &mut held);
+    let key_pairs = key_pairs(&mut files, &layout);
+    let stale = stale(&mut files, &layout);
+    for instance in &layout.instances {
         let homes = instance.spec.home.files();
         homes.iter().for_each(|file| files.uses(&instance.root.join(file)));
     }
-    cluster.copies().iter().for_each(|copy| files.uses(&copy.to));
-    external(&mut files, cluster, &on_host);
+    layout.copies.iter().for_each(|copy| files.uses(&copy.to));
+    external(&mut files, cluster, on_host);
     let owner = tree::owner(dir);
     let files = tree::walk(dir, &files);
     let evidence = Evidence {
         cluster,
         declared,
         at,
-        instances,
+        layout,
         held,
         trust,
         key_pairs,
         stale,
         files,
         owner,
-        places,
         service_address,
     };
     Gathered { evidence, identities }
@@ -229,9 +221,9 @@ fn trust(
     trust
 }
 
-fn key_pairs(files: &mut Files<'_>, cluster: &Cluster) -> Vec<HeldKeyPair> {
+fn key_pairs(files: &mut Files<'_>, layout: &Layout<'_>) -> Vec<HeldKeyPair> {
     let mut pairs = Vec::new();
-    for spec in cluster.key_pairs() {
+    for spec in &layout.key_pairs {
         let (private_file, public_file) = (PathBuf::from(spec.private), PathBuf::from(spec.public));
         files.uses(&private_file);
         files.uses(&public_file);
@@ -258,11 +250,11 @@ fn key_pairs(files: &mut Files<'_>, cluster: &Cluster) -> Vec<HeldKeyPair> {
 }
 
 /// Notes that the files by which apiservers reach somebody else's etcd are used, and which are secret.
-fn external(files: &mut Files<'_>, cluster: &Cluster, on_host: &Path) {
+fn external(files: &mut Files<'_>, cluster: &Cluster, on_host: impl Fn(Option<&Host>) -> PathBuf) {
     let Etcd::External { files: Some(named), .. } = &cluster.etcd else { return };
     for host in cluster.hosts.iter().filter(|host| host.control_plane) {
         for file in [&named.ca, &named.cert, &named.key] {
-            let Ok(inside) = Path::new(file).strip_prefix(on_host) else { continue };
+            let Ok(inside) = Path::new(file).strip_prefix(on_host(Some(host))) else { continue };
             let path = cluster.root_of(host).join(inside);
             files.read(&path);
             files.uses(&path);
@@ -271,10 +263,10 @@ fn external(files: &mut Files<'_>, cluster: &Cluster, on_host: &Path) {
 }
 
 /// The copies of a workspace that are not like their originals. Those are read once.
-fn stale(files: &mut Files<'_>, cluster: &Cluster) -> Vec<StaleCopy> {
+fn stale(files: &mut Files<'_>, layout: &Layout<'_>) -> Vec<StaleCopy> {
     let mut originals: HashMap<PathBuf, Piece<Zeroizing<Vec<u8>>>> = HashMap::new();
     let mut stale = Vec::new();
-    for copy in cluster.copies() {
+    for copy in &layout.copies {
         let original = originals.entry(copy.from.clone()).or_insert_with(|| files.read(&copy.from));
         // A CA's key that is kept elsewhere cannot be compared with.
         let Piece::Present(original) = original else { continue };
@@ -283,7 +275,8 @@ fn stale(files: &mut Files<'_>, cluster: &Cluster) -> Vec<StaleCopy> {
             Piece::Missing => true,
             Piece::Present(_) | Piece::Bad(_) => false,
         };
-        stale.push(StaleCopy { copy: copy.to, original: copy.from, missing });
+        let (copy, original) = (copy.to.clone(), copy.from.clone());
+        stale.push(StaleCopy { copy, original, missing });
     }
     stale
 }

@@ -127,7 +127,7 @@ impl<'g, 'a> Stage<'g, 'a> {
         if pairing.role != Role::AsServer
             && let Some(listener) = pairing::listener(pairing.path)
         {
-            let root = &evidence.instances[pairing.server].root;
+            let root = &evidence.layout.instances[pairing.server].root;
             let (_, trusted) = evidence.trusted(listener.trusts, root).ok_or_else(|| {
                 format!("what the server trusts ({}) is not here", listener.trusts)
             })?;
@@ -137,7 +137,7 @@ impl<'g, 'a> Stage<'g, 'a> {
             rule = peer_rule(demands_peer_name(evidence, pairing.server));
             side.rule = rule.as_ref();
             address = client
-                .and_then(|c| evidence.instances[c].host?.address())
+                .and_then(|c| evidence.layout.instances[c].host?.address())
                 .map(|ip| ClientAddress { ip, names: Vec::new() });
             side.client_address = address.as_ref();
         }
@@ -153,7 +153,9 @@ impl<'g, 'a> Stage<'g, 'a> {
         };
         let evidence = &self.gathered.evidence;
         let (client, root) = match &pairing.client {
-            End::Instance(client) => (Some(*client), evidence.instances[*client].root.clone()),
+            End::Instance(client) => {
+                (Some(*client), evidence.layout.instances[*client].root.clone())
+            }
             End::NoCertificate(root) => (None, root.clone()),
         };
         let key = (client, root, pairing.role, pairing.path.id);

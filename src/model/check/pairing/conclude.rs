@@ -125,7 +125,7 @@ fn involved(evidence: &Evidence<'_>, pairing: &Pairing) -> Involved {
     let trusted = trusted
         .into_iter()
         .flatten()
-        .filter_map(|id| evidence.instances.iter().position(|i| i.spec.id == id));
+        .filter_map(|id| evidence.layout.instances.iter().position(|i| i.spec.id == id));
     for mut above in ends.iter().filter_map(|i| evidence.issuer(*i)).chain(trusted) {
         loop {
             if !authorities.contains(&above) {
@@ -149,11 +149,11 @@ fn files(evidence: &Evidence<'_>, pairing: &Pairing, ends: &[usize]) -> Vec<Path
         files.extend(held.kubeconfig.as_ref().map(|k| k.file.clone()));
     }
     let (client, root) = match &pairing.client {
-        End::Instance(index) => (Some(*index), evidence.instances[*index].root.clone()),
+        End::Instance(index) => (Some(*index), evidence.layout.instances[*index].root.clone()),
         End::NoCertificate(root) => (None, root.clone()),
     };
     files.extend(evidence.client_trust(pairing.path, client, &root).map(|(file, _)| file));
-    let server = &evidence.instances[pairing.server].root;
+    let server = &evidence.layout.instances[pairing.server].root;
     let trusted = pairing.path.server_trusts.and_then(|ca| evidence.trusted(ca, server));
     files.extend(trusted.map(|(file, _)| file));
     // What is trusted may be the very thing that cannot be read.
@@ -187,7 +187,7 @@ fn concerns(finding: &Finding, pairing: &Pairing, involved: &Involved) -> bool {
 
 /// How a pairing is called: a path by its id, anything else by who shows what to whom.
 pub fn name(evidence: &Evidence<'_>, pairing: &Pairing) -> String {
-    let shown = |i: usize| evidence.instances[i].spec.id;
+    let shown = |i: usize| evidence.layout.instances[i].spec.id;
     let listener = |p: &Pairing| super::listener(p.path).map_or(p.path.id, |l| l.id);
     match (pairing.role, &pairing.client) {
         (Role::Path | Role::StandIn, _) => pairing.path.id.to_owned(),

@@ -10,7 +10,7 @@ use crate::model::{
 
 impl Planner<'_> {
     pub(super) fn derived(&mut self) {
-        for (index, derived) in self.cluster.derived().iter().enumerate() {
+        for (index, derived) in self.layout.derived.iter().enumerate() {
             let file = &self.inventory.derived[index];
             let instance = &self.instances[derived.authority];
             let observed = &self.inventory.instances[derived.authority];
@@ -51,8 +51,7 @@ impl Planner<'_> {
     }
 
     pub(super) fn key_pairs(&mut self) {
-        let specs: Vec<_> = self.cluster.key_pairs().collect();
-        for (index, spec) in specs.into_iter().enumerate() {
+        for (index, spec) in self.layout.key_pairs.iter().enumerate() {
             let ObservedKeyPair { private, public } = &self.inventory.key_pairs[index];
             let (private_file, public_file) = (spec.private.into(), PathBuf::from(spec.public));
             let both = vec![PathBuf::clone(&private_file), public_file.clone()];
@@ -86,7 +85,7 @@ impl Planner<'_> {
     }
 
     pub(super) fn copies(&mut self) {
-        for (index, copy) in self.cluster.copies().iter().enumerate() {
+        for (index, copy) in self.layout.copies.iter().enumerate() {
             let label = copy.from.display().to_string();
             match &self.inventory.copies[index].content {
                 // What has no original, such as the key of an external CA, has no copy.
