@@ -11,3 +11,4 @@ pub mod inspect;
 pub mod issue;
 pub mod key;
 pub mod pem;
+pub mod pkcs7;

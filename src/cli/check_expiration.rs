@@ -33,7 +33,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HELP)]
 pub struct CheckExpirationArgs {
-    /// Files and folders: PEM, DER, kubeconfigs, Secrets as YAML or JSON; - for standard input
+    /// Files and folders: PEM, DER, PKCS#7, kubeconfigs, Secrets as YAML or JSON; - for standard input
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Walk folders all the way down
@@ -96,14 +96,16 @@ enum OutputFormat {
 }
 
 const HELP: &str = "\
-A file that cannot be read is a row with status UNKNOWN. Files of a folder that hold no certificate are passed
-over. With -q only rows that need attention are printed, and nothing if there are none.
+A file that cannot be read is a row with status UNKNOWN, and so is a folder in which no certificate was found.
+In folders, files that must hold certificates by their name (.crt .cer .pem .p7b .p12 .jks .kubeconfig ...) or that
+begin as one must be readable; others that hold none are passed over and counted. With -q only rows that need
+attention are printed, and nothing if there are none.
 
 EXIT CODES:
   0   nothing ends soon
   1   something ends within --warn, or a listener serves another certificate than the one on disk
   2   something ends within --critical, has ended, is not yet valid, or is missing
-  3   something cannot be known: a file cannot be read, a listener does not answer
+  3   something cannot be known: a file cannot be read, nothing was found, a listener does not answer
   64  the command line was wrong
 
 EXAMPLES:
@@ -157,15 +159,8 @@ pub fn run(args: &CheckExpirationArgs, global: &Global) -> Result<Exit, Failure>
         let level = verdict.status.level();
         (level, formats.map(|f| f.map(|f| f.render(&row, &verdict, &context))))
     };
-    expiry::run(&request, render, |batch| {
+    reports.summary.files = expiry::run(&request, render, |batch| {
         batch.into_iter().try_for_each(|(level, rendered)| reports.add(level, rendered))
-    })
-    .map_err(|error| match error {
-        expiry::Error::Report(error) => Failure::from(error),
-        other => {
-            let hint = other.hint();
-            Failure::new(other).hint(hint)
-        }
     })?;
     let summary = reports.end()?;
     if let Some(path) = &args.textfile {

@@ -98,7 +98,6 @@ macro_rules! from {
 from! {
     crate::ops::adopt::Error;
     crate::ops::declared::Error;
-    crate::ops::expiry::Error;
     crate::ops::export::Error;
     crate::ops::flags::FlagsError, is_usage;
     crate::ops::import::Error;

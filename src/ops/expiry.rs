@@ -1,10 +1,11 @@
 //! Gathers the certificates whose end is to be watched: of a cluster, of any files, of listeners.
 //!
-//! Whatever is looked at and cannot be read is a row that says so; nothing is passed over in silence but
-//! files of a folder that hold no certificate.
+//! Whatever is looked at and cannot be read is a row that says so, and so is a place where nothing was found;
+//! files of a folder that need not hold a certificate and hold none are counted.
 
 mod authority;
 mod connect;
+mod content;
 mod kubeconfig;
 mod scan;
 mod tree;
@@ -16,7 +17,10 @@ use std::{
     time::Duration,
 };
 
-use self::{scan::Scanner, walk::Walk};
+use self::{
+    scan::Scanner,
+    walk::{Root, Walk},
+};
 use super::observe::with_causes;
 use crate::{
     model::check::expiry::{Details, Facts, Found, Origin, Role, Row},
@@ -61,75 +65,81 @@ pub enum Connect {
     Targets(Vec<Target>),
 }
 
-/// Why there is nothing to report.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
+/// Why there is nothing of a cluster to report. It becomes a row: a monitor reads the report.
+enum Fault {
     /// Nothing that the catalogue knows is there.
-    #[error("{}: there is nothing of a cluster's PKI here", .0.display())]
-    Nothing(PathBuf),
-    /// A host that the workspace does not have.
-    #[error("{}: there is no host `{host}` in this workspace", dir.display())]
-    NoHost {
-        /// The workspace.
-        dir: PathBuf,
-        /// The host asked for.
-        host: String,
-        /// The hosts it has.
-        hosts: Vec<String>,
-    },
-    /// Writing the report failed.
-    #[error(transparent)]
-    Report(#[from] io::Error),
+    Nothing,
+    /// A host that the workspace does not have, and those it has.
+    NoHost(String, Vec<String>),
     /// Several hosts, and none is this machine.
-    #[error("{}: none of its hosts is this machine, `{machine}`", dir.display())]
-    WhichHost {
-        /// The workspace.
-        dir: PathBuf,
-        /// This machine's name.
-        machine: String,
-    },
+    WhichHost(String),
 }
 
-impl Error {
-    /// What to do next.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Nothing(_) => Some(
-                "name the directory with --dir, or name files and folders as arguments".to_owned(),
+impl Fault {
+    fn row(self, dir: &Path) -> Row {
+        let why = match self {
+            Self::Nothing => match std::fs::metadata(dir) {
+                Ok(metadata) if metadata.is_dir() => format!(
+                    "holds nothing of a cluster's PKI; name the directory with --dir, or watch \
+                     any files: certkit check-expiration -r {}",
+                    shown(dir)
+                ),
+                Ok(_) => "is no directory; name the PKI's directory with --dir".to_owned(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    "does not exist; name the PKI's directory with --dir".to_owned()
+                }
+                Err(error) => format!("cannot be read: {error}"),
+            },
+            Self::NoHost(host, hosts) if hosts.is_empty() => format!(
+                "is one host's directory, not a workspace that has a host `{host}`; leave out \
+                 --host"
             ),
-            Self::NoHost { hosts, .. } => Some(match hosts.is_empty() {
-                true => "it is one host's directory: leave out --host".to_owned(),
-                false => format!("its hosts are {}", hosts.join(", ")),
-            }),
-            Self::Report(_) => None,
-            Self::WhichHost { .. } => {
-                Some("say whose listeners: --host NAME, or --connect HOST:PORT".to_owned())
+            Self::NoHost(host, hosts) => {
+                format!("has no host `{host}`; its hosts are {}", hosts.join(", "))
             }
-        }
+            Self::WhichHost(machine) => format!(
+                "none of its hosts is this machine, `{machine}`; say whose listeners: --host NAME, \
+                 or --connect HOST:PORT"
+            ),
+        };
+        let origin = Origin { path: shown(dir), inside: None };
+        row(shown(dir), origin, Role::Leaf, Found::Unreadable(why))
     }
+}
+
+/// The files that were looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Files {
+    /// All of them.
+    pub looked_at: usize,
+    /// Those that gave rows.
+    pub holding: usize,
 }
 
 /// Rows that are handed on together.
 const BATCH: usize = 64;
 
-/// Gathers all rows, turns each into what `render` makes of it, and hands these on in order.
+/// Gathers all rows, turns each into what `render` makes of it, and hands these on in order. Says how many
+/// files were looked at, where any were named.
 ///
 /// `render` runs on several threads; memory does not grow with the number of files.
 pub fn run<T: Send>(
     request: &Request<'_>,
     render: impl Fn(Row) -> T + Sync,
     mut done: impl FnMut(Vec<T>) -> io::Result<()>,
-) -> Result<(), Error> {
+) -> io::Result<Option<Files>> {
+    let mut files = None;
     if !request.paths.is_empty() {
+        let roots: Vec<Root> = request.paths.iter().map(|_| Root::default()).collect();
         let scanner = Scanner { details: request.details };
         parallel::in_order(
-            Walk::new(request.paths.to_vec(), request.recursive),
+            Walk::new(request.paths, &roots, request.recursive),
             request.threads,
             |items, emit| {
                 let mut batch: Vec<T> = Vec::with_capacity(BATCH);
                 let (mut open, mut head) = (true, Vec::new());
                 for item in items {
-                    scanner.item(&item, &mut head, &mut |row| {
+                    scanner.item(&item, &roots[item.root], &mut head, &mut |row| {
                         batch.push(render(row));
                         if batch.len() >= BATCH {
                             let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
@@ -144,33 +154,49 @@ pub fn run<T: Send>(
             },
             &mut done,
         )?;
+        let empty = request.paths.iter().zip(&roots).filter_map(|(path, root)| {
+            let origin = Origin { path: shown(path), inside: None };
+            Some(row(shown(path), origin, Role::Leaf, Found::Unreadable(root.nothing()?)))
+        });
+        done(empty.map(&render).collect())?;
+        files = Some(Files {
+            looked_at: roots.iter().map(Root::files).sum(),
+            holding: roots.iter().map(Root::holding).sum(),
+        });
     }
     let of_cluster = request.paths.is_empty() && !matches!(request.connect, Connect::Targets(_));
     if of_cluster || request.connect != Connect::None {
-        let cluster = tree::Cluster::open(request)?;
-        let gathered = cluster.gather(request);
-        let rows = connect::rows(request, &cluster, &gathered)?;
-        if of_cluster {
-            if gathered.rows.is_empty() {
-                return Err(Error::Nothing(request.dir.to_path_buf()));
+        let opened = match of_cluster && !request.dir.is_dir() {
+            true => Err(Fault::Nothing),
+            false => tree::Cluster::open(request),
+        };
+        let mut rows = match opened {
+            Err(fault) => vec![fault.row(request.dir)],
+            Ok(cluster) => {
+                let mut gathered = cluster.gather(request);
+                let served = connect::rows(request, &cluster, &gathered);
+                let mut rows = std::mem::take(&mut gathered.rows);
+                match of_cluster {
+                    true if rows.is_empty() => {
+                        rows.push(Fault::Nothing.row(request.dir));
+                    }
+                    true => {}
+                    false => rows.clear(),
+                }
+                match served {
+                    Ok(served) => rows.extend(served),
+                    Err(fault) => rows.push(fault.row(request.dir)),
+                }
+                rows
             }
-            for chunk in chunks(gathered.rows) {
-                done(chunk.into_iter().map(&render).collect())?;
-            }
-        }
-        for chunk in chunks(rows) {
+        };
+        while !rows.is_empty() {
+            let rest = rows.split_off(rows.len().min(BATCH));
+            let chunk = std::mem::replace(&mut rows, rest);
             done(chunk.into_iter().map(&render).collect())?;
         }
     }
-    Ok(())
-}
-
-fn chunks(rows: Vec<Row>) -> impl Iterator<Item = Vec<Row>> {
-    let mut rows = rows.into_iter();
-    std::iter::from_fn(move || {
-        let chunk: Vec<Row> = rows.by_ref().take(BATCH).collect();
-        (!chunk.is_empty()).then_some(chunk)
-    })
+    Ok(files)
 }
 
 /// What a report shows of a certificate.
@@ -234,7 +260,10 @@ fn certificate(block: Result<Vec<u8>, pem::PemError>) -> Result<Certificate, Str
 }
 
 fn from_der(der: Vec<u8>) -> Result<Certificate, String> {
-    let certificate = Certificate::from_der(der).map_err(|error| with_causes(&error))?;
+    sound(Certificate::from_der(der).map_err(|error| with_causes(&error))?)
+}
+
+fn sound(certificate: Certificate) -> Result<Certificate, String> {
     match certificate.has_strict_dates() {
         true => Ok(certificate),
         false => {
@@ -264,4 +293,8 @@ fn nth(name: &str, index: usize) -> String {
         0 => name.to_owned(),
         _ => format!("{name}#{}", index + 1),
     }
+}
+
+fn contains(text: &[u8], wanted: &[u8]) -> bool {
+    text.windows(wanted.len()).any(|window| window == wanted)
 }

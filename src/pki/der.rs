@@ -1,6 +1,8 @@
 //! A strict reader of DER elements (X.690), for what no crate hands out: the raw parts of
 //! structures that are taken apart and put together again byte for byte.
 
+/// Tag of an `INTEGER`.
+pub const INTEGER: u8 = 0x02;
 /// Tag of a `BIT STRING`.
 pub const BIT_STRING: u8 = 0x03;
 /// Tag of an `OCTET STRING`.

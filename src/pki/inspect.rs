@@ -8,6 +8,7 @@ mod extension;
 mod name;
 mod request;
 mod signature;
+mod stray;
 
 use std::{fmt, ops::Range};
 
@@ -18,6 +19,7 @@ use x509_parser::{
 };
 
 pub use request::Request;
+pub use stray::{first_of, what_else};
 
 use super::{
     crypto::{self, Curve},

@@ -14,7 +14,7 @@ use rustls_pemfile::Item;
 use zeroize::{Zeroize, Zeroizing};
 
 pub use encode::{encode, encode_secret};
-pub use stream::Certificates;
+pub use stream::{Certificates, Form, Found};
 
 /// One block of a PEM file.
 #[derive(Debug, PartialEq, Eq)]

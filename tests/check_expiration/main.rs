@@ -4,6 +4,7 @@
 mod support;
 
 mod connect;
+mod form;
 mod format;
 mod kubeadm;
 mod path;

@@ -56,10 +56,19 @@ fn der_is_read_as_well() {
     fs::write(&path, one.der()).unwrap();
     let (report, code) = json(check().arg(&path));
     assert_eq!((code, &rows(&report)[0]["subject"]), (0, &"CN=one".into()));
-    // Cut short it is said; in a folder a file that only looks like DER is passed over.
-    fs::write(&path, &one.der()[..200]).unwrap();
+    // Cut short it is said, in a folder too, whatever its name.
+    for name in ["one.der", "one"] {
+        fs::write(dir.path().join(name), &one.der()[..200]).unwrap();
+        assert_eq!(json(check().arg(dir.path().join(name))).1, 3);
+        let (report, code) = json(check().arg(dir.path()));
+        assert_eq!((code, rows(&report).len()), (3, 1), "{name}: {report:#}");
+        fs::remove_file(dir.path().join(name)).unwrap();
+    }
+    // Several are several, and what is behind them is no secret.
+    fs::write(&path, [one.der(), one.der(), b"\n"].concat()).unwrap();
+    assert_eq!(rows(&json(check().arg(&path)).0).len(), 2);
+    fs::write(&path, [one.der(), b"junk"].concat()).unwrap();
     assert_eq!(json(check().arg(&path)).1, 3);
-    assert_eq!(json(check().arg(dir.path())).1, 0);
 }
 
 #[test]

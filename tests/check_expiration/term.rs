@@ -120,16 +120,33 @@ fn a_wrong_command_line_is_no_finding() {
 }
 
 #[test]
-fn a_directory_without_a_pki_is_no_success() {
+fn a_directory_without_a_pki_is_a_row_in_every_format() {
     let folder = support::temp_dir();
-    let output = support::run_to_exit(
-        support::certkit().arg("check-expiration").arg("--dir").arg(folder.path()),
-        3,
-    );
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("nothing of a cluster's PKI") && said.contains("hint:"), "{said}");
-    let missing = folder.path().join("none");
-    support::run_to_exit(support::certkit().arg("check-expiration").arg("--dir").arg(missing), 3);
+    std::fs::write(folder.path().join("file"), "x").unwrap();
+    for (dir, why) in [
+        (folder.path().to_path_buf(), "nothing of a cluster's PKI"),
+        (folder.path().join("none"), "does not exist"),
+        (folder.path().join("file"), "is no directory"),
+    ] {
+        let (report, code) = json(check_at("2027-01-02T00:00:00Z").arg("--dir").arg(&dir));
+        assert_eq!(code, 3);
+        let row = row(&report, &dir.display().to_string());
+        assert_eq!(row["status"], "unknown");
+        assert!(row["reason"].as_str().unwrap().contains(why), "{row}");
+        let in_format = |format: &str| {
+            let mut command = check_at("2027-01-02T00:00:00Z");
+            let output =
+                support::run_to_exit(command.args(["-q", "-o", format, "--dir"]).arg(&dir), 3);
+            String::from_utf8(output.stdout).unwrap()
+        };
+        assert!(in_format("table").contains("UNKNOWN"));
+        assert!(in_format("nagios").starts_with("CERTKIT UNKNOWN - 1 unknown: "));
+        let metrics = in_format("prometheus");
+        let labels = format!("name=\"{}\"", dir.display());
+        let status = metrics.lines().find(|line| line.contains(&labels)).unwrap();
+        assert!(status.starts_with("certkit_certificate_status{") && status.ends_with(" 3"));
+        assert!(metrics.contains("certkit_certificates{status=\"unknown\"} 1\n"), "{metrics}");
+    }
 }
 
 #[test]

@@ -12,9 +12,12 @@ pub mod timeline;
 
 use std::io::{self, Write};
 
-use crate::model::{
-    check::expiry::{Level, Role, Row, Status, Thresholds, Verdict},
-    timestamp::Timestamp,
+use crate::{
+    model::{
+        check::expiry::{Level, Role, Row, Status, Thresholds, Verdict},
+        timestamp::Timestamp,
+    },
+    ops::expiry::Files,
 };
 
 pub use human::{left, residual};
@@ -125,6 +128,8 @@ pub trait Sink {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Summary {
     counts: [usize; 4],
+    /// The files that were looked at, where any were named.
+    pub files: Option<Files>,
 }
 
 impl Summary {
@@ -143,8 +148,11 @@ impl Summary {
         self.counts.iter().sum()
     }
 
-    /// The worst level of all rows.
+    /// The worst level of all rows. Nothing seen is nothing known.
     pub fn worst(&self) -> Level {
+        if self.all() == 0 {
+            return Level::Unknown;
+        }
         [Level::Unknown, Level::Critical, Level::Warning]
             .into_iter()
             .find(|level| self.of(*level) > 0)

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{
-    Connect, Error, Request,
+    Connect, Fault, Request,
     authority::{self, Known},
     facts, nth, role, row, shown,
     tree::{Cluster, Gathered, OnDisk},
@@ -35,7 +35,7 @@ pub fn rows(
     request: &Request<'_>,
     cluster: &Cluster,
     gathered: &Gathered,
-) -> Result<Vec<Row>, Error> {
+) -> Result<Vec<Row>, Fault> {
     let asks = match &request.connect {
         Connect::None => return Ok(Vec::new()),
         Connect::Targets(targets) => targets.iter().map(|t| named(t, cluster)).collect(),
@@ -83,16 +83,13 @@ fn expected(
     request: &Request<'_>,
     cluster: &Cluster,
     gathered: &Gathered,
-) -> Result<Vec<Ask>, Error> {
+) -> Result<Vec<Ask>, Fault> {
     let name = match cluster.trees.len() {
         1 => None,
         _ => {
             let asked = request.host.unwrap_or(request.machine);
             let found = cluster.trees.iter().find(|tree| tree.host.as_deref() == Some(asked));
-            let which = || Error::WhichHost {
-                dir: request.dir.to_path_buf(),
-                machine: request.machine.to_owned(),
-            };
+            let which = || Fault::WhichHost(request.machine.to_owned());
             Some(found.ok_or_else(which)?.host.clone().unwrap_or_default())
         }
     };

@@ -1,6 +1,9 @@
-//! One file of any kind: PEM, DER, kubeconfig, Secrets, or nothing of these.
+//! One file of any kind: PEM, DER, PKCS#7, kubeconfig, Secrets, or nothing of these.
+//!
+//! What cannot be read and had to be is a row; what holds none and need not is passed over, and counted.
 
 use std::{
+    cell::Cell,
     fs::File,
     io::{self, BufRead, BufReader, Read},
     ops::ControlFlow,
@@ -9,22 +12,24 @@ use std::{
 };
 
 use super::{
-    certificate, certificates, facts, from_der, kubeconfig, nth, role, row, shown, walk::Item,
+    certificates, contains,
+    content::{self, Demand, Encoding, Kind},
+    facts, from_der, kubeconfig, nth, role, row, shown, sound,
+    walk::{Item, Root},
 };
 use crate::{
     document::secret,
-    model::check::expiry::{Found, Inside, Origin, Role, Row},
+    model::check::expiry::{Found, Inside, Origin, Remark, Role, Row},
     ops::{observe::with_causes, read},
     pki::{
-        inspect::Certificate,
-        pem::{self, PemError},
+        inspect::{self, Certificate, InspectError},
+        pem::{self, Form, PemError},
+        pkcs7,
     },
 };
 
 /// How much of a file decides what it is. Most files are wholly inside.
 const HEAD: usize = 64 << 10;
-/// More than a certificate in DER takes.
-const DER: u64 = 1 << 20;
 
 /// Looks into files.
 pub struct Scanner {
@@ -35,118 +40,237 @@ pub struct Scanner {
 /// Where rows go; false says that nobody wants any more.
 pub type Emit<'e> = dyn FnMut(Row) -> bool + 'e;
 
-/// What a file seems to be.
-enum Kind {
-    Der,
-    Kubeconfig,
-    Nothing,
-    Pem,
-    Secrets,
+/// What is looked into.
+struct Subject<'a> {
+    /// The file.
+    file: &'a Path,
+    /// It, for people.
+    path: &'a str,
+    /// What is expected of it.
+    demand: Demand,
 }
 
 impl Scanner {
     /// All rows of one file. `head` is a buffer to be used again.
-    pub fn item(&self, item: &Item, head: &mut Vec<u8>, emit: &mut Emit<'_>) {
+    pub fn item(&self, item: &Item, root: &Root, head: &mut Vec<u8>, emit: &mut Emit<'_>) {
+        let rows = Cell::new(0);
+        let path = match item.path.as_os_str() == "-" {
+            true => "standard input".to_owned(),
+            false => shown(&item.path),
+        };
+        let mut counted = |row| {
+            rows.set(rows.get() + 1);
+            emit(row)
+        };
+        let demand = if item.named { Demand::Named } else { Demand::of(&item.path) };
+        let subject = Subject { file: &item.path, path: &path, demand };
         let result = match &item.fault {
             Some(fault) => Err(fault.clone()),
             None if item.path.as_os_str() == "-" => {
-                self.source(io::stdin(), item, "standard input", head, emit)
+                self.source(io::stdin(), &subject, head, &mut counted)
             }
-            None => match open(&item.path) {
-                Ok(file) => self.source(file, item, &shown(&item.path), head, emit),
+            None => match open_file(&item.path) {
+                Ok(file) => self.source(file, &subject, head, &mut counted),
                 Err(why) => Err(why),
             },
         };
-        if let Err(why) = result {
-            let origin = Origin { path: shown(&item.path), inside: None };
-            emit(row(shown(&item.path), origin, Role::Leaf, Found::Unreadable(why)));
+        let why = match result {
+            Err(why) => Some(why),
+            Ok(()) if rows.get() == 0 && item.named => Some("holds no certificate".to_owned()),
+            Ok(()) => None,
+        };
+        if let Some(why) = why {
+            let name = shown(&item.path);
+            let origin = Origin { path: name.clone(), inside: None };
+            counted(row(name, origin, Role::Leaf, Found::Unreadable(why)));
         }
+        root.looked_at(rows.get());
     }
 
     fn source(
         &self,
         mut source: impl Read + 'static,
-        item: &Item,
-        name: &str,
+        subject: &Subject<'_>,
         head: &mut Vec<u8>,
         emit: &mut Emit<'_>,
     ) -> Result<(), String> {
         let cannot = |error: io::Error| format!("cannot be read: {error}");
         head.clear();
         source.by_ref().take(HEAD as u64).read_to_end(head).map_err(cannot)?;
-        if head.is_empty() {
-            return if item.named { Err("is empty".into()) } else { Ok(()) };
-        }
-        let whole = head.len() < HEAD;
-        let path = name;
-        match sniff(head) {
-            Kind::Nothing if !item.named => Ok(()),
-            Kind::Nothing if whole => Err("holds no certificate".into()),
-            Kind::Nothing => Err(format!("holds no certificate in its first {} KiB", HEAD >> 10)),
-            Kind::Pem if whole => self.pem(&head[..], path, item.named, emit),
-            Kind::Pem => {
-                let rest = BufReader::with_capacity(HEAD, source);
-                self.pem((&head[..]).chain(rest), path, item.named, emit)
-            }
-            Kind::Der => {
-                source.take(DER).read_to_end(head).map_err(cannot)?;
-                match from_der(std::mem::take(head)) {
-                    Ok(certificate) => {
-                        emit(self.row(path.to_owned(), path, None, Ok(certificate)));
-                        Ok(())
-                    }
-                    Err(why) if item.named => Err(why),
-                    Err(_) => Ok(()),
+        let mut whole = head.len() < HEAD;
+        let encoding = Encoding::of(head);
+        match encoding {
+            None => {}
+            Some(Encoding::ByteOrderMark) if !whole => drop(head.drain(..3)),
+            Some(encoding) => {
+                if !whole {
+                    all(&mut source, head)?;
+                    whole = true;
                 }
+                *head = encoding.plain(head).into_owned();
+            }
+        }
+        let demand = subject.demand;
+        if whole && head.trim_ascii().is_empty() {
+            let told = demand.tells_empty(subject.file);
+            return if told { Err("is empty".into()) } else { Ok(()) };
+        }
+        match content::sniff(head, demand) {
+            Kind::Nothing if demand < Demand::Pki => Ok(()),
+            Kind::Nothing if whole => Err("holds no certificate".into()),
+            Kind::Nothing if head.contains(&0) => {
+                Err(format!("holds no certificate in its first {} KiB", HEAD >> 10))
+            }
+            Kind::Nothing | Kind::Pem if !whole => {
+                let rest = BufReader::with_capacity(HEAD, source);
+                self.pem((&head[..]).chain(rest), encoding, subject, emit)
+            }
+            Kind::Nothing | Kind::Pem => self.pem(&head[..], encoding, subject, emit),
+            Kind::Der => {
+                if !whole {
+                    all(&mut source, head)?;
+                }
+                self.der(head, subject, emit)
             }
             Kind::Secrets => {
                 let begun = io::Cursor::new(std::mem::take(head));
-                self.secrets(begun.chain(source), path, item.named, emit)
+                self.secrets(begun.chain(source), subject, emit)
             }
             Kind::Kubeconfig => {
-                source.take(read::LIMIT).read_to_end(head).map_err(cannot)?;
-                self.kubeconfig(head, &item.path, path, emit)
+                if !whole {
+                    all(&mut source, head)?;
+                }
+                self.kubeconfig(head, subject, emit)
             }
         }
     }
 
     fn pem(
         &self,
-        input: impl BufRead,
-        path: &str,
-        named: bool,
+        mut input: impl BufRead,
+        encoding: Option<Encoding>,
+        subject: &Subject<'_>,
         emit: &mut Emit<'_>,
     ) -> Result<(), String> {
-        let mut blocks = pem::Certificates::new(input);
+        let (path, demand) = (subject.path, subject.demand);
+        let begins = input.fill_buf().is_ok_and(|head| head.starts_with(b"-----BEGIN "));
+        let mut blocks = pem::Certificates::in_any_form(input);
         let mut index = 0;
         loop {
-            let block = match blocks.next_der() {
+            let block = match blocks.next_found() {
                 Ok(Some(block)) => block,
                 Ok(None) => return Ok(()),
                 Err(error) => return Err(format!("cannot be read: {error}")),
             };
-            match &block {
+            let block = match block {
+                Ok(block) => block,
+                Err(PemError::NoCertificate { .. }) if demand <= Demand::Pki => return Ok(()),
                 Err(error) if error.is_no_certificate() => {
-                    return if named { Err(error.to_string()) } else { Ok(()) };
+                    return if demand < Demand::Pki { Ok(()) } else { Err(error.to_string()) };
                 }
                 // A text that speaks of markers.
-                Err(PemError::Marker { .. }) if !named => continue,
-                _ => {}
+                Err(PemError::Marker { line })
+                    if demand <= Demand::Sound && (line > 1 || !begins) =>
+                {
+                    continue;
+                }
+                Err(_) if demand == Demand::Nothing => continue,
+                Err(error) => {
+                    if !emit(self.row(nth(path, index), path, None, Err(error.to_string()))) {
+                        return Ok(());
+                    }
+                    index += 1;
+                    continue;
+                }
+            };
+            let odd = match (encoding, block.form) {
+                (Some(Encoding::ByteOrderMark), _) if index > 0 => None,
+                (Some(encoding), _) => Some(encoding.name()),
+                (None, _) if block.indented => Some("is indented"),
+                (None, Form::Certificate) => None,
+                (None, Form::Pkcs7) => Some("is PKCS#7"),
+                (None, Form::Trusted) => Some("is labelled TRUSTED CERTIFICATE"),
+                (None, Form::X509) => Some("is labelled X509 CERTIFICATE"),
+            };
+            let found = match block.form {
+                Form::Pkcs7 => in_pkcs7(&block.der),
+                Form::Trusted => {
+                    vec![inspect::first_of(&block.der).map_err(text_of).and_then(sound)]
+                }
+                Form::Certificate | Form::X509 => vec![from_der(block.der)],
+            };
+            for found in found {
+                let mut row = self.row(nth(path, index), path, None, found);
+                if let (Some(odd), Found::Certificate(_)) = (odd, &row.found) {
+                    let note = format!("it {odd}: Kubernetes does not read it like that");
+                    row.remarks.push(Remark::Note(note));
+                }
+                if !emit(row) {
+                    return Ok(());
+                }
+                index += 1;
             }
-            if !emit(self.row(nth(path, index), path, None, certificate(block))) {
-                return Ok(());
+        }
+    }
+
+    /// DER: certificates, one after another, or PKCS#7.
+    fn der(
+        &self,
+        mut der: &[u8],
+        subject: &Subject<'_>,
+        emit: &mut Emit<'_>,
+    ) -> Result<(), String> {
+        let (path, demand) = (subject.path, subject.demand);
+        if let Ok(all) = pkcs7::certificates(der) {
+            if all.is_empty() && demand >= Demand::Certificates {
+                return Err("is PKCS#7 without a certificate".into());
+            }
+            for (index, found) in all.into_iter().map(from_der).enumerate() {
+                if !emit(self.row(nth(path, index), path, None, found)) {
+                    break;
+                }
+            }
+            return Ok(());
+        }
+        let mut index = 0;
+        while !der.trim_ascii_start().is_empty() {
+            let (found, rest) = match Certificate::from_der(der.to_vec()) {
+                Ok(certificate) => (Ok(certificate), &[][..]),
+                Err(InspectError::TrailingData(more)) => {
+                    let (first, rest) = der.split_at(der.len() - more);
+                    (Certificate::from_der(first.to_vec()), rest)
+                }
+                Err(error) => (Err(error), &[][..]),
+            };
+            if let (0, Err(error)) = (index, &found) {
+                let what = inspect::what_else(der);
+                let told = match what {
+                    Some(_) => demand >= Demand::Certificates,
+                    None => demand >= Demand::Pki || content::begins_as_certificate(der),
+                };
+                return match (told, what) {
+                    (false, _) => Ok(()),
+                    (true, Some(what)) => Err(format!("holds no certificate, but {what}")),
+                    (true, None) => Err(with_causes(error)),
+                };
+            }
+            let found = found.map_err(text_of).and_then(sound);
+            if !emit(self.row(nth(path, index), path, None, found)) {
+                break;
             }
             index += 1;
+            der = rest;
         }
+        Ok(())
     }
 
     fn kubeconfig(
         &self,
         content: &[u8],
-        file: &Path,
-        path: &str,
+        subject: &Subject<'_>,
         emit: &mut Emit<'_>,
     ) -> Result<(), String> {
+        let Subject { file, path, .. } = *subject;
         let folder = file.parent().unwrap_or(Path::new("")).to_path_buf();
         // Joining an absolute path gives that path.
         let locate = |named: &str| -> Result<PathBuf, String> { Ok(folder.join(named)) };
@@ -172,10 +296,10 @@ impl Scanner {
     fn secrets(
         &self,
         input: impl Read + 'static,
-        path: &str,
-        named: bool,
+        subject: &Subject<'_>,
         emit: &mut Emit<'_>,
     ) -> Result<(), String> {
+        let (path, named) = (subject.path, subject.demand == Demand::Named);
         let mut any = false;
         let summary = secret::secrets(input, path, &mut |item| {
             let open = self.secret(item, path, &mut |row| {
@@ -260,7 +384,7 @@ impl Scanner {
 }
 
 /// Opens anything without waiting; a FIFO, a socket, a device or a folder is refused.
-fn open(path: &Path) -> Result<File, String> {
+fn open_file(path: &Path) -> Result<File, String> {
     let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     let opened = File::options().read(true).custom_flags(flags).open(path);
     let file = opened.map_err(|error| match error.kind() {
@@ -278,55 +402,24 @@ fn open(path: &Path) -> Result<File, String> {
     }
 }
 
-/// What a file is, by its beginning. A YAML file may have PEM inside, so it comes first.
-fn sniff(head: &[u8]) -> Kind {
-    // A SEQUENCE of 128 octets or more, which every certificate but a toy is.
-    if head[0] == 0x30 && head.get(1).is_some_and(|b| (0x81..=0x84).contains(b)) {
-        return Kind::Der;
-    }
-    if head.starts_with(b"-----BEGIN ") {
-        return Kind::Pem;
-    }
-    if is_kubeconfig(head) {
-        return Kind::Kubeconfig;
-    }
-    if secret::looks_like_secret(head) {
-        return Kind::Secrets;
-    }
-    // A program may well have the marker among its texts.
-    match contains(head, b"-----BEGIN ") && !head.contains(&0) {
-        true => Kind::Pem,
-        false => Kind::Nothing,
+/// Reads on to the end, if that is not too far.
+fn all(source: &mut impl Read, head: &mut Vec<u8>) -> Result<(), String> {
+    let limit = read::LIMIT.saturating_sub(head.len() as u64);
+    let read = source.take(limit + 1).read_to_end(head);
+    match read.map_err(|error| format!("cannot be read: {error}"))? as u64 > limit {
+        true => Err(format!("is larger than {} octets", read::LIMIT)),
+        false => Ok(()),
     }
 }
 
-/// `kind: Config` of client-go, in YAML or JSON; without a kind, its lists.
-fn is_kubeconfig(head: &[u8]) -> bool {
-    if head.trim_ascii_start().starts_with(b"{") {
-        let bare: Vec<u8> = head.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
-        return contains(&bare, b"\"kind\":\"Config\"");
+fn in_pkcs7(der: &[u8]) -> Vec<Result<Certificate, String>> {
+    match pkcs7::certificates(der) {
+        Ok(all) if all.is_empty() => vec![Err("is PKCS#7 without a certificate".into())],
+        Ok(all) => all.into_iter().map(from_der).collect(),
+        Err(error) => vec![Err(error.to_string())],
     }
-    let mut kind = false;
-    let mut lists = 0;
-    let mut other = false;
-    for line in head.split(|b| *b == b'\n') {
-        let line = line.trim_ascii();
-        let Some(at) = line.iter().position(|b| *b == b':') else { continue };
-        let unquoted = |text: &[u8]| {
-            let text = text.trim_ascii();
-            let text = text.strip_suffix(b",").unwrap_or(text);
-            text.iter().copied().filter(|b| !matches!(b, b'"' | b'\'' | b'{')).collect::<Vec<u8>>()
-        };
-        match (&unquoted(&line[..at])[..], &unquoted(&line[at + 1..])[..]) {
-            (b"kind", b"Config") => kind = true,
-            (b"kind", _) => other = true,
-            (b"clusters" | b"users" | b"contexts", _) => lists += 1,
-            _ => {}
-        }
-    }
-    kind || (lists >= 2 && !other)
 }
 
-fn contains(text: &[u8], wanted: &[u8]) -> bool {
-    text.windows(wanted.len()).any(|window| window == wanted)
+fn text_of(error: InspectError) -> String {
+    with_causes(&error)
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use self::gather::Gatherer;
-use super::{Error, Request, authority::Known, row, shown};
+use super::{Fault, Request, authority::Known, row, shown};
 use crate::{
     model::{
         catalogue::{self, CERTIFICATES, CertSpec, Condition, Home, MAY_BE_AWAY, REQUIRED, Scope},
@@ -91,7 +91,7 @@ pub struct Gathered {
 
 impl Cluster {
     /// Looks at how DIR is laid out. A declaration that cannot be read becomes a row.
-    pub fn open(request: &Request<'_>) -> Result<Self, Error> {
+    pub fn open(request: &Request<'_>) -> Result<Self, Fault> {
         let dir = request.dir;
         let (declared, fault) = match declared::find(dir) {
             Ok(declared) => (declared, None),
@@ -112,8 +112,7 @@ impl Cluster {
         if let Some(host) = request.host
             && !hosts.iter().any(|h| h == host)
         {
-            let (dir, host) = (dir.to_path_buf(), host.to_owned());
-            return Err(Error::NoHost { dir, host, hosts });
+            return Err(Fault::NoHost(host.to_owned(), hosts));
         }
         let mut trees = vec![Tree::open(request, declared.as_ref(), None, hosts.is_empty())];
         trees.extend(

@@ -9,6 +9,7 @@ use std::{
     io,
     os::unix::ffi::{OsStrExt as _, OsStringExt as _},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
 };
 
 /// A file to look into.
@@ -16,18 +17,71 @@ use std::{
 pub struct Item {
     /// The file.
     pub path: PathBuf,
+    /// The index of the [`Root`] it belongs to.
+    pub root: usize,
     /// Whether it was named itself, so that it must hold certificates.
     pub named: bool,
     /// Why it cannot be looked into, where that is known already.
     pub fault: Option<String>,
 }
 
+/// One of the files and folders that were named, and what was met there.
+#[derive(Debug, Default)]
+pub struct Root {
+    /// Whether it is a folder.
+    folder: AtomicBool,
+    /// Whether it has folders that were not entered.
+    deeper: AtomicBool,
+    rows: AtomicUsize,
+    files: AtomicUsize,
+    holding: AtomicUsize,
+}
+
+impl Root {
+    /// Counts a file, and how many rows it gave.
+    pub fn looked_at(&self, rows: usize) {
+        self.files.fetch_add(1, Relaxed);
+        self.holding.fetch_add(usize::from(rows > 0), Relaxed);
+        self.rows.fetch_add(rows, Relaxed);
+    }
+
+    /// How many files were looked at here.
+    pub fn files(&self) -> usize {
+        self.files.load(Relaxed)
+    }
+
+    /// How many of them gave a row.
+    pub fn holding(&self) -> usize {
+        self.holding.load(Relaxed)
+    }
+
+    /// What is to be said where nothing at all was found: that is never all right.
+    pub fn nothing(&self) -> Option<String> {
+        if !self.folder.load(Relaxed) || self.rows.load(Relaxed) > 0 {
+            return None;
+        }
+        let files = match self.files() {
+            0 => "it has no files".to_owned(),
+            1 => "1 file looked at".to_owned(),
+            files => format!("{files} files looked at"),
+        };
+        let hint = match self.deeper.load(Relaxed) {
+            true => "; it has folders, which -r walks",
+            false => "",
+        };
+        Some(format!("holds no certificate: {files}{hint}"))
+    }
+}
+
 /// Files handed out together.
 const BATCH: usize = 64;
 
 /// The walk through everything that was named, in its order.
-pub struct Walk {
-    roots: std::vec::IntoIter<PathBuf>,
+pub struct Walk<'a> {
+    paths: std::iter::Enumerate<std::slice::Iter<'a, PathBuf>>,
+    roots: &'a [Root],
+    /// The index of the one that is being walked.
+    root: usize,
     recursive: bool,
     /// The tree that is being walked, resolved, to tell symlinks that stay inside.
     inside: Option<PathBuf>,
@@ -54,25 +108,32 @@ enum Kind {
     Link,
 }
 
-impl Walk {
-    /// Walks these, folders one level deep or all the way down.
-    pub fn new(roots: Vec<PathBuf>, recursive: bool) -> Self {
-        Self { roots: roots.into_iter(), recursive, inside: None, folders: Vec::new() }
+impl<'a> Walk<'a> {
+    /// Walks these, folders one level deep or all the way down. There are as many `roots` as paths.
+    pub fn new(paths: &'a [PathBuf], roots: &'a [Root], recursive: bool) -> Self {
+        let paths = paths.iter().enumerate();
+        Self { paths, roots, root: 0, recursive, inside: None, folders: Vec::new() }
+    }
+
+    fn item(&self, path: PathBuf, named: bool, fault: Option<String>) -> Item {
+        Item { path, root: self.root, named, fault }
     }
 
     fn next_item(&mut self) -> Option<Item> {
         loop {
             let Some(folder) = self.folders.last_mut() else {
-                let path = self.roots.next()?;
+                let (root, path) = self.paths.next().map(|(root, path)| (root, path.clone()))?;
+                self.root = root;
                 match fs::metadata(&path) {
                     Ok(metadata) if metadata.is_dir() => {
+                        self.roots[root].folder.store(true, Relaxed);
                         self.inside = path.canonicalize().ok();
                         if let Err(item) = self.enter(path, true) {
                             return Some(item);
                         }
                         continue;
                     }
-                    _ => return Some(Item { path, named: true, fault: None }),
+                    _ => return Some(self.item(path, true, None)),
                 }
             };
             let Some(entry) = folder.entries.next() else {
@@ -82,17 +143,17 @@ impl Walk {
             let name = &folder.names[entry.start as usize..entry.end as usize];
             let path = folder.path.join(OsStr::from_bytes(name));
             match entry.kind {
-                Kind::File => return Some(Item { path, named: false, fault: None }),
+                Kind::File => return Some(self.item(path, false, None)),
                 Kind::Folder if self.recursive => {
                     if let Err(item) = self.enter(path, false) {
                         return Some(item);
                     }
                 }
-                Kind::Folder => {}
+                Kind::Folder => self.roots[self.root].deeper.store(true, Relaxed),
                 Kind::Link => match link(&path, self.inside.as_deref()) {
-                    Ok(true) => return Some(Item { path, named: false, fault: None }),
+                    Ok(true) => return Some(self.item(path, false, None)),
                     Ok(false) => {}
-                    Err(fault) => return Some(Item { path, named: false, fault: Some(fault) }),
+                    Err(fault) => return Some(self.item(path, false, Some(fault))),
                 },
             }
         }
@@ -104,14 +165,12 @@ impl Walk {
                 self.folders.push(folder);
                 Ok(())
             }
-            Err(error) => {
-                Err(Item { path, named, fault: Some(format!("cannot be listed: {error}")) })
-            }
+            Err(error) => Err(self.item(path, named, Some(format!("cannot be listed: {error}")))),
         }
     }
 }
 
-impl Iterator for Walk {
+impl Iterator for Walk<'_> {
     type Item = Vec<Item>;
 
     fn next(&mut self) -> Option<Vec<Item>> {

@@ -7,12 +7,16 @@ use super::{BEGIN, Block, DASHES, END, PemError, Section};
 
 /// More text than a certificate's block ever has.
 const BLOCK: usize = 1 << 20;
+/// What Windows' editors begin a file with.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// More than a line with a marker has; the rest of a longer line outside a block is passed over.
 const LINE: usize = 4096;
 
 /// Reads one certificate after the other.
 pub struct Certificates<R> {
     input: R,
+    /// Whether what only other programs than Kubernetes' read is read as well.
+    any_form: bool,
     /// The line last read.
     line: usize,
     /// The text of the block that is open.
@@ -24,15 +28,70 @@ pub struct Certificates<R> {
     any: bool,
 }
 
+/// A block that holds certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// What its label says.
+    pub form: Form,
+    /// Whether something stands before its markers, so that Go, and so Kubernetes, does not see them.
+    pub indented: bool,
+    /// Its content.
+    pub der: Vec<u8>,
+}
+
+/// The forms of a block that holds certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// One certificate, as every program reads it.
+    Certificate,
+    /// `PKCS7` or `CMS`: any number of them.
+    Pkcs7,
+    /// `TRUSTED CERTIFICATE`: one, and after it what openssl trusts it for.
+    Trusted,
+    /// `X509 CERTIFICATE`, as openssl once wrote it.
+    X509,
+}
+
+impl Form {
+    fn of(label: &str) -> Option<Self> {
+        Some(match label {
+            "CERTIFICATE" => Self::Certificate,
+            "CMS" | "PKCS #7 SIGNED DATA" | "PKCS7" => Self::Pkcs7,
+            "TRUSTED CERTIFICATE" => Self::Trusted,
+            "X509 CERTIFICATE" => Self::X509,
+            _ => return None,
+        })
+    }
+}
+
 impl<R: BufRead> Certificates<R> {
-    /// Reads from the beginning of `input`.
+    /// Reads from the beginning of `input` what Kubernetes would read there; what it would not is an error.
     pub fn new(input: R) -> Self {
-        Self { input, line: 0, text: Vec::new(), pending: None, others: Vec::new(), any: false }
+        Self {
+            input,
+            any_form: false,
+            line: 0,
+            text: Vec::new(),
+            pending: None,
+            others: Vec::new(),
+            any: false,
+        }
+    }
+
+    /// Reads every form of certificate that some program reads: indented, behind a byte order mark, with the
+    /// labels that openssl knows.
+    pub fn in_any_form(input: R) -> Self {
+        Self { any_form: true, ..Self::new(input) }
     }
 
     /// The next certificate's DER, or what is wrong with a block; then nothing, or an error if there was no
     /// certificate at all.
     pub fn next_der(&mut self) -> io::Result<Option<Result<Vec<u8>, PemError>>> {
+        Ok(self.next_found()?.map(|found| found.map(|found| found.der)))
+    }
+
+    /// The same with the form it has.
+    pub fn next_found(&mut self) -> io::Result<Option<Result<Found, PemError>>> {
         loop {
             let mut line = Vec::new();
             match self.pending.take() {
@@ -41,7 +100,8 @@ impl<R: BufRead> Certificates<R> {
                 None => {}
             }
             let number = self.line;
-            let trimmed = line.trim_ascii_end();
+            let trimmed = self.trim(&line);
+            let indented = !line.starts_with(trimmed);
             let Some(rest) = trimmed.strip_prefix(BEGIN) else {
                 if trimmed.windows(BEGIN.len()).any(|window| window == BEGIN) {
                     self.any = true;
@@ -54,11 +114,10 @@ impl<R: BufRead> Certificates<R> {
                 return Ok(Some(Err(PemError::Marker { line: number })));
             };
             self.text.clear();
-            self.text.extend_from_slice(&line);
             match self.block(&label, number)? {
                 Some(result) => {
                     self.any = true;
-                    return Ok(Some(result));
+                    return Ok(Some(result.map(|found| Found { indented, ..found })));
                 }
                 None if self.others.len() < 8 && !self.others.contains(&label) => {
                     self.others.push(label);
@@ -68,15 +127,35 @@ impl<R: BufRead> Certificates<R> {
         }
     }
 
+    /// A line as it counts.
+    fn trim<'l>(&self, line: &'l [u8]) -> &'l [u8] {
+        match self.any_form {
+            true => {
+                let line = line.trim_ascii();
+                line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line)
+            }
+            false => line.trim_ascii_end(),
+        }
+    }
+
     /// Reads to the END marker and decodes, if the label is a certificate's.
-    fn block(&mut self, label: &str, line: usize) -> io::Result<Option<Result<Vec<u8>, PemError>>> {
-        let wanted = is_certificate(label);
+    fn block(&mut self, label: &str, line: usize) -> io::Result<Option<Result<Found, PemError>>> {
+        let form = match self.any_form {
+            true => Form::of(label),
+            false => Some(Form::Certificate).filter(|_| label == "CERTIFICATE"),
+        };
+        let wanted = form.is_some() || is_certificate(label);
+        // In any form the text is put together anew, so that its decoder finds what it knows.
+        let label_read = if form.is_some() { "CERTIFICATE" } else { label };
+        if wanted {
+            self.text.extend_from_slice(format!("-----BEGIN {label_read}-----\n").as_bytes());
+        }
         loop {
             let start = self.text.len();
             let mut text = std::mem::take(&mut self.text);
             let more = self.read_line(&mut text, BLOCK)?;
             self.text = text;
-            let last = self.text[start..].trim_ascii_end();
+            let last = self.trim(&self.text[start..]);
             if !more || last.starts_with(BEGIN) {
                 if more {
                     self.pending = Some(self.text[start..].to_vec());
@@ -86,6 +165,7 @@ impl<R: BufRead> Certificates<R> {
             if last.strip_prefix(END).and_then(|rest| rest.strip_suffix(DASHES))
                 == Some(label.as_bytes())
             {
+                self.text.truncate(start);
                 break;
             }
             if self.text.len() >= BLOCK {
@@ -93,20 +173,31 @@ impl<R: BufRead> Certificates<R> {
             }
             if !wanted {
                 self.text.clear();
+            } else if self.any_form && !self.text[start..].starts_with(last) {
+                let bare = last.to_vec();
+                self.text.truncate(start);
+                self.text.extend_from_slice(&bare);
+                self.text.push(b'\n');
             }
         }
         if !wanted {
             return Ok(None);
         }
-        let section = Section { label, line, text: &self.text, encrypted: false };
-        Ok(match section.decode() {
-            Ok(Block::Certificate(der)) => Some(Ok(der)),
-            Ok(_) => None,
-            Err(error) => Some(Err(error)),
+        self.text.extend_from_slice(format!("-----END {label_read}-----\n").as_bytes());
+        let section = Section { label: label_read, line, text: &self.text, encrypted: false };
+        Ok(match (section.decode(), form) {
+            (Ok(Block::Certificate(der)), Some(form)) => {
+                Some(Ok(Found { form, indented: false, der }))
+            }
+            (Ok(_), _) => None,
+            (Err(PemError::Base64 { line, .. }), _) => {
+                Some(Err(PemError::Base64 { label: label.to_owned(), line }))
+            }
+            (Err(error), _) => Some(Err(error)),
         })
     }
 
-    fn end(&mut self) -> Option<Result<Vec<u8>, PemError>> {
+    fn end(&mut self) -> Option<Result<Found, PemError>> {
         if std::mem::replace(&mut self.any, true) {
             return None;
         }
@@ -178,6 +269,39 @@ mod tests {
             })
             .collect();
         assert_eq!(lines, [None, Some(5), Some(13), None, Some(18)]);
+    }
+
+    #[test]
+    fn other_programs_forms_are_read_where_they_are_wanted() {
+        let plain = encode("CERTIFICATE", &[0x30, 3, 2, 1, 5]);
+        let indented: String = plain.lines().map(|line| format!("    {line}\r\n")).collect();
+        let text = format!(
+            "\u{feff}{plain}{}ca: |\n{indented}{}{}{plain}",
+            plain.replace("CERTIFICATE", "TRUSTED CERTIFICATE"),
+            plain.replace("CERTIFICATE", "PKCS7"),
+            plain.replace("CERTIFICATE", "X509 CERTIFICATE"),
+        );
+        let mut stream = Certificates::in_any_form(BufReader::with_capacity(5, text.as_bytes()));
+        let mut found = Vec::new();
+        while let Some(next) = stream.next_found().unwrap() {
+            let next = next.unwrap();
+            assert_eq!(next.der, [0x30, 3, 2, 1, 5]);
+            found.push((next.form, next.indented));
+        }
+        assert_eq!(
+            found,
+            [
+                (Form::Certificate, true),
+                (Form::Trusted, false),
+                (Form::Certificate, true),
+                (Form::Pkcs7, false),
+                (Form::X509, false),
+                (Form::Certificate, false),
+            ]
+        );
+        // Kubernetes sees the last one only: what it does not see is an error each.
+        let errors = all(text.as_bytes()).iter().filter(|r| r.is_err()).count();
+        assert_eq!((errors, all(text.as_bytes()).len()), (4, 5));
     }
 
     #[test]

@@ -169,6 +169,16 @@ struct Totals {
     warning: usize,
     critical: usize,
     unknown: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<Files>,
+}
+
+/// The files that were looked at.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Files {
+    looked_at: usize,
+    with_rows: usize,
 }
 
 /// A document under way: leaves as they come, authorities after them.
@@ -284,6 +294,9 @@ impl Sink for Document {
             warning: summary.of(Level::Warning),
             critical: summary.of(Level::Critical),
             unknown: summary.of(Level::Unknown),
+            files: summary
+                .files
+                .map(|files| Files { looked_at: files.looked_at, with_rows: files.holding }),
         };
         match self.yaml {
             true => {

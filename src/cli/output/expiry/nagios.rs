@@ -86,6 +86,9 @@ impl Sink for Nagios {
         } else if let Some((seconds, name, _)) = self.soonest.first() {
             let _ = write!(line, ": {name} ends first, in {}", left(Span(*seconds)));
         }
+        if let Some(files) = summary.files.filter(|files| files.looked_at > 1) {
+            let _ = write!(line, " ({} files looked at)", files.looked_at);
+        }
         let rest = summary.all() - summary.of(Level::Ok);
         if rest > said.len() {
             let _ = write!(line, "; and {} more", rest - said.len());

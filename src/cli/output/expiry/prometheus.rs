@@ -13,6 +13,7 @@ use crate::model::check::expiry::{Inside, Level, Role, Row};
 const NOT_AFTER: &str = "certkit_certificate_not_after_timestamp_seconds";
 const NOT_BEFORE: &str = "certkit_certificate_not_before_timestamp_seconds";
 const STATUS: &str = "certkit_certificate_status";
+const FILES: &str = "certkit_files";
 const CHECK: &str = "certkit_check_timestamp_seconds";
 
 /// The samples of one row.
@@ -127,6 +128,11 @@ impl Sink for Metrics {
         for level in [Level::Ok, Level::Warning, Level::Critical, Level::Unknown] {
             let name = level.to_string().to_lowercase();
             writeln!(out, "certkit_certificates{{status=\"{name}\"}} {}", summary.of(level))?;
+        }
+        if let Some(files) = summary.files {
+            head(out, FILES, "Files looked at, and those of them with certificates or faults.")?;
+            writeln!(out, "{FILES}{{result=\"looked_at\"}} {}", files.looked_at)?;
+            writeln!(out, "{FILES}{{result=\"with_rows\"}} {}", files.holding)?;
         }
         head(out, CHECK, "When the certificates were looked at.")?;
         writeln!(out, "{CHECK} {}", self.now)
