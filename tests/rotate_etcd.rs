@@ -5,103 +5,46 @@ mod support;
 
 use std::{
     fs,
-    io::{self, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
-    path::{Path, PathBuf},
+    net::SocketAddr,
+    path::Path,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use certkit::tls::probe::{Target, probe};
-use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
+use rustls::ClientConfig;
+use support::{
+    certkit, etcd,
+    https::{Credentials, PATIENCE, Tally, handshake, request},
+    need, openssl, run,
 };
-use support::{certkit, etcd, need, openssl, run};
 
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// What a client shows and trusts, read from files.
-struct Credentials {
-    cert: PathBuf,
-    key: PathBuf,
-    trusted: PathBuf,
+/// The apiserver's, towards etcd.
+fn of_apiserver(workspace: &Path) -> Credentials {
+    let pki = workspace.join("hosts/cp1/pki");
+    Credentials::Files {
+        cert: pki.join("apiserver-etcd-client.crt"),
+        key: pki.join("apiserver-etcd-client.key"),
+        trusted: pki.join("etcd/ca-bundle.crt"),
+    }
 }
 
-impl Credentials {
-    fn of_apiserver(workspace: &Path) -> Self {
-        let pki = workspace.join("hosts/cp1/pki");
-        Self {
-            cert: pki.join("apiserver-etcd-client.crt"),
-            key: pki.join("apiserver-etcd-client.key"),
-            trusted: pki.join("etcd/ca-bundle.crt"),
-        }
-    }
-
-    /// Reads them. A pair whose halves do not match, as between two renames, is read again: so do
-    /// Kubernetes' clients. How often that happened is counted.
-    fn read(&self, again: &AtomicUsize) -> Arc<ClientConfig> {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            match self.try_read() {
-                Ok(config) => return Arc::new(config),
-                Err(error) => {
-                    assert!(Instant::now() < end, "{}: {error}", self.cert.display());
-                    again.fetch_add(1, Ordering::Relaxed);
-                }
+/// Reads them. A pair whose halves do not match, as between two renames, is read again: so do Kubernetes'
+/// clients. How often that happened is counted.
+fn read(credentials: &Credentials, again: &AtomicUsize) -> Arc<ClientConfig> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match credentials.read() {
+            Ok(config) => return Arc::new(config),
+            Err(error) => {
+                assert!(Instant::now() < end, "the apiserver's client of etcd: {error}");
+                again.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
-
-    fn try_read(&self) -> Result<ClientConfig, Box<dyn std::error::Error>> {
-        let mut roots = RootCertStore::empty();
-        for trusted in CertificateDer::pem_file_iter(&self.trusted)? {
-            roots.add(trusted?)?;
-        }
-        let chain = CertificateDer::pem_file_iter(&self.cert)?.collect::<Result<Vec<_>, _>>()?;
-        let key = PrivateKeyDer::from_pem_file(&self.key)?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_client_auth_cert(chain, key)?;
-        Ok(config)
-    }
-}
-
-/// One request on a connection of its own: the whole answer.
-fn request(config: &Arc<ClientConfig>, to: SocketAddr, text: &str) -> io::Result<String> {
-    let socket = TcpStream::connect_timeout(&to, PATIENCE)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    let connection = ClientConnection::new(Arc::clone(config), ServerName::from(to.ip()))
-        .map_err(io::Error::other)?;
-    let mut stream = StreamOwned::new(connection, socket);
-    stream.write_all(text.as_bytes())?;
-    let mut answer = Vec::new();
-    match stream.read_to_end(&mut answer) {
-        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error),
-        _ => {}
-    }
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    match answer.starts_with("HTTP/1.1 200") || answer.starts_with("HTTP/1.0 200") {
-        true => Ok(answer),
-        false => Err(io::Error::other(format!("answered {answer:?}"))),
-    }
-}
-
-/// A handshake and nothing else.
-fn handshake(config: &Arc<ClientConfig>, to: SocketAddr) -> io::Result<()> {
-    let mut socket = TcpStream::connect_timeout(&to, PATIENCE)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    let mut connection = ClientConnection::new(Arc::clone(config), ServerName::from(to.ip()))
-        .map_err(io::Error::other)?;
-    while connection.is_handshaking() {
-        connection.complete_io(&mut socket)?;
-    }
-    Ok(())
 }
 
 fn post(path: &str, body: &str) -> String {
@@ -110,27 +53,6 @@ fn post(path: &str, body: &str) -> String {
          Content-Length: {}\r\n\r\n{body}",
         body.len()
     )
-}
-
-/// What clients did and what went wrong.
-#[derive(Default)]
-struct Tally {
-    done: AtomicUsize,
-    again: AtomicUsize,
-    failed: Mutex<Vec<String>>,
-}
-
-impl Tally {
-    fn count(&self, result: io::Result<String>) {
-        match result {
-            Ok(_) => _ = self.done.fetch_add(1, Ordering::Relaxed),
-            Err(error) => self.failed.lock().unwrap().push(error.to_string()),
-        }
-    }
-
-    fn done(&self) -> usize {
-        self.done.load(Ordering::Relaxed)
-    }
 }
 
 fn serial_on_disk(cert: &Path) -> String {
@@ -154,22 +76,23 @@ fn fifty_rotations_of_everything_fail_no_request_and_restart_nothing() {
     cluster.wait_healthy();
     let pids: Vec<u32> = cluster.members.iter().map(etcd::Member::pid).collect();
     let addresses: Vec<SocketAddr> = cluster.members.iter().map(etcd::Member::client).collect();
-    let credentials = Credentials::of_apiserver(&cluster.workspace);
+    let credentials = of_apiserver(&cluster.workspace);
     let tally = Tally::default();
-    let over = AtomicBool::new(false);
+    let (over, again) = (AtomicBool::new(false), AtomicUsize::new(0));
     let key_of = |tree: &Path| fs::read(tree.join("pki/etcd/server.key")).unwrap();
     let keys: Vec<_> = cluster.members.iter().map(|m| key_of(&m.tree)).collect();
     let mut serials = std::collections::BTreeSet::new();
     std::thread::scope(|scope| {
         for client in 0..3 {
-            let (tally, over, addresses, credentials) = (&tally, &over, &addresses, &credentials);
+            let (tally, over, again) = (&tally, &over, &again);
+            let (addresses, credentials) = (&addresses, &credentials);
             scope.spawn(move || {
                 // `foo` and `bar` in base64, as the JSON gateway wants them.
                 let put = post("/v3/kv/put", r#"{"key": "Zm9v", "value": "YmFy"}"#);
                 let get = post("/v3/kv/range", r#"{"key": "Zm9v"}"#);
                 let mut number = client;
                 while !over.load(Ordering::Relaxed) {
-                    let config = credentials.read(&tally.again);
+                    let config = read(credentials, again);
                     let text = if number % 2 == 0 { &put } else { &get };
                     tally.count(request(&config, addresses[number % addresses.len()], text));
                     number += 1;
@@ -196,19 +119,19 @@ fn fifty_rotations_of_everything_fail_no_request_and_restart_nothing() {
             }
             let end = Instant::now() + PATIENCE;
             while tally.done() < before + 12 {
-                assert!(Instant::now() < end, "clients stand still: {:?}", tally.failed.lock());
+                assert!(Instant::now() < end, "clients stand still: {:?}", tally.failed());
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
         over.store(true, Ordering::Relaxed);
     });
-    let failed = tally.failed.lock().unwrap();
+    let failed = tally.failed();
     println!(
         "{} requests on connections of their own over 50 rotations, {} failed, {} times a client read \
          its own pair between the two renames",
         tally.done(),
         failed.len(),
-        tally.again.load(Ordering::Relaxed)
+        again.load(Ordering::Relaxed)
     );
     assert!(failed.is_empty(), "{failed:?}");
     for (member, key) in cluster.members.iter().zip(keys) {
@@ -229,7 +152,7 @@ fn hammer(cluster: &etcd::Cluster, rotations: usize, more: &[&str]) -> (usize, u
     let tally = Tally::default();
     let over = AtomicBool::new(false);
     // Read once, and nothing resumed: what is watched is the listener, and that it signs each time.
-    let mut config = Credentials::of_apiserver(&cluster.workspace).try_read().unwrap();
+    let mut config = of_apiserver(&cluster.workspace).read().unwrap();
     config.resumption = rustls::client::Resumption::disabled();
     let config = Arc::new(config);
     let start = Instant::now();
@@ -252,7 +175,7 @@ fn hammer(cluster: &etcd::Cluster, rotations: usize, more: &[&str]) -> (usize, u
         }
         over.store(true, Ordering::Relaxed);
     });
-    let failed = tally.failed.lock().unwrap().len();
+    let failed = tally.failed().len();
     (tally.done() + failed, failed, start.elapsed())
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds Kubernetes' own programs, which tests run, through the Go module proxy: once per version, into
-# a cache outside the source tree. `build.sh --where` prints that folder and builds nothing.
+# Builds what tests run, Kubernetes' own programs and the etcd it is made for, through the Go module proxy:
+# once per version, into a cache outside the source tree. `build.sh --where` prints that folder and builds nothing.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -9,6 +9,13 @@ cache=${CERTKIT_KUBERNETES_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/certkit}
 out=$cache/kubernetes-$version
 # The `tool` lines of go.mod are the list of what is built.
 mapfile -t programs < <(awk '/^tool \(/ { inside = 1; next } /^\)/ { inside = 0 } inside { print $1 }' go.mod)
+# A program is called as its package, but for those that Go would call "v3".
+name_of() {
+  case $1 in
+    go.etcd.io/etcd/server/*) echo etcd ;;
+    *) echo "${1##*/}" ;;
+  esac
+}
 
 [ "${1:-}" != --where ] || { echo "$out"; exit 0; }
 
@@ -19,7 +26,7 @@ fi
 
 missing=()
 for program in "${programs[@]}"; do
-  [ -x "$out/${program##*/}" ] || missing+=("$program")
+  [ -x "$out/$(name_of "$program")" ] || missing+=("$program")
 done
 if [ "${#missing[@]}" -eq 0 ]; then
   echo "kubernetes: $version is built: $out"
@@ -56,11 +63,12 @@ mkdir -p "$out"
 count=0
 for program in "${missing[@]}"; do
   count=$((count + 1))
-  echo "kubernetes: $version, building ${program##*/} ($count of ${#missing[@]}, $((SECONDS - start)) s so far; the first takes minutes)"
+  name=$(name_of "$program")
+  echo "kubernetes: $version, building $name ($count of ${#missing[@]}, $((SECONDS - start)) s so far; the first ones take minutes)"
   # Under another name until it is whole: a build that was cut short leaves nothing that looks done.
-  "$go" build -trimpath -o "$out/.${program##*/}" \
+  "$go" build -trimpath -o "$out/.$name" \
     -ldflags "-s -w -X $stamp.gitVersion=$version -X $stamp.gitMajor=${number%%.*} -X $stamp.gitMinor=${minor%%.*}" \
     "$program"
-  mv "$out/.${program##*/}" "$out/${program##*/}"
+  mv "$out/.$name" "$out/$name"
 done
 echo "kubernetes: $version built in $((SECONDS - start)) s: $out"

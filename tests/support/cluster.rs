@@ -24,10 +24,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::Value;
+
 use super::{certkit, kubernetes, need, process::Process, run, stdout, temp_dir};
 
 /// How long a control plane may take for a step on a small machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(180);
+
+/// What the hosts of a workspace call their tree. On one machine they cannot each have `/etc/kubernetes`:
+/// theirs is the folder in which their processes run.
+pub const HOST_DIR: &str = "/proc/self/cwd";
 
 /// What every host of the control plane runs, in the order of starting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,13 +88,11 @@ pub struct Options<'a> {
     pub hosts: u8,
     /// Further lines of `certkit.yaml`.
     pub declared: &'a str,
-    /// Further flags for a component, on every host.
-    pub flags: &'a [(Component, &'a str)],
 }
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self { hosts: 1, declared: "", flags: &[] }
+        Self { hosts: 1, declared: "" }
     }
 }
 
@@ -128,9 +132,9 @@ impl Cluster {
     #[track_caller]
     pub fn prepare(options: Options<'_>) -> Option<Self> {
         need("openssl")?;
-        let mut programs = BTreeMap::from([(Component::Etcd, need("etcd")?)]);
-        for component in &Component::ALL[1..] {
-            programs.insert(*component, kubernetes::program(component.name())?);
+        let mut programs = BTreeMap::new();
+        for component in Component::ALL {
+            programs.insert(component, kubernetes::program(component.name())?);
         }
         let kubectl = kubernetes::program("kubectl")?;
         let turn = take_turn();
@@ -152,18 +156,22 @@ impl Cluster {
         let file = folder.path().join("cluster.yaml");
         fs::write(&file, declaration(&hosts, options.declared)).expect("a declaration");
         run(certkit().arg("init").arg("--dir").arg(&dir).arg("--config").arg(&file));
-        let flags = options.flags.iter().map(|(c, flag)| (*c, (*flag).to_owned())).collect();
         Some(Self {
             dir,
             hosts,
             programs,
             kubectl,
-            flags,
+            flags: Vec::new(),
             logs,
             folder,
             _addresses: addresses,
             turn: Some(turn),
         })
+    }
+
+    /// Gives a component one more flag on every host, from its next start.
+    pub fn add_flag(&mut self, component: Component, flag: String) {
+        self.flags.push((component, flag));
     }
 
     /// Starts every component on every host and waits until all answer and work.
@@ -241,10 +249,17 @@ impl Cluster {
 
     /// kubectl with this kubeconfig of DIR, talking to the server that it names.
     pub fn kubectl(&self, kubeconfig: &str) -> Command {
+        let mut command = self.kubectl_alone();
+        command.arg("--kubeconfig").arg(self.dir.join(kubeconfig));
+        command
+    }
+
+    /// kubectl without any kubeconfig.
+    pub fn kubectl_alone(&self) -> Command {
         let mut command = Command::new(&self.kubectl);
         // Its cache of the API is this cluster's own.
         command.env("HOME", self.folder()).env_remove("KUBECONFIG").current_dir(self.folder());
-        command.arg("--kubeconfig").arg(self.dir.join(kubeconfig));
+        command.arg("--request-timeout=60s");
         command
     }
 
@@ -299,21 +314,17 @@ impl Cluster {
         self.assert_running();
     }
 
-    /// Who holds a lease of `kube-system`, and when it was renewed: `HOST_ID TIME`.
+    /// The `spec` of a lease in `kube-system`; null while there is none.
     #[track_caller]
-    pub fn lease(&self, name: &str) -> (String, String) {
-        let said = self.super_admin(&[
-            "-n",
-            "kube-system",
-            "get",
-            "lease",
-            name,
-            "--ignore-not-found",
-            "-o",
-            "jsonpath={.spec.holderIdentity} {.spec.renewTime}",
-        ]);
-        let (holder, time) = said.split_once(' ').unwrap_or_default();
-        (holder.to_owned(), time.to_owned())
+    pub fn lease(&self, name: &str) -> Value {
+        let arguments =
+            ["-n", "kube-system", "get", "lease", name, "--ignore-not-found", "-o", "json"];
+        let said = self.super_admin(&arguments);
+        if said.is_empty() {
+            return Value::Null;
+        }
+        let lease: Value = serde_json::from_str(&said).expect("JSON");
+        lease["spec"].clone()
     }
 
     /// Waits until somebody holds the leases of controller-manager and scheduler.
@@ -321,7 +332,9 @@ impl Cluster {
     pub fn wait_for_leases(&self) {
         for component in [Component::ControllerManager, Component::Scheduler] {
             let name = component.name();
-            self.until(&format!("nobody leads as {name}"), || !self.lease(name).0.is_empty());
+            self.until(&format!("nobody leads as {name}"), || {
+                self.lease(name)["holderIdentity"].is_string()
+            });
         }
     }
 
@@ -345,7 +358,7 @@ impl Cluster {
         let flags = self.flags_of(number, component);
         let host = &mut self.hosts[number];
         let mut command = Command::new(&self.programs[&component]);
-        // The folder to which the hosts of a workspace say `/proc/self/cwd`; see `declaration`.
+        // See `HOST_DIR`.
         command.args(flags).current_dir(&host.tree);
         command.env("HOME", self.folder.path());
         command.env("ETCD_UNSUPPORTED_ARCH", std::env::consts::ARCH);
@@ -370,7 +383,7 @@ impl Cluster {
             Some(path) => cluster
                 .kubectl("super-admin.conf")
                 .arg(format!("--server=https://{address}:{port}"))
-                .args(["--request-timeout=10s", "get", "--raw", path])
+                .args(["get", "--raw", path])
                 .output()
                 .map(|output| output.status.success()),
             None => Ok(std::net::TcpStream::connect((address, port)).is_ok()),
@@ -436,13 +449,7 @@ impl Cluster {
                 format!("--bind-address={address}"),
                 format!("--advertise-address=192.0.2.{}", address.octets()[3]),
             ],
-            Component::ControllerManager => vec![format!("--bind-address={address}")],
-            Component::Scheduler => {
-                let mut emit = certkit();
-                emit.args(["flags", "kube-scheduler", "--format", "config", "--host", &host.name]);
-                emit.arg("--dir").arg(&self.dir);
-                fs::write(host.tree.join("scheduler-config.yaml"), stdout(&mut emit))
-                    .expect("a configuration file");
+            Component::ControllerManager | Component::Scheduler => {
                 vec![format!("--bind-address={address}")]
             }
         }
@@ -468,8 +475,7 @@ pub fn fingerprint(path: &Path) -> String {
     said.trim().to_owned()
 }
 
-/// The cluster as an operator declares it. Several hosts on one machine cannot each have
-/// `/etc/kubernetes`: theirs is the folder in which their processes run.
+/// The cluster as an operator declares it.
 fn declaration(hosts: &[Host], more: &str) -> String {
     let mut text = format!(
         "apiVersion: certkit/v1\nkind: Cluster\nname: test\nendpoint: {}:6443\ncontrolPlane:\n",
@@ -479,7 +485,7 @@ fn declaration(hosts: &[Host], more: &str) -> String {
         let _ = writeln!(text, "- {{name: {}, addresses: [{}]}}", host.name, host.address);
     }
     if hosts.len() > 1 {
-        text.push_str("hostDir: /proc/self/cwd\n");
+        let _ = writeln!(text, "hostDir: {HOST_DIR}");
     }
     text + more
 }
@@ -493,8 +499,9 @@ fn logs() -> PathBuf {
     folder
 }
 
-/// Waits until no other control plane of this target folder is at work.
-fn take_turn() -> File {
+/// Waits until no other control plane of this target folder is at work; the next one waits until the file is
+/// closed. Whoever starts one in another way takes its turn too.
+pub fn take_turn() -> File {
     let path = super::target_folder().join("certkit-control-plane.lock");
     let file = File::create(path).expect("a file to lock");
     file.lock().expect("a lock");

@@ -12,10 +12,12 @@
 
 pub mod cluster;
 pub mod etcd;
+pub mod https;
 pub mod kubeadm;
 pub mod kubernetes;
 pub mod machine;
 pub mod process;
+pub mod storm;
 pub mod tree;
 
 use std::{
