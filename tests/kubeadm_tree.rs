@@ -289,3 +289,97 @@ fn kubeadms_tree_with_an_etcd_elsewhere_is_taken_over() {
         taken_over(algorithm, Etcd::External);
     }
 }
+
+/// certkit's own tree on kubeadm's machine.
+fn made_by_certkit(style: &str) -> Option<Kubeadm> {
+    need("openssl")?;
+    let made = Kubeadm::boot("RSA-2048", Etcd::Stacked)?;
+    let arguments = ["init", "--config", "/etc/kubeadm.yaml", "--kubeconfig-style", style];
+    run(&mut made.certkit(&arguments));
+    Some(made)
+}
+
+#[test]
+fn kubeadm_reads_and_renews_what_certkit_made() {
+    let Some(made) = made_by_certkit("embedded") else { return };
+    let all: Vec<(&str, &str)> = RENEWED.iter().copied().chain([KUBELET]).collect();
+    let tree = made.machine.kubernetes();
+    let first = all_right(&made, &all, &[]);
+    // kubeadm's own phases take every piece as it is, and write manifests beside it.
+    let before = snapshot(&tree);
+    made.init(PHASES);
+    let manifests = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+    let mut added = vec!["manifests".to_owned()];
+    added.extend(manifests.map(|name| format!("manifests/{name}.yaml")));
+    let mut found = changed(&before, &tree);
+    found.sort();
+    assert_eq!(found, added);
+
+    run(&mut made.kubeadm(&["certs", "renew", "all"]));
+    let second = all_right(&made, &all, &[]);
+    for (file, _) in RENEWED {
+        assert_ne!(first[*file], second[*file], "{file}");
+    }
+    nothing_due(&made);
+    rotated_with_more(&made, &["--all", "--new-key"]);
+    all_right(&made, &all, &[]);
+}
+
+/// `rotate` of a tree that holds more than kubeadm knows of.
+fn rotated_with_more(made: &Kubeadm, arguments: &[&str]) {
+    let more = [KUBELET, ("pki/kubelet.crt", "pki/ca.crt")];
+    let more = more.into_iter().chain([("pki/controller-manager.crt", "pki/ca.crt")]);
+    let more = more.chain([("pki/scheduler.crt", "pki/ca.crt")]);
+    let all: Vec<(&str, &str)> = RENEWED.iter().copied().chain(more).collect();
+    rotated(made, arguments, &all);
+}
+
+#[test]
+fn kubeadm_takes_no_kubeconfig_that_names_files_and_renews_the_rest() {
+    let Some(made) = made_by_certkit("files") else { return };
+    let tree = made.machine.kubernetes();
+    let refused = |arguments: &[&str]| {
+        let output = run_to_exit(&mut made.kubeadm(arguments), 1);
+        let said = text(&output.stderr);
+        assert!(said.contains("does not have an embedded server certificate"), "{said}");
+        said
+    };
+    // As docs/kubeadm-differences.md has it.
+    refused(&["certs", "check-expiration"]);
+    for name in ["controller-manager.conf", "scheduler.conf"] {
+        let before = snapshot(&tree);
+        assert!(refused(&["certs", "renew", name]).contains(name));
+        assert_eq!(changed(&before, &tree), Vec::<String>::new());
+    }
+    let embedded = RENEWED
+        .iter()
+        .filter(|(file, _)| !["controller-manager.conf", "scheduler.conf"].contains(file));
+    for (file, _) in embedded {
+        let before = snapshot(&tree);
+        let name = file.trim_start_matches("pki/").trim_end_matches(".crt").replace('/', "-");
+        run(&mut made.kubeadm(&["certs", "renew", &name]));
+        assert!(changed(&before, &tree).iter().any(|f| f == file), "{file}");
+        judged(&tree, (file, RENEWED.iter().find(|(f, _)| f == file).unwrap().1));
+    }
+    run(&mut made.certkit(&["verify"]));
+    nothing_due(&made);
+}
+
+#[test]
+fn keys_that_kubeadm_makes_without_its_configuration_are_right_and_go_back_to_what_is_declared() {
+    if need("openssl").is_none() {
+        return;
+    }
+    let Some(made) = Kubeadm::boot("ECDSA-P256", Etcd::Stacked) else { return };
+    made.init(PHASES);
+    run(&mut made.certkit(&["init", "--adopt"]));
+    let all: Vec<(&str, &str)> = RENEWED.iter().copied().chain([KUBELET]).collect();
+    // Without the cluster's API kubeadm falls back to its defaults.
+    run(&mut made.kubeadm_alone(&["certs", "renew", "all"]));
+    let keys = all_right(&made, &all, &["etcd-peer-open"]);
+    assert!(RENEWED.iter().all(|(file, _)| algorithm(&keys[*file]) == "RSA-2048"));
+    rotated(&made, &[], RENEWED);
+    let keys = all_right(&made, &all, &["etcd-peer-open"]);
+    assert!(keys.values().all(|public| algorithm(public) == "ECDSA-P256"));
+    nothing_due(&made);
+}

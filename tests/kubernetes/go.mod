@@ -3,13 +3,14 @@ module certkit.test/kubernetes
 go 1.26.0
 
 tool (
+	certkit.test/kubernetes/fake-cri
 	go.etcd.io/etcd/server/v3
 	k8s.io/kubernetes/cmd/kube-apiserver
 	k8s.io/kubernetes/cmd/kube-controller-manager
 	k8s.io/kubernetes/cmd/kube-scheduler
 	k8s.io/kubernetes/cmd/kubeadm
 	k8s.io/kubernetes/cmd/kubectl
-	k8s.io/kubernetes/cmd/kubemark
+	k8s.io/kubernetes/cmd/kubelet
 	k8s.io/sample-apiserver
 )
 

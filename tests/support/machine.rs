@@ -19,12 +19,26 @@ const BOOT: &str = r#"
 set -e
 mount --bind "$1/etc" /etc
 mount --bind "$1/lib" /var/lib
+for setting in "$1"/kernel/*; do
+    mount --bind "$setting" "/proc/sys/$(basename "$setting" | tr : /)"
+done
 shift
 ip link set lo up
 for address; do ip address replace "$address/24" dev lo; done
 echo ready
 exec cat
 "#;
+
+/// What a kubelet sets of the kernel, it would set for everybody on this computer. On the machine it finds
+/// it set, and may write what it likes.
+const KERNEL: &[(&str, &str)] = &[
+    ("kernel:keys:root_maxbytes", "25000000"),
+    ("kernel:keys:root_maxkeys", "1000000"),
+    ("kernel:panic", "10"),
+    ("kernel:panic_on_oops", "1"),
+    ("vm:overcommit_memory", "1"),
+    ("vm:panic_on_oom", "0"),
+];
 
 /// Files of the real `/etc` without which programs do not know who they are.
 const COPIED: &[&str] = &["group", "passwd"];
@@ -65,6 +79,10 @@ impl Machine {
         let folder = super::temp_dir();
         fs::create_dir_all(folder.path().join("etc/kubernetes")).expect("etc");
         fs::create_dir_all(folder.path().join("lib")).expect("var/lib");
+        fs::create_dir_all(folder.path().join("kernel")).expect("kernel");
+        for (name, value) in KERNEL {
+            fs::write(folder.path().join("kernel").join(name), value).expect("a setting");
+        }
         for file in COPIED {
             fs::copy(Path::new("/etc").join(file), folder.path().join("etc").join(file))
                 .expect("copied");
@@ -92,6 +110,11 @@ impl Machine {
     /// What is `/etc/kubernetes` there.
     pub fn kubernetes(&self) -> PathBuf {
         self.folder.path().join("etc/kubernetes")
+    }
+
+    /// A folder for what a test writes beside; the same path there and here.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// What is `/var/lib` there.

@@ -16,6 +16,7 @@ pub mod https;
 pub mod kubeadm;
 pub mod kubernetes;
 pub mod machine;
+pub mod plane;
 pub mod process;
 pub mod storm;
 pub mod tree;

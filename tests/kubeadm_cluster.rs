@@ -1,0 +1,241 @@
+//! A control plane with the command lines of the static pods that the real kubeadm wrote, on the PKI that
+//! certkit took over and renewed; kubeadm then works with that cluster as it always does, and hosts join.
+
+mod support;
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+use support::{
+    kubeadm::{Etcd, Kubeadm, NAMES, PHASES},
+    machine::Machine,
+    need, openssl,
+    plane::{COMPONENTS, Kubelet, Plane, manifest},
+    run, run_to_exit, stdout,
+};
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// What a joining host is told.
+struct Invitation {
+    token: String,
+    hash: String,
+    key: String,
+}
+
+impl Invitation {
+    /// `kubeadm`'s words for it, on this host.
+    fn configuration(&self, name: &str, address: Option<&str>) -> String {
+        let Self { token, hash, key } = self;
+        let plane = address.map_or(String::new(), |address| {
+            format!(
+                "controlPlane:\n  localAPIEndpoint: {{advertiseAddress: {address}}}\n  \
+                 certificateKey: {key}\n"
+            )
+        });
+        format!(
+            "apiVersion: kubeadm.k8s.io/v1beta4\nkind: JoinConfiguration\n\
+             nodeRegistration: {{name: {name}, criSocket: \"unix:///var/lib/cri.sock\"}}\n\
+             discovery:\n  bootstrapToken:\n    apiServerEndpoint: api.prod.example.com:6443\n    \
+             token: {token}\n    caCertHashes: [\"{hash}\"]\n  timeout: 30s\n{plane}"
+        )
+    }
+}
+
+/// `kubeadm join phase PHASE` on a machine.
+fn join(machine: &Machine, phase: &[&str], configuration: &str) -> Command {
+    fs::write(machine.kubernetes().join("../join.yaml"), configuration).unwrap();
+    let mut command = Command::new(support::kubernetes::program("kubeadm").unwrap());
+    command.args(["join", "phase"]).args(phase).args(["--config", "/etc/join.yaml"]);
+    machine.enter(&command)
+}
+
+/// Runs certkit on a machine's `/etc/kubernetes`.
+fn certkit(machine: &Machine, arguments: &[&str]) -> Command {
+    let mut command = support::certkit();
+    command.args(arguments);
+    machine.enter(&command)
+}
+
+/// openssl's word that this certificate leads to that CA.
+fn verify(ca: &Path, leaf: &Path) {
+    openssl(&["verify", "-CAfile", ca.to_str().unwrap(), leaf.to_str().unwrap()]);
+}
+
+/// The fingerprint of what listens there.
+fn served(machine: &Machine, address: &str) -> String {
+    let script = format!(
+        "openssl s_client -connect {address} </dev/null 2>/dev/null \
+         | openssl x509 -noout -fingerprint -sha256"
+    );
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]);
+    stdout(&mut machine.enter(&command)).trim().to_owned()
+}
+
+#[test]
+fn kubeadms_control_plane_runs_on_what_certkit_renewed_and_hosts_join_it() {
+    if need("openssl").is_none() {
+        return;
+    }
+    let Some(made) = Kubeadm::boot("ECDSA-P256", Etcd::Stacked) else { return };
+    let Some(mut plane) = Plane::new(&made.machine) else { return };
+    let tree = made.machine.kubernetes();
+    made.init(PHASES);
+    run(&mut made.certkit(&["init", "--adopt"]));
+    run(&mut made.certkit(&["rotate", "--all", "--new-key"]));
+    for component in COMPONENTS {
+        plane.start(component, &manifest(&made.machine, component));
+    }
+    plane.wait_ready();
+
+    // What else `kubeadm init` does: the kubelet of the host, which brings its node and the static pods into
+    // the API, and what is kept in the cluster.
+    run(&mut made.kubeadm(&["init", "phase", "kubelet-start"]));
+    let mut kubelet = Kubelet::start(&made.machine, &kubelet_command(&made.machine));
+    wait_for_node(&mut plane, &mut kubelet, "cp1");
+    for phase in [
+        &["upload-config", "all"][..],
+        &["bootstrap-token", "--skip-token-print"],
+        &["addon", "kube-proxy"],
+    ] {
+        run(&mut made.kubeadm(&[&["init", "phase"], phase].concat()));
+    }
+    let admin = |plane: &Plane<'_>| run(&mut plane.kubectl("admin.conf", &["get", "namespaces"]));
+    admin(&plane);
+
+    // Renewed under it: what it serves is what is on disk, and new and old kubeconfigs get in.
+    let old = fs::read_to_string(tree.join("admin.conf")).unwrap();
+    fs::write(tree.join("old.conf"), old).unwrap();
+    run(&mut made.certkit(&["rotate", "--all"]));
+    let pids = plane.pids();
+    for (address, file) in [
+        ("10.0.0.11:6443", "pki/apiserver.crt"),
+        ("10.0.0.11:2379", "pki/etcd/server.crt"),
+        ("10.0.0.11:2380", "pki/etcd/peer.crt"),
+    ] {
+        let disk = support::cluster::fingerprint(&tree.join(file));
+        plane.until(&format!("{address} does not show {file}"), |_| {
+            served(&made.machine, address) == disk
+        });
+    }
+    admin(&plane);
+    run(&mut plane.kubectl("old.conf", &["get", "namespaces"]));
+    assert_eq!(plane.pids(), pids);
+
+    // kubeadm finds its configuration in the cluster now, and renews by it, certkit's word on it unasked.
+    let said = text(&run(&mut made.kubeadm_alone(&["certs", "renew", "all"])));
+    assert!(!said.contains("Falling back to default"), "{said}");
+    let checked = text(&run_to_exit(&mut made.certkit(&["verify"]), 1));
+    assert!(checked.contains(" 0 critical, 1 warning"), "{checked}");
+    assert_eq!(stdout(&mut made.certkit(&["rotate"])), "");
+    admin(&plane);
+    // With the credentials that certkit makes of that, all components come up anew.
+    run(&mut made.certkit(&["rotate", "--all", "--new-key"]));
+    for component in COMPONENTS.iter().rev() {
+        plane.stop(component);
+    }
+    for component in COMPONENTS {
+        plane.start(component, &manifest(&made.machine, component));
+    }
+    plane.wait_ready();
+    admin(&plane);
+
+    let invitation = invite(&made);
+    joins_the_control_plane(&made, &plane, &invitation);
+}
+
+/// A kubelet's command line as kubeadm's systemd unit has it (`10-kubeadm.conf`).
+fn kubelet_command(machine: &Machine) -> Vec<String> {
+    let file = machine.lib().join("kubelet/kubeadm-flags.env");
+    let text = fs::read_to_string(&file).unwrap_or_default();
+    let more =
+        text.trim().strip_prefix("KUBELET_KUBEADM_ARGS=\"").and_then(|t| t.strip_suffix('"'));
+    let usual = [
+        "--bootstrap-kubeconfig=/etc/kubernetes/bootstrap-kubelet.conf",
+        "--kubeconfig=/etc/kubernetes/kubelet.conf",
+        "--config=/var/lib/kubelet/config.yaml",
+    ];
+    let all = usual.into_iter().chain(more.unwrap_or_default().split_whitespace());
+    all.map(str::to_owned).collect()
+}
+
+/// Waits until a kubelet has registered its node and says how it does.
+fn wait_for_node(plane: &mut Plane<'_>, kubelet: &mut Kubelet, name: &str) {
+    let ready =
+        ["get", "node", name, "-o", "jsonpath={.status.conditions[?(@.type=='Ready')].reason}"];
+    plane.until(&format!("node {name} is not there"), |plane| {
+        kubelet.assert_running();
+        let output = plane.kubectl("super-admin.conf", &ready).output().unwrap();
+        text(&output).contains("Kubelet")
+    });
+}
+
+/// What a cluster's administrator passes on to hosts that are to join.
+fn invite(made: &Kubeadm) -> Invitation {
+    let uploaded = stdout(&mut made.kubeadm(&["init", "phase", "upload-certs", "--upload-certs"]));
+    let command = stdout(&mut made.kubeadm(&["token", "create", "--print-join-command"]));
+    let after = |word: &str| {
+        let mut words = command.split_whitespace().skip_while(|w| *w != word).skip(1);
+        words.next().unwrap_or_else(|| panic!("{word}: {command}")).to_owned()
+    };
+    Invitation {
+        token: after("--token"),
+        hash: after("--discovery-token-ca-cert-hash"),
+        key: uploaded.lines().last().unwrap().trim().to_owned(),
+    }
+}
+
+/// A second host of the control plane gets its PKI by `kubeadm join`; certkit takes it over there.
+fn joins_the_control_plane(made: &Kubeadm, plane: &Plane<'_>, invitation: &Invitation) {
+    let second = made.machine.beside(NAMES);
+    // Pinned to another CA, nothing is believed.
+    let pin = |hash: &str| Invitation {
+        token: invitation.token.clone(),
+        hash: hash.to_owned(),
+        key: invitation.key.clone(),
+    };
+    let phase = ["control-plane-prepare", "all"];
+    let wrong = pin(&format!("sha256:{}", "0".repeat(64))).configuration("cp2", Some("10.0.0.12"));
+    let refused = join(&second, &phase, &wrong).output().unwrap();
+    assert!(
+        !refused.status.success() && !second.kubernetes().join("pki/ca.crt").exists(),
+        "{}",
+        text(&refused)
+    );
+    run(&mut join(&second, &phase, &invitation.configuration("cp2", Some("10.0.0.12"))));
+
+    let (here, there) = (made.machine.kubernetes(), second.kubernetes());
+    for shared in [
+        "pki/ca.crt",
+        "pki/ca.key",
+        "pki/etcd/ca.crt",
+        "pki/front-proxy-ca.key",
+        "pki/sa.key",
+        "pki/sa.pub",
+    ] {
+        assert!(
+            fs::read(here.join(shared)).unwrap() == fs::read(there.join(shared)).unwrap(),
+            "{shared}"
+        );
+    }
+    run(&mut certkit(&second, &["init", "--adopt"]));
+    run(&mut certkit(&second, &["rotate", "--all", "--new-key"]));
+    let said = text(&run_to_exit(&mut certkit(&second, &["verify"]), 1));
+    assert!(said.contains(" 0 critical, 1 warning"), "{said}");
+    for (ca, leaf) in [
+        ("pki/ca.crt", "pki/apiserver.crt"),
+        ("pki/etcd/ca.crt", "pki/etcd/peer.crt"),
+        ("pki/etcd/ca.crt", "pki/etcd/server.crt"),
+    ] {
+        verify(&here.join(ca), &there.join(leaf));
+    }
+    // The first host's apiserver takes the second's administrator for one.
+    fs::copy(there.join("admin.conf"), here.join("second.conf")).unwrap();
+    run(&mut plane.kubectl("second.conf", &["get", "namespaces"]));
+}
