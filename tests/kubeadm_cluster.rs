@@ -148,6 +148,9 @@ fn kubeadms_control_plane_runs_on_what_certkit_renewed_and_hosts_join_it() {
 
     let invitation = invite(&made);
     joins_the_control_plane(&made, &plane, &invitation);
+    // Both hosts' kubelets would listen on this one network.
+    drop(kubelet);
+    joins_as_node(&made, &mut plane, &invitation);
 }
 
 /// A kubelet's command line as kubeadm's systemd unit has it (`10-kubeadm.conf`).
@@ -238,4 +241,62 @@ fn joins_the_control_plane(made: &Kubeadm, plane: &Plane<'_>, invitation: &Invit
     // The first host's apiserver takes the second's administrator for one.
     fs::copy(there.join("admin.conf"), here.join("second.conf")).unwrap();
     run(&mut plane.kubectl("second.conf", &["get", "namespaces"]));
+}
+
+/// A node joins by TLS bootstrap: its certificates are signed in the cluster, with the CA that certkit took
+/// over.
+fn joins_as_node(made: &Kubeadm, plane: &mut Plane<'_>, invitation: &Invitation) {
+    let node = made.machine.beside(NAMES);
+    run(&mut join(&node, &["kubelet-start"], &invitation.configuration("node1", None)));
+    // As one has it who wants kubelets with certificates of the CA.
+    let file = node.lib().join("kubelet/config.yaml");
+    let configuration = fs::read_to_string(&file).unwrap();
+    fs::write(&file, configuration + "serverTLSBootstrap: true\n").unwrap();
+    let mut kubelet = Kubelet::start(&node, &kubelet_command(&node));
+    wait_for_node(plane, &mut kubelet, "node1");
+
+    let ca = made.machine.kubernetes().join("pki/ca.crt");
+    let client = node.lib().join("kubelet/pki/kubelet-client-current.pem");
+    let client = fs::canonicalize(
+        node.lib().join("kubelet/pki").join(fs::read_link(client).unwrap().file_name().unwrap()),
+    )
+    .unwrap();
+    verify(&ca, &client);
+    let requests = [
+        "get",
+        "csr",
+        "-o",
+        "jsonpath={range .items[*]}{.metadata.name} {.spec.signerName} {.spec.username}{'\\n'}{end}",
+    ];
+    let mut request = String::new();
+    plane.until("the kubelet asks for no serving certificate", |plane| {
+        let all = plane.super_admin(&requests);
+        let serving = "kubernetes.io/kubelet-serving system:node:node1";
+        let line = all.lines().find(|line| line.ends_with(serving));
+        request = line.and_then(|line| line.split(' ').next()).unwrap_or_default().to_owned();
+        !request.is_empty()
+    });
+    let verified = |node: &Machine| {
+        let mut command = Command::new("openssl");
+        command.args(["s_client", "-connect", "10.0.0.13:10250", "-verify_ip", "10.0.0.13"]);
+        command.args(["-verify_return_error", "-CAfile", "/etc/kubernetes/pki/ca.crt"]);
+        let output = node.enter(&command).stdin(std::process::Stdio::null()).output().unwrap();
+        // Without any certificate there is nothing wrong with it: the handshake has to end well, too.
+        output.status.success() && text(&output).contains("Verify return code: 0 (ok)")
+    };
+    assert!(!verified(&node), "served before it was approved");
+    plane.super_admin(&["certificate", "approve", &request]);
+    plane.until("the kubelet serves no certificate of the CA", |_| verified(&node));
+    kubelet.assert_running();
+
+    // What certkit sees on such a node.
+    let output = run(&mut certkit(&node, &["check-expiration", "-o", "json"]));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let all = report["certificates"].as_array().unwrap();
+    for own in ["kubelet-client-current.pem", "kubelet-server-current.pem"] {
+        let is_it = |row: &&serde_json::Value| row.to_string().contains(own);
+        let row = all.iter().find(is_it).unwrap_or_else(|| panic!("{own}: {report:#}"));
+        assert_eq!((&row["caName"], &row["status"]), (&"ca".into(), &"ok".into()), "{report:#}");
+    }
+    run(&mut certkit(&node, &["verify"]));
 }

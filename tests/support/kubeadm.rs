@@ -12,8 +12,12 @@ pub const PHASES: &[&[&str]] =
     &[&["certs", "all"], &["kubeconfig", "all"], &["control-plane", "all"], &["etcd", "local"]];
 
 /// The names of the machine's network.
-pub const NAMES: &[(&str, &str)] =
-    &[("cp1", "10.0.0.11"), ("cp2", "10.0.0.12"), ("api.prod.example.com", "10.0.0.11")];
+pub const NAMES: &[(&str, &str)] = &[
+    ("cp1", "10.0.0.11"),
+    ("cp2", "10.0.0.12"),
+    ("node1", "10.0.0.13"),
+    ("api.prod.example.com", "10.0.0.11"),
+];
 
 /// Where etcd runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
