@@ -210,6 +210,24 @@ impl Cluster {
         self.start_one(host, component);
     }
 
+    /// Starts again what has ended, as a service manager does, and says what that was. A controller-manager
+    /// or scheduler that leads ends by itself when its apiserver is away for ten seconds.
+    #[track_caller]
+    pub fn revive(&mut self) -> Vec<(usize, Component)> {
+        let mut ended = Vec::new();
+        for (number, host) in self.hosts.iter_mut().enumerate() {
+            for (component, process) in &mut host.processes {
+                if !process.is_running() {
+                    ended.push((number, *component));
+                }
+            }
+        }
+        for (host, component) in &ended {
+            self.restart(*host, *component);
+        }
+        ended
+    }
+
     /// The process ids, by host and component.
     pub fn pids(&self) -> BTreeMap<(String, Component), u32> {
         let mut pids = BTreeMap::new();
@@ -281,15 +299,16 @@ impl Cluster {
         self.until("admin.conf gets no rights", || may().status.success());
     }
 
-    /// The SHA-256 fingerprint of the certificate that a host shows on a port, in OpenSSL's words.
-    #[track_caller]
+    /// The SHA-256 fingerprint of the certificate that a host shows on a port, in OpenSSL's words; empty where
+    /// it shows none.
     pub fn served(&self, host: usize, port: u16) -> String {
         let script = format!(
             "openssl s_client -connect {}:{port} </dev/null 2>/dev/null \
              | openssl x509 -noout -fingerprint -sha256",
             self.hosts[host].address
         );
-        stdout(Command::new("sh").arg("-c").arg(script)).trim().to_owned()
+        let output = Command::new("sh").arg("-c").arg(script).output().expect("sh starts");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
     /// The same of a certificate on disk, below the host's tree.
@@ -302,6 +321,7 @@ impl Cluster {
     /// Waits until every listener of every host shows the certificate that is on disk.
     #[track_caller]
     pub fn assert_served_is_on_disk(&mut self) {
+        self.assert_running();
         for host in 0..self.hosts.len() {
             for listener in Component::ALL.into_iter().flat_map(Component::listeners) {
                 let disk = self.on_disk(host, listener.certificate);
@@ -311,7 +331,6 @@ impl Cluster {
                 self.until(&said, || self.served(host, listener.port) == disk);
             }
         }
-        self.assert_running();
     }
 
     /// The `spec` of a lease in `kube-system`; null while there is none.

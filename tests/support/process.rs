@@ -51,9 +51,12 @@ impl Process {
         String::from_utf8_lossy(&octets).into_owned()
     }
 
-    /// Asks it to end, as a service manager does, and waits until it has.
+    /// Asks it to end, as a service manager does, and waits until it has; it may have before.
     #[track_caller]
     pub fn end(mut self) -> ExitStatus {
+        if let Some(status) = self.child.try_wait().expect("a child") {
+            return status;
+        }
         let pid = Pid::from_child(&self.child);
         kill_process(pid, Signal::TERM).expect("a child that was not waited for");
         let end = Instant::now() + GRACE;
