@@ -16,7 +16,7 @@ pub mod yaml;
 use std::fmt;
 
 pub use self::{
-    declaration::write,
+    declaration::{with_former_endpoints, write},
     draft::{Draft, EtcdDraft, HostDraft},
 };
 use self::{

@@ -61,7 +61,7 @@ pub use engine::Committed;
 pub use error::{Error, Operation};
 pub use lock::Holder;
 pub use recover::Recovery;
-pub use transaction::{Content, Transaction};
+pub use transaction::{After, Content, Transaction};
 
 use disk::{Disk, Kind};
 use engine::Engine;

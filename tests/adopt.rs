@@ -13,7 +13,7 @@ use std::{
 
 use support::{
     certkit, need, openssl, run, run_to_exit, stdout, temp_dir,
-    tree::{difference, snapshot},
+    tree::{copy, difference, snapshot},
 };
 use tempfile::TempDir;
 
@@ -40,22 +40,6 @@ fn kubeadm(algorithm: &str) -> TempDir {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/kubeadm-1.36").join(algorithm);
     copy(&from, dir.path());
     dir
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &target);
-            continue;
-        }
-        fs::copy(&path, &target).unwrap();
-        let secret = path.extension().is_some_and(|e| e == "key" || e == "conf");
-        let mode = if secret { 0o600 } else { 0o644 };
-        fs::set_permissions(&target, fs::Permissions::from_mode(mode)).unwrap();
-    }
 }
 
 const LEAVES: &[(&str, &str)] = &[

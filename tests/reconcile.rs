@@ -7,7 +7,7 @@ use std::{fs, path::Path};
 
 use support::{
     certkit, run, stdout, temp_dir,
-    tree::{difference, snapshot},
+    tree::{copy, difference, snapshot},
 };
 
 fn init(dir: &Path) {
@@ -67,4 +67,157 @@ fn a_further_host_moves_and_re_issues_nothing() {
         let scheduler = fs::read_to_string(dir.path().join("hosts/cp2/scheduler.conf")).unwrap();
         assert!(scheduler.contains("/etc/kubernetes/pki/"), "{scheduler}");
     }
+}
+
+/// The handshakes that work, and those that must.
+fn handshakes(dir: &Path) -> (u64, u64) {
+    let output = certkit().args(["verify", "-o", "json", "--dir"]).arg(dir).output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let count = |name: &str| report["handshakes"][name].as_u64().unwrap();
+    (count("work"), count("mustWork"))
+}
+
+#[test]
+fn a_changed_endpoint_moves_kubeconfigs_and_keeps_its_old_name() {
+    for style in ["files", "embedded"] {
+        let dir = temp_dir();
+        let more = ["--endpoint", "api.old.example.com:6443", "--kubeconfig-style", style];
+        one_host(dir.path(), &more);
+        edit(dir.path(), "endpoint: api.old", "# the load balancer\nendpoint: api.new");
+        init(dir.path());
+        let plan = stdout(certkit().args(["rotate", "--dry-run", "--dir"]).arg(dir.path()));
+        assert!(plan.contains("dials https://api.old.example.com:6443"), "{plan}");
+        let said = rotate(dir.path());
+        let rows = |text: &str| {
+            let action = ["renew ", "update ", "keep "];
+            let is_row = |l: &&str| action.iter().any(|a| l.starts_with(a));
+            text.lines().filter(is_row).filter_map(|l| l.split_whitespace().nth(1)).count()
+        };
+        assert_eq!(rows(&plan), rows(&said), "a dry run is the run:\n{plan}\n{said}");
+        verify(dir.path());
+        for file in ["admin.conf", "super-admin.conf"] {
+            let text = fs::read_to_string(dir.path().join(file)).unwrap();
+            assert!(text.contains("https://api.new.example.com:6443"), "{file}:\n{text}");
+        }
+        let text = fs::read_to_string(dir.path().join("certkit.yaml")).unwrap();
+        assert!(text.contains("formerEndpoints: [api.old.example.com]"), "{text}");
+        assert!(text.contains("# the load balancer\n"), "{text}");
+        let names = names(&dir.path().join("pki/apiserver.crt"));
+        for name in ["api.old.example.com", "api.new.example.com"] {
+            assert!(names.contains(name), "{name} is not in {names}");
+        }
+        let before = snapshot(dir.path());
+        init(dir.path());
+        assert_eq!(rotate(dir.path()), "");
+        assert!(difference(&before, &snapshot(dir.path())).is_empty());
+        // Once nothing dials it any more, its user says so.
+        edit(dir.path(), "formerEndpoints: [api.old.example.com]\n", "");
+        rotate(dir.path());
+        verify(dir.path());
+        let after = self::names(&dir.path().join("pki/apiserver.crt"));
+        assert!(!after.contains("api.old") && after.contains("api.new"), "{after}");
+    }
+}
+
+/// What openssl says of a certificate's names.
+fn names(file: &Path) -> String {
+    let file = file.display().to_string();
+    support::openssl(&["x509", "-in", &file, "-noout", "-ext", "subjectAltName"])
+}
+
+/// A new CA put before the old one, as Kubernetes' manual rotation does it.
+fn two_cas(dir: &Path) {
+    copy(Path::new("tests/fixtures/kubeadm-1.36/ecdsa-p256"), dir);
+    let at = |name: &str| dir.join("pki").join(name).display().to_string();
+    run(std::process::Command::new("openssl").args([
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-subj",
+        "/CN=kubernetes",
+        "-days",
+        "3650",
+        "-addext",
+        "keyUsage=critical,digitalSignature,keyEncipherment,keyCertSign",
+        "-keyout",
+        &at("ca.key"),
+        "-out",
+        &at("new.crt"),
+    ]));
+    let old = fs::read(at("ca.crt")).unwrap();
+    let mut both = fs::read(at("new.crt")).unwrap();
+    both.extend(old);
+    fs::write(at("ca.crt"), both).unwrap();
+    fs::remove_file(at("new.crt")).unwrap();
+}
+
+#[test]
+fn what_clients_do_not_trust_yet_is_not_shown_to_them() {
+    if support::need("openssl").is_none() {
+        return;
+    }
+    let dir = temp_dir();
+    two_cas(dir.path());
+    let (work, must) = handshakes(dir.path());
+    assert_eq!(work, must);
+    let dry = certkit().args(["rotate", "--all", "--dry-run", "--dir"]).arg(dir.path()).output();
+    let output =
+        support::run_to_exit(certkit().args(["rotate", "--all", "--dir"]).arg(dir.path()), 4);
+    let talk = |output: &std::process::Output| String::from_utf8(output.stderr.clone()).unwrap();
+    let said = talk(&output);
+    // Clients that run trust the old CA alone until they read their kubeconfigs again.
+    assert!(said.contains("apiserver") && said.contains("restart"), "{said}");
+    let blocked = |text: &str| text.lines().filter(|l| l.contains("apiserver")).count();
+    assert_eq!(blocked(&talk(&dry.unwrap())), blocked(&said), "a dry run is the run");
+    assert_eq!(handshakes(dir.path()), (must, must));
+    let served = names(&dir.path().join("pki/apiserver.crt"));
+    assert!(!served.is_empty());
+    // They have been restarted.
+    run(certkit().args(["rotate", "--all", "--dir"]).arg(dir.path()));
+    assert_eq!(handshakes(dir.path()), (must, must));
+}
+
+#[test]
+fn what_breaks_a_path_is_done_where_it_is_asked_for() {
+    if support::need("openssl").is_none() {
+        return;
+    }
+    let dir = temp_dir();
+    two_cas(dir.path());
+    let before = fs::read(dir.path().join("pki/apiserver.crt")).unwrap();
+    run(certkit().args(["rotate", "--all", "--force", "--dir"]).arg(dir.path()));
+    assert_ne!(fs::read(dir.path().join("pki/apiserver.crt")).unwrap(), before);
+}
+
+#[test]
+fn what_ends_with_its_ca_is_not_renewed_at_every_run() {
+    let dir = temp_dir();
+    one_host(dir.path(), &["--ca-validity", "20d", "--validity", "20d"]);
+    // A third of what the certificates have left is less than the CA has.
+    let before = snapshot(dir.path());
+    let output = support::run_to_exit(
+        certkit().args(["rotate", "--within", "19d23h59m", "--dir"]).arg(dir.path()),
+        0,
+    );
+    assert!(output.stdout.is_empty());
+    let output = support::run_to_exit(
+        certkit().args(["rotate", "--within", "30d", "--dir"]).arg(dir.path()),
+        1,
+    );
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("a new one would end no later"), "{said}");
+    assert!(difference(&before, &snapshot(dir.path())).is_empty());
+}
+
+#[test]
+fn a_directory_without_a_pki_is_an_error() {
+    let dir = temp_dir();
+    for more in [&[][..], &["--all"], &["--dry-run"]] {
+        support::run_to_exit(certkit().arg("rotate").args(more).arg("--dir").arg(dir.path()), 3);
+    }
+    assert!(snapshot(dir.path()).is_empty());
 }

@@ -107,6 +107,7 @@ fn ten_thousand_runs_with_nothing_due_change_nothing() {
         within: None,
         key: None,
         csr_only: false,
+        force: false,
         dry_run: false,
         now: certkit::model::timestamp::Timestamp::from_unix(now.as_secs() as i64),
         lock_wait: Duration::ZERO,

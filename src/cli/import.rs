@@ -70,6 +70,7 @@ pub fn run(args: &ImportArgs, global: &Global) -> Result<Exit, Failure> {
         declared: report.declared,
         places: &report.places,
         changed: &report.served,
+        amended: &[],
         hook: None,
         restart: &[],
         wait: None,

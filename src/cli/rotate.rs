@@ -59,6 +59,9 @@ pub struct RotateArgs {
     /// How many backups to keep
     #[arg(long, value_name = "N", default_value_t = 10)]
     backups: usize,
+    /// Also do what breaks a path of the cluster that works now
+    #[arg(long)]
+    force: bool,
     /// Write certificate requests to DIR/csr instead, to be signed elsewhere and taken in by
     /// `certkit import`
     #[arg(long)]
@@ -97,10 +100,11 @@ changes, so this can run from cron or a timer.
 
 EXIT CODES:
   0   renewed, or nothing was due
-  1   something is due that cannot be renewed here: its CA's key is elsewhere
+  1   something is due that cannot be renewed here: its CA's key is elsewhere, or it ends with its CA
   2   the same, and it has expired
   3   certkit could not do it; nothing was changed
-  4   partly done: a certificate, restart, hook or listener that failed is named, all else is done
+  4   partly done: a certificate, restart, hook or listener that failed, or what would have broken a path
+      that works now, is named; all else is done
   64  the command line was wrong
 
 EXAMPLES:
@@ -128,6 +132,7 @@ pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
         now: when(args.at)?,
         lock_wait: duration(args.lock_timeout),
         jitter: jitter(args.jitter),
+        force: args.force,
         backups: args.backups,
     };
     if args.rollback {
@@ -139,8 +144,15 @@ pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
     {
         super::note(recovered)?;
     }
-    let outcomes =
-        take_up(args, &request, &report.cluster, report.declared, &report.places, &report.served);
+    let outcomes = take_up(
+        args,
+        &request,
+        &report.cluster,
+        report.declared,
+        &report.places,
+        &report.served,
+        &report.amended,
+    );
     let exit = exit(args, &report, &outcomes);
     let talk = std::io::stdout().is_terminal() || global.verbose;
     match args.output {
@@ -168,7 +180,7 @@ fn roll_back(
     {
         super::note(recovered)?;
     }
-    let outcomes = take_up(args, request, &done.cluster, true, &done.places, &done.served);
+    let outcomes = take_up(args, request, &done.cluster, true, &done.places, &done.served, &[]);
     match args.output {
         Format::Json | Format::Yaml => print(super::document(
             report::rollback_json(&done, &outcomes, args.dry_run),
@@ -190,6 +202,7 @@ fn take_up(
     declared: bool,
     places: &[crate::model::layout::Place],
     changed: &[takeup::Served],
+    amended: &[usize],
 ) -> Vec<takeup::Outcome> {
     let ways: Vec<takeup::How> = args
         .restart
@@ -206,6 +219,7 @@ fn take_up(
         declared,
         places,
         changed,
+        amended,
         hook: args.hook.as_deref(),
         restart: &ways,
         wait: args.wait.map(duration),
@@ -218,6 +232,7 @@ fn exit(args: &RotateArgs, report: &rotate::Report, outcomes: &[takeup::Outcome]
     use crate::model::plan::rotate::Obstacle;
     let is_external = |b: &&crate::model::plan::rotate::Blocked| {
         matches!(b.obstacle, Obstacle::External { .. }) && args.names.is_empty()
+            || matches!(b.obstacle, Obstacle::AuthorityEnds { .. })
     };
     let blocked = &report.rotation.blocked;
     let left_alone =

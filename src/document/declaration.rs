@@ -24,6 +24,7 @@ const FIELDS: &[&str] = &[
     "name",
     "layout",
     "endpoint",
+    "formerEndpoints",
     "dnsDomain",
     "serviceSubnet",
     "keyAlgorithm",
@@ -63,6 +64,7 @@ pub(super) fn read(reader: &mut Reader, document: &Node) -> Draft {
                 };
             }
             "endpoint" => draft.endpoint = reader.parse(node, field),
+            "formerEndpoints" => draft.former_endpoints = reader.sans(node, field, read_san),
             "dnsDomain" => draft.dns_domain = reader.text(node, field).map(str::to_owned),
             "serviceSubnet" => draft.service_subnets = Some(reader.subnets(node, field)),
             "keyAlgorithm" => draft.key_algorithm = reader.parse(node, field),
@@ -342,6 +344,9 @@ pub fn write(cluster: &Cluster) -> String {
         let _ = text.write_fmt(line);
         text.push('\n');
     };
+    if !cluster.former_endpoints.is_empty() {
+        line(format_args!("{}", former_endpoints(&cluster.former_endpoints)));
+    }
     let subnets = row(cluster.service_subnets.iter().map(ToString::to_string));
     line(format_args!("serviceSubnet: {subnets}"));
     line(format_args!("keyAlgorithm: {}", cluster.key_algorithm));
@@ -398,6 +403,31 @@ pub fn write(cluster: &Cluster) -> String {
         line(format_args!("absent: {}", row(cluster.absent.iter().cloned())));
     }
     text
+}
+
+/// The line that names former endpoints.
+fn former_endpoints(hosts: &[San]) -> String {
+    format!("formerEndpoints: {}", row(hosts.iter().map(san)))
+}
+
+/// `certkit.yaml`'s text with these former endpoints, all else in it left alone, comments included; nothing
+/// where it is written in a way that a line cannot be added to.
+pub fn with_former_endpoints(text: &str, hosts: &[San]) -> Option<String> {
+    let line = former_endpoints(hosts);
+    let is_it = |line: &str| line.starts_with("formerEndpoints:");
+    let mut lines: Vec<&str> = text.lines().filter(|line| !is_it(line)).collect();
+    let after = lines.iter().position(|line| line.starts_with("endpoint:"));
+    lines.insert(after.map_or(lines.len(), |at| at + 1), &line);
+    let changed = lines.join("\n") + "\n";
+    // Written over several lines, or in JSON, it is another document now.
+    let read = |text: &str| super::read(text.as_bytes(), "").ok();
+    let expected = super::Draft {
+        former_endpoints: hosts.to_vec(),
+        places: Default::default(),
+        ..read(text)?
+    };
+    let found = super::Draft { places: Default::default(), ..read(&changed)? };
+    (found == expected).then_some(changed)
 }
 
 fn override_fields(over: &Override) -> String {

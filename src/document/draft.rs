@@ -21,6 +21,8 @@ pub struct Draft {
     pub name: Option<String>,
     /// Where clients reach the API.
     pub endpoint: Option<Endpoint>,
+    /// Hosts of earlier endpoints.
+    pub former_endpoints: Vec<San>,
     /// The domain of service names.
     pub dns_domain: Option<String>,
     /// Service subnets.
@@ -127,6 +129,7 @@ impl Draft {
         let name = self.name.take().unwrap_or_else(|| "kubernetes".into());
         let mut cluster = Cluster::new(name, endpoint, hosts);
         cluster.etcd = etcd;
+        cluster.former_endpoints = std::mem::take(&mut self.former_endpoints);
         cluster.workspace = self.workspace.unwrap_or(cluster.workspace);
         if let Some(domain) = self.dns_domain.take() {
             cluster.dns_domain = domain;

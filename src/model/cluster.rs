@@ -31,6 +31,8 @@ pub struct Cluster {
     pub name: String,
     /// Where clients reach the API: a load balancer, or a control-plane host.
     pub endpoint: Endpoint,
+    /// Hosts of earlier endpoints that something may still dial: the API's certificates keep their names.
+    pub former_endpoints: Vec<San>,
     /// The domain of service names.
     pub dns_domain: String,
     /// Service subnets; the first one's first address is the service `kubernetes`.
@@ -163,6 +165,7 @@ impl Cluster {
         Self {
             name,
             endpoint,
+            former_endpoints: Vec::new(),
             dns_domain: "cluster.local".into(),
             service_subnets: vec![Subnet::DEFAULT],
             key_algorithm: KeyAlgorithm::EcdsaP256,

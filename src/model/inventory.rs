@@ -93,6 +93,8 @@ pub struct KubeconfigView {
     pub authorities: Piece<Vec<CertView>>,
     /// The file those come from, if not embedded.
     pub authority_file: Option<PathBuf>,
+    /// The server's URL.
+    pub server: Option<String>,
 }
 
 /// What was found of one key pair without certificate.

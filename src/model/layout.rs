@@ -7,10 +7,11 @@ use std::{
 
 use super::{
     catalogue::{
-        self, CERTIFICATES, COMPONENTS, CertSpec, ComponentSpec, Home, Issuer, KEYS, KeySpec,
-        Scope, USES, Use, Value,
+        self, ApiServer, CERTIFICATES, COMPONENTS, CertSpec, ComponentSpec, Home, Issuer, KEYS,
+        KeySpec, Scope, USES, Use, Value,
     },
-    cluster::{Cluster, Host, KubeconfigStyle},
+    cluster::{API_PORT, Cluster, Endpoint, Host, KubeconfigStyle},
+    san::San,
 };
 
 /// Where hosts keep their tree unless told otherwise: kubeadm's place.
@@ -312,6 +313,15 @@ impl Cluster {
             (None, None) => dir.to_path_buf(),
             (None, Some(host)) if self.is_local(host) => dir.to_path_buf(),
             (None, Some(_)) => PathBuf::from(DEFAULT_HOST_DIR),
+        }
+    }
+
+    /// Which apiserver a kubeconfig on this host is to name.
+    pub fn server_for(&self, server: ApiServer, host: Option<&Host>) -> Endpoint {
+        let local = host.filter(|h| h.control_plane).and_then(|h| h.address());
+        match (server, local) {
+            (ApiServer::Local, Some(ip)) => Endpoint { host: San::Ip(ip), port: API_PORT },
+            _ => self.endpoint.clone(),
         }
     }
 

@@ -7,6 +7,8 @@ use super::{duration::Span, timestamp::Timestamp};
 pub mod init;
 pub mod rotate;
 
+use rotate::Amendment;
+
 /// Steps in the order of the catalogue, each with its reason.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
@@ -48,8 +50,15 @@ pub enum Action {
     Configure(usize),
     /// Copies `copies[i]`.
     Copy(usize),
-    /// Writes certkit.yaml.
-    Declare,
+    /// Brings the kubeconfig of `instances[i]` up to date.
+    Amend {
+        /// Whose.
+        instance: usize,
+        /// How.
+        amendment: Amendment,
+    },
+    /// Writes certkit.yaml: this text, or the cluster as it is declared.
+    Declare(Option<String>),
     /// Writes the bundle or chain `derived[i]`.
     Derive(usize),
     /// Makes the key pair `key_pairs[i]`.
@@ -113,6 +122,8 @@ pub enum Reason {
     Drift(Vec<String>),
     /// Its issuer is replaced.
     NewIssuer,
+    /// Something still dials former endpoints of the API.
+    Dialled,
     /// It was signed elsewhere.
     Signed,
     /// For more than one reason.
@@ -133,6 +144,7 @@ impl fmt::Display for Reason {
             Self::Expiring { not_after, .. } => write!(f, "expires {not_after}"),
             Self::Drift(differences) if differences.is_empty() => f.write_str("differs in words"),
             Self::Drift(differences) => write!(f, "differs: {}", differences.join("; ")),
+            Self::Dialled => f.write_str("former endpoints are still dialled"),
             Self::NewIssuer => f.write_str("its CA is replaced"),
             Self::Signed => f.write_str("signed elsewhere"),
             Self::Several(reasons) => {

@@ -49,6 +49,9 @@ pub fn profile(instance: &Instance<'_>, cluster: &Cluster) -> Profile {
         }
     };
     sans.extend(cluster.extra_sans.get(spec.id).into_iter().flatten().cloned());
+    if spec.sans.contains(&SanRule::Endpoint) {
+        sans.extend(cluster.former_endpoints.iter().cloned());
+    }
     let (kind, key_usages, extended_usages) = match spec.purpose {
         Purpose::Ca { path_len } => {
             // Under a single root the cluster's CAs sign leaves only.

@@ -1,8 +1,10 @@
 //! How a changed certificate reaches the programs that use it: a fold over the catalogue's uses.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{
     catalogue::{COMPONENTS, ComponentSpec, LISTENERS, Listener, Reload, Scope, USES, Value},
-    cluster::Host,
+    cluster::{Host, HostName},
     inventory::Inventory,
     layout::{Instance, Layout, Place},
 };
@@ -41,13 +43,21 @@ pub enum TakeUp {
 /// `transport/cert_rotation.go`).
 const KUBECONFIG_POLL: u32 = 300;
 
-/// Every program that uses one of the changed certificates, in the order of the catalogue.
+/// Every program that uses one of the changed certificates or amended kubeconfigs, in the order of the
+/// catalogue.
 pub fn changes<'a>(
     layout: &Layout<'a>,
     inventory: &Inventory,
     changed: &[usize],
+    amended: &[usize],
 ) -> Vec<Change<'a>> {
     let (cluster, instances) = (layout.cluster, &layout.instances);
+    let amended: BTreeSet<usize> = amended.iter().copied().collect();
+    let mut by_host: BTreeMap<Option<&HostName>, BTreeSet<usize>> = BTreeMap::new();
+    for &index in changed.iter().chain(&amended) {
+        let host = instances[index].host.map(|host| &host.name);
+        by_host.entry(host).or_default().insert(index);
+    }
     let mut found: Vec<Change<'a>> = Vec::new();
     for component in COMPONENTS.iter().filter(|c| cluster.has(c.present)) {
         let hosts: Vec<Option<&Host>> = match component.scope {
@@ -58,15 +68,19 @@ pub fn changes<'a>(
             let (instances_used, restart) = (Vec::new(), Vec::new());
             let how = TakeUp::Nobody;
             let mut change = Change { component, host, instances: instances_used, restart, how };
-            for &index in changed {
+            for &index in by_host.get(&host.map(|host| &host.name)).into_iter().flatten() {
                 let instance = &instances[index];
-                if !is_for(instance, host) {
-                    continue;
-                }
                 let place = &inventory.instances[index].place;
                 for row in USES.iter().filter(|row| row.component == component.id) {
                     if row.subject() == Some(instance.spec.id) && cluster.has(row.present) {
-                        let how = take_up(row.reload, place);
+                        // A kubeconfig itself is read at start only; what it names is read again.
+                        let how = match row.value {
+                            Value::Kubeconfig(_) if amended.contains(&index) => match row.reload {
+                                Reload::Nothing => TakeUp::Nobody,
+                                _ => TakeUp::Restart,
+                            },
+                            _ => take_up(row.reload, place),
+                        };
                         change.how = change.how.max(how);
                         if how == TakeUp::Restart && change.restart.last() != Some(&index) {
                             change.restart.push(index);
@@ -83,15 +97,6 @@ pub fn changes<'a>(
         }
     }
     found
-}
-
-/// Whether this certificate is one that programs of that host use.
-fn is_for(instance: &Instance<'_>, host: Option<&Host>) -> bool {
-    match (instance.host, host) {
-        (Some(own), Some(host)) => own.name == host.name,
-        (None, None) => true,
-        (Some(_), None) | (None, Some(_)) => false,
-    }
 }
 
 fn take_up(reload: Reload, place: &Place) -> TakeUp {
@@ -189,7 +194,7 @@ mod tests {
         let inventory =
             Inventory { instances: instances.iter().map(observed).collect(), ..Default::default() };
         let index = instances.iter().position(|i| i.spec.id == id).unwrap();
-        let found = changes(&layout, &inventory, &[index]);
+        let found = changes(&layout, &inventory, &[index], &[]);
         found.iter().map(|change| (change.component.id, change.how)).collect()
     }
 

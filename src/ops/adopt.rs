@@ -107,7 +107,7 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     let mut transaction = Transaction::new(&request.now.to_compact());
     transaction.write(declared::FILE, report.text.clone(), PUBLIC);
     let step = Step {
-        action: Action::Declare,
+        action: Action::Declare(None),
         label: declared::FILE.into(),
         files: vec![declared::FILE.into()],
         reason: plan::Reason::Asked,
@@ -145,7 +145,7 @@ fn differences(cluster: &Cluster, dir: &Path, now: Timestamp) -> Vec<String> {
     let inventory = &observation.inventory;
     match plan::init::plan(&layout, inventory, now) {
         Ok(plan) => {
-            let steps = plan.changes().filter(|step| step.action != Action::Declare);
+            let steps = plan.changes().filter(|step| !matches!(step.action, Action::Declare(_)));
             differences.extend(steps.map(|s| format!("{}: {}", s.label, s.reason)));
         }
         Err(contradictions) => differences.extend(contradictions.iter().map(ToString::to_string)),

@@ -18,7 +18,7 @@ use crate::{
     model::{
         inventory::Inventory,
         layout::{Instance, Layout},
-        plan::{Action, KeyChoice, Plan, Reason, Step},
+        plan::{Action, KeyChoice, Plan, Reason, Step, rotate::Amendment},
         timestamp::Timestamp,
     },
     pki::{
@@ -93,6 +93,21 @@ pub struct Prepared {
     pub clamped: Vec<(String, Timestamp)>,
     /// Every certificate that was issued.
     pub issued: Vec<Record>,
+    /// The paths that each step of the plan writes, by its number.
+    written: BTreeMap<usize, Vec<PathBuf>>,
+}
+
+impl Prepared {
+    /// Takes out what a step of the plan would write.
+    pub fn withhold(&mut self, number: usize, step: &Step) {
+        for path in self.written.remove(&number).unwrap_or_default() {
+            self.transaction.withhold(&path);
+        }
+        if let Some((instance, _)) = issued(step) {
+            self.issued.retain(|record| record.instance != instance);
+            self.clamped.retain(|(label, _)| *label != step.label);
+        }
+    }
 }
 
 /// A certificate that was issued, for the log and for people.
@@ -138,6 +153,13 @@ pub fn prepare(
         .collect();
     let job = Job { layout, dir, now, template };
     let (mut context, mut output) = Context::new(&job, observation, &signers)?;
+    context.amendments = plan
+        .changes()
+        .filter_map(|step| match &step.action {
+            Action::Amend { instance, amendment } => Some((*instance, amendment.clone())),
+            _ => None,
+        })
+        .collect();
     // CAs first and one after the other, as they sign each other; then leaves on all cores.
     let mut products: BTreeMap<usize, Product> = BTreeMap::new();
     let mut leaves = Vec::new();
@@ -151,8 +173,11 @@ pub fn prepare(
         products.insert(index, product);
     }
     products.extend(context.make_leaves(&leaves)?);
-    for step in plan.changes() {
+    for (number, step) in plan.steps.iter().enumerate() {
+        let before = output.prepared.transaction.paths().count();
         context.write(step, &products, &mut output)?;
+        let added = output.prepared.transaction.paths().skip(before);
+        output.prepared.written.insert(number, added.map(Path::to_path_buf).collect());
     }
     Ok(output.prepared)
 }
@@ -230,6 +255,8 @@ struct Context<'a> {
     inventory: Inventory,
     /// What configuration files are to hold.
     configs: Vec<Arc<str>>,
+    /// What else changes in kubeconfigs, by instance.
+    amendments: BTreeMap<usize, Amendment>,
     dir: &'a Path,
     now: Timestamp,
     template: Template,
@@ -283,6 +310,7 @@ impl<'a> Context<'a> {
             leaves: observation.leaves,
             inventory: observation.inventory,
             configs: observation.configs,
+            amendments: BTreeMap::new(),
             dir,
             now,
             template,
@@ -301,6 +329,7 @@ impl<'a> Context<'a> {
                 transaction: Transaction::new(&now.to_compact()),
                 clamped: Vec::new(),
                 issued: Vec::new(),
+                written: BTreeMap::new(),
             },
             originals: BTreeMap::new(),
             key_pairs: observation.key_pairs,

@@ -76,6 +76,17 @@ pub fn find(dir: &Path) -> Result<Option<Cluster>, Error> {
     }
 }
 
+/// The text of DIR/certkit.yaml.
+pub fn text(dir: &Path) -> Result<String, Error> {
+    let path = dir.join(FILE);
+    match read::bounded(&path, document::LIMIT) {
+        Piece::Missing => Err(Error::Missing(path)),
+        Piece::Bad(why) => Err(Error::Unreadable { path, why }),
+        // What is no UTF-8 was no declaration either.
+        Piece::Present(content) => Ok(String::from_utf8_lossy(&content).into_owned()),
+    }
+}
+
 /// What is said of a cluster, and where: in this file (`-` is standard input), else in DIR/certkit.yaml,
 /// else nowhere yet but on the command line.
 pub fn draft(dir: &Path, config: Option<&Path>) -> Result<(Draft, String), Error> {

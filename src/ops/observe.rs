@@ -276,6 +276,7 @@ fn in_kubeconfig(
             other => other,
         },
         authority_file,
+        server: authority.server.clone(),
     });
     let file = file.to_path_buf();
     match (&user.cert, &user.key) {

@@ -10,17 +10,20 @@ use super::{
     declared, log, machine, observe,
     observe::Observation,
     takeup::Served,
+    verify::narrowing::{self, Broken},
 };
 use crate::{
+    document,
     model::{
         adopt,
         cluster::Cluster,
         duration::{Span, Threshold},
         layout::{Layout, Place},
         plan::{
-            Action, KeyChoice, Plan, Reason,
-            rotate::{self, Rotation, Selection},
+            Action, KeyChoice, Reason, Step,
+            rotate::{self, Blocked, Obstacle, Rotation, Selection},
         },
+        san::San,
         timestamp::Timestamp,
     },
     store::{self, Backup, Store},
@@ -49,6 +52,8 @@ pub struct Request<'a> {
     pub lock_wait: Duration,
     /// How long to wait at most before something due is renewed.
     pub jitter: Duration,
+    /// Also do what breaks a path that works now.
+    pub force: bool,
     /// How many backups to keep.
     pub backups: usize,
 }
@@ -70,6 +75,8 @@ pub struct Report {
     pub places: Vec<Place>,
     /// What listeners should serve from now on.
     pub served: Vec<Served>,
+    /// Whose kubeconfigs dial or trust something else from now on.
+    pub amended: Vec<usize>,
     /// Where replaced files were copied to.
     pub backup: Option<PathBuf>,
     /// Backups that are gone because there are newer ones enough.
@@ -104,6 +111,17 @@ pub enum Error {
     /// The disk.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// certkit.yaml must name former endpoints, and is written in a way that a line cannot be added to.
+    #[error("{}: must say formerEndpoints: [{}]", path.display(), names.join(", "))]
+    FormerEndpoints {
+        /// certkit.yaml.
+        path: PathBuf,
+        /// What it must name.
+        names: Vec<String>,
+    },
+    /// Nothing is declared, and nothing is there.
+    #[error("{}: there is nothing of a cluster's PKI in this directory", .0.display())]
+    Nothing(PathBuf),
     /// There is nothing to go back to.
     #[error("{}: there is no backup to go back to", .0.display())]
     NoBackup(PathBuf),
@@ -121,7 +139,12 @@ impl Error {
             Self::NoBackup(_) => {
                 Some("backups are made by every change, and kept as --backups says".into())
             }
-            Self::NoDirectory(_) => Some("name the PKI's directory with --dir".into()),
+            Self::FormerEndpoints { .. } => Some(
+                "something still dials them: add that line, so that the API's certificates keep these \
+                 names; nothing was changed"
+                    .into(),
+            ),
+            Self::NoDirectory(_) | Self::Nothing(_) => Some("name the PKI's directory with --dir".into()),
             Self::Store(error) => error.hint(),
             Self::Unknown { known, .. } => Some(format!("use one of {}", known.join(", "))),
         }
@@ -155,17 +178,15 @@ pub fn undeclared(dir: &Path) -> Cluster {
 /// the lock.
 pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     let dir = request.dir;
-    let (cluster, declared) = cluster(dir)?;
-    let layout = Layout::new(&cluster);
-    let observation = observe::observe(&layout, dir);
-    let rotation = plan(&layout, &observation, request, request.now)?;
+    let mut work = Work::look(request, request.now)?;
     let left = store::pending(dir)?.filter(|p| p.decided || p.staged);
-    if request.dry_run || (rotation.plan.is_empty() && left.is_none()) {
+    if request.dry_run || (work.rotation.plan.is_empty() && left.is_none()) {
+        work.make(request, request.now)?;
         let recovered = left.map(|_| "an earlier run did not finish".to_owned());
-        return Ok(report(cluster, declared, rotation, &observation, recovered));
+        return Ok(work.report(recovered));
     }
     let start = Instant::now();
-    if !rotation.plan.is_empty() {
+    if !work.rotation.plan.is_empty() {
         std::thread::sleep(request.jitter);
     }
     let mut store = Store::open(dir, request.lock_wait)?;
@@ -173,40 +194,208 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     let waited = i64::try_from(start.elapsed().as_secs()).unwrap_or_default();
     let now = request.now.plus(Span(waited));
     let recovered = store.recovered().map(|recovery| recovery.to_string());
-    let earlier = observation;
-    let (cluster, declared) = self::cluster(dir)?;
-    let layout = Layout::new(&cluster);
-    let observation = observe::observe(&layout, dir);
-    let mut rotation = plan(&layout, &observation, request, now)?;
+    let earlier = work.fingerprints();
+    let mut work = Work::look(request, now)?;
     // Another run that was faster did this one's work.
-    drop_renewed(&mut rotation.plan, &earlier, &observation);
-    if rotation.plan.is_empty() {
-        return Ok(report(cluster, declared, rotation, &observation, recovered));
-    }
-    let template = if declared { Template::Declared } else { Template::InPlace };
-    let mut report = report(cluster, declared, rotation, &observation, recovered);
-    let plan = &report.rotation.plan;
-    let mut prepared =
-        apply::prepare(plan, &Layout::new(&report.cluster), observation, dir, now, template)?;
+    work.drop_renewed(&earlier);
+    let prepared = work.make(request, now)?;
+    let mut report = work.report(recovered);
+    let Some(mut prepared) = prepared.filter(|_| !report.rotation.plan.is_empty()) else {
+        return Ok(report);
+    };
     for record in &prepared.issued {
         prepared.transaction.log(log::certificate("rotate", "issue", record, now));
     }
-    for step in plan.changes().filter(|s| matches!(s.action, Action::Request { .. })) {
-        prepared.transaction.log(log::step("rotate", "request", step, now));
+    for step in report.rotation.plan.changes() {
+        let action = match step.action {
+            Action::Request { .. } => "request",
+            Action::Amend { .. } | Action::Declare(_) => "update",
+            _ => continue,
+        };
+        prepared.transaction.log(log::step("rotate", action, step, now));
     }
     let committed = store.commit(prepared.transaction)?;
     report.pruned = store.prune_backups(request.backups)?;
     report.served = prepared.issued.iter().map(Served::from).collect();
-    report.issued = prepared.issued;
+    report.amended = amended(&report.rotation);
     report.clamped = prepared.clamped;
+    report.issued = prepared.issued;
     report.backup = committed.backup;
     Ok(report)
+}
+
+/// What was found, and what follows from it.
+struct Work {
+    cluster: Cluster,
+    declared: bool,
+    observation: Option<Observation>,
+    places: Vec<Place>,
+    rotation: Rotation,
+}
+
+impl Work {
+    fn look(request: &Request<'_>, now: Timestamp) -> Result<Self, Error> {
+        let dir = request.dir;
+        let (cluster, declared) = cluster(dir)?;
+        let layout = Layout::new(&cluster);
+        let observation = observe::observe(&layout, dir);
+        if !declared && adopt::is_empty(&observation.inventory) {
+            return Err(Error::Nothing(dir.to_path_buf()));
+        }
+        let (cluster, text) = with_former_endpoints(&cluster, &layout, &observation, dir)?;
+        let rotation = plan(&Layout::new(&cluster), &observation, request, text, now)?;
+        let places = observation.inventory.instances.iter().map(|o| o.place.clone()).collect();
+        Ok(Self { cluster, declared, observation: Some(observation), places, rotation })
+    }
+
+    /// The fingerprint of each instance's certificate.
+    fn fingerprints(&self) -> Vec<Option<String>> {
+        let instances = self.observation.iter().flat_map(|o| &o.inventory.instances);
+        instances.map(|observed| Some(observed.certificate()?.fingerprint.clone())).collect()
+    }
+
+    /// Keeps what another run has renewed since this one looked first.
+    fn drop_renewed(&mut self, earlier: &[Option<String>]) {
+        let now = self.fingerprints();
+        for step in &mut self.rotation.plan.steps {
+            if let Action::Issue { instance, .. } = step.action
+                && earlier.get(instance) != now.get(instance)
+            {
+                (step.action, step.reason) = (Action::Keep, Reason::Right);
+            }
+        }
+    }
+
+    /// Makes in memory what the plan says, and takes out of both what would break a path that works: a dry
+    /// run's plan is the one that runs.
+    fn make(
+        &mut self,
+        request: &Request<'_>,
+        now: Timestamp,
+    ) -> Result<Option<apply::Prepared>, Error> {
+        let Some(observation) = self.observation.take().filter(|_| !self.rotation.plan.is_empty())
+        else {
+            return Ok(None);
+        };
+        let template = if self.declared { Template::Declared } else { Template::InPlace };
+        let layout = Layout::new(&self.cluster);
+        let plan = &self.rotation.plan;
+        let mut prepared = apply::prepare(plan, &layout, observation, request.dir, now, template)?;
+        if !request.force {
+            let judge = Judge { layout: &layout, declared: self.declared, dir: request.dir, now };
+            judge.withhold(&mut self.rotation, &mut prepared);
+        }
+        Ok(Some(prepared))
+    }
+
+    fn report(self, recovered: Option<String>) -> Report {
+        Report {
+            cluster: self.cluster,
+            declared: self.declared,
+            rotation: self.rotation,
+            issued: vec![],
+            clamped: vec![],
+            places: self.places,
+            served: vec![],
+            amended: vec![],
+            backup: None,
+            pruned: vec![],
+            recovered,
+        }
+    }
+}
+
+/// The cluster with the former endpoints that something still dials, and certkit.yaml's text where it does
+/// not name them yet.
+fn with_former_endpoints(
+    cluster: &Cluster,
+    layout: &Layout<'_>,
+    observation: &Observation,
+    dir: &Path,
+) -> Result<(Cluster, Option<String>), Error> {
+    let mut cluster = cluster.clone();
+    let former = match observation.inventory.declared {
+        true => rotate::former_endpoints(layout, &observation.inventory),
+        false => Vec::new(),
+    };
+    if former == cluster.former_endpoints || former.is_empty() {
+        return Ok((cluster, None));
+    }
+    let text = declared::text(dir)?;
+    let Some(text) = document::with_former_endpoints(&text, &former) else {
+        let names = former.iter().map(San::to_string).collect();
+        return Err(Error::FormerEndpoints { path: dir.join(declared::FILE), names });
+    };
+    cluster.former_endpoints = former;
+    Ok((cluster, Some(text)))
+}
+
+/// Judges what a change would do to paths that work.
+struct Judge<'a> {
+    layout: &'a Layout<'a>,
+    declared: bool,
+    dir: &'a Path,
+    now: Timestamp,
+}
+
+impl Judge<'_> {
+    /// Takes out of a change what would break a path that works now, until nothing would.
+    fn withhold(&self, rotation: &mut Rotation, prepared: &mut apply::Prepared) {
+        let Judge { layout, declared, dir, now } = *self;
+        // Each round takes a step out, so there are no more rounds than steps.
+        for _ in 0..=rotation.plan.steps.len() {
+            let broken =
+                narrowing::broken(layout.cluster, declared, dir, &prepared.transaction, now);
+            let mut any = false;
+            for Broken { path, blamed: (id, root), waits_for } in broken {
+                let Some(index) = layout.at(id, &root) else { continue };
+                let number = rotation.plan.steps.iter().position(|s| instance_of(s) == Some(index));
+                let Some(number) = number else { continue };
+                any = true;
+                let step = &mut rotation.plan.steps[number];
+                prepared.withhold(number, step);
+                step.action = Action::Keep;
+                let due = Some(std::mem::replace(&mut step.reason, Reason::Right));
+                let (label, file) = (step.label.clone(), step.files[0].clone());
+                let remedy = match waits_for {
+                    Some(component) => format!(
+                        "restart {component} everywhere, so that it reads what its files say now, then \
+                         run this again"
+                    ),
+                    None => "mend what the path names, or say --force".to_owned(),
+                };
+                let obstacle = Obstacle::Narrows { path, remedy };
+                rotation.blocked.push(Blocked { label, file, due, expired: false, obstacle });
+            }
+            if !any {
+                return;
+            }
+        }
+    }
+}
+
+/// The instances whose kubeconfigs are brought up to date.
+fn amended(rotation: &Rotation) -> Vec<usize> {
+    let of = |step: &Step| match step.action {
+        Action::Amend { instance, .. } => Some(instance),
+        _ => None,
+    };
+    rotation.plan.steps.iter().filter_map(of).collect()
+}
+
+/// The instance whose files a step changes.
+fn instance_of(step: &Step) -> Option<usize> {
+    match step.action {
+        Action::Issue { instance, .. } | Action::Amend { instance, .. } => Some(instance),
+        _ => None,
+    }
 }
 
 fn plan(
     layout: &Layout<'_>,
     observation: &Observation,
     request: &Request<'_>,
+    declaration: Option<String>,
     now: Timestamp,
 ) -> Result<Rotation, Error> {
     let selection = match (request.names, request.all) {
@@ -219,6 +408,7 @@ fn plan(
         within: request.within,
         key: request.key,
         csr_only: request.csr_only,
+        declaration,
         now,
     };
     Ok(rotate::plan(layout, &observation.inventory, &request))
@@ -250,42 +440,6 @@ fn select(
         selected.extend(found);
     }
     Ok(selected)
-}
-
-/// Keeps what another run has renewed since this one looked first.
-fn drop_renewed(plan: &mut Plan, earlier: &Observation, now: &Observation) {
-    let fingerprint = |observation: &Observation, index: usize| {
-        let observed = observation.inventory.instances.get(index)?;
-        Some(observed.certificate()?.fingerprint.clone())
-    };
-    for step in &mut plan.steps {
-        if let Action::Issue { instance, .. } = step.action
-            && fingerprint(earlier, instance) != fingerprint(now, instance)
-        {
-            (step.action, step.reason) = (Action::Keep, Reason::Right);
-        }
-    }
-}
-
-fn report(
-    cluster: Cluster,
-    declared: bool,
-    rotation: Rotation,
-    observation: &Observation,
-    recovered: Option<String>,
-) -> Report {
-    Report {
-        cluster,
-        declared,
-        rotation,
-        issued: vec![],
-        clamped: vec![],
-        places: observation.inventory.instances.iter().map(|o| o.place.clone()).collect(),
-        served: vec![],
-        backup: None,
-        pruned: vec![],
-        recovered,
-    }
 }
 
 /// What going back did, or would do.

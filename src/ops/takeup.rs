@@ -60,6 +60,8 @@ pub struct Request<'a> {
     pub places: &'a [Place],
     /// What has changed.
     pub changed: &'a [Served],
+    /// Whose kubeconfigs dial or trust something else now.
+    pub amended: &'a [usize],
     /// A command to run for each changed component.
     pub hook: Option<&'a str>,
     /// What restarts those that need it.
@@ -160,7 +162,7 @@ pub fn run(request: &Request<'_>) -> Vec<Outcome> {
         ..Inventory::default()
     };
     let changed: Vec<usize> = request.changed.iter().map(|served| served.instance).collect();
-    let changes = takeup::changes(&layout, &inventory, &changed);
+    let changes = takeup::changes(&layout, &inventory, &changed, request.amended);
     let mut outcomes: Vec<Outcome> =
         changes.iter().map(|change| outcome(request, instances, change)).collect();
     // Looked for before a restart, in which nothing listens for a while.

@@ -6,6 +6,7 @@ mod found;
 mod gather;
 mod handshakes;
 mod kubeconfig;
+pub mod narrowing;
 mod signer;
 mod stand_in;
 mod tree;

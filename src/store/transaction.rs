@@ -80,6 +80,17 @@ pub(crate) enum Action {
     Write { content: Content, mode: u32, attributes: Attributes },
 }
 
+/// What a path is once a transaction has happened.
+#[derive(Clone, Copy)]
+pub enum After<'t> {
+    /// A file with this content.
+    File(&'t [u8]),
+    /// Nothing.
+    Nothing,
+    /// A symbolic link.
+    Symlink(&'t Path),
+}
+
 /// Whose mode and owner a written file gets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Attributes {
@@ -147,6 +158,23 @@ impl Transaction {
     /// The paths that are to be changed, in the order they were given.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.changes.iter().map(|change| change.path.as_path())
+    }
+
+    /// What each path will be, in the order they were given.
+    pub fn outcomes(&self) -> impl Iterator<Item = (&Path, After<'_>)> {
+        self.changes.iter().map(|change| {
+            let after = match &change.action {
+                Action::Remove => After::Nothing,
+                Action::Symlink { target } => After::Symlink(target),
+                Action::Write { content, .. } => After::File(content.as_bytes()),
+            };
+            (change.path.as_path(), after)
+        })
+    }
+
+    /// Takes out what would be done at this path.
+    pub fn withhold(&mut self, path: &Path) {
+        self.changes.retain(|change| change.path != path);
     }
 
     pub(crate) fn write_owned(&mut self, path: PathBuf, content: Content, mode: u32, owner: Owner) {

@@ -71,3 +71,20 @@ pub fn files(root: &Path) -> Vec<PathBuf> {
         .map(|(path, _)| path)
         .collect()
 }
+
+/// Copies a folder of kubeadm's files, with the modes kubeadm gives them.
+pub fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &target);
+            continue;
+        }
+        fs::copy(&path, &target).unwrap();
+        let secret = path.extension().is_some_and(|e| e == "key" || e == "conf");
+        let mode = if secret { 0o600 } else { 0o644 };
+        fs::set_permissions(&target, fs::Permissions::from_mode(mode)).unwrap();
+    }
+}

@@ -57,7 +57,8 @@ fn verb(action: &Action) -> &'static str {
     match action {
         Action::Copy(_) => "copy",
         Action::Configure(_)
-        | Action::Declare
+        | Action::Amend { .. }
+        | Action::Declare(_)
         | Action::Derive(_)
         | Action::PublishKey(_)
         | Action::Refer(_) => "write",

@@ -96,6 +96,7 @@ fn verb(action: &Action) -> &'static str {
     match action {
         Action::Issue { .. } => "renew",
         Action::Request { .. } => "request",
+        Action::Amend { .. } | Action::Declare(_) => "update",
         _ => "keep",
     }
 }

@@ -18,9 +18,11 @@ pub struct Edit {
     pub client_key_data: Option<Zeroizing<Vec<u8>>>,
     /// A cluster (`None` is the one in use) and the CA certificates it is to be verified by, as PEM.
     pub certificate_authority_data: Option<(Option<String>, Vec<u8>)>,
+    /// The URL that the cluster in use is reached by.
+    pub server: Option<String>,
 }
 
-/// One scalar's octets and the base64 that replaces them.
+/// One scalar's octets and the text that replaces them.
 struct Replacement {
     span: Range<usize>,
     text: Zeroizing<String>,
@@ -78,7 +80,7 @@ fn replacements(
             ("client-key-data", key),
         ] {
             if let Some(pem) = pem {
-                replacements.push(replacement(source, &user, field, &of, pem)?);
+                replacements.push(replacement(source, &user, field, &of, data::encode(pem))?);
             }
         }
     }
@@ -90,7 +92,14 @@ fn replacements(
         let cluster = entry(document, "clusters", "cluster", &name)?;
         let of = format!("cluster `{name}`");
         let field = "certificate-authority-data";
-        replacements.push(replacement(source, &cluster, field, &of, pem)?);
+        replacements.push(replacement(source, &cluster, field, &of, data::encode(pem))?);
+    }
+    if let Some(server) = &edit.server {
+        let name = in_use(document, "cluster")?;
+        let cluster = entry(document, "clusters", "cluster", &name)?;
+        let of = format!("cluster `{name}`");
+        let server = Zeroizing::new(server.clone());
+        replacements.push(replacement(source, &cluster, "server", &of, server)?);
     }
     Ok(replacements)
 }
@@ -116,7 +125,7 @@ fn replacement(
     entry: &Node,
     field: &str,
     of: &str,
-    pem: &[u8],
+    value: Zeroizing<String>,
 ) -> Result<Replacement, KubeconfigError> {
     let name = format!("{field} of {of}");
     let Some(node) = entry.get(field) else {
@@ -129,7 +138,6 @@ fn replacement(
     if entry.shared || node.shared {
         return Err(shape("it has an anchor or is an alias"));
     }
-    let value = data::encode(pem);
     let span = node.span.clone().ok_or_else(|| shape("its place is not known"))?;
     let written = source.get(span.clone()).unwrap_or_default();
     let text = match style {

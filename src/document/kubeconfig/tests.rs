@@ -97,6 +97,7 @@ fn edit_of(user: Option<&str>) -> Edit {
         client_certificate_data: Some(b"new certificate".to_vec()),
         client_key_data: Some(Zeroizing::new(b"new key".to_vec())),
         certificate_authority_data: None,
+        server: None,
     }
 }
 
@@ -335,6 +336,7 @@ mod random {
                 client_certificate_data: Some(b"old".to_vec()),
                 client_key_data: Some(Zeroizing::new(b"old".to_vec())),
                 certificate_authority_data: Some((Some(name), b"old".to_vec())),
+                server: None,
             };
             let restored = edit(&changed, &back).unwrap();
             let restored = String::from_utf8(restored.to_vec()).unwrap();

@@ -75,7 +75,7 @@ impl Planner<'_> {
     fn declare(&mut self) {
         let (action, reason) = match self.inventory.declared {
             true => (Action::Keep, Reason::Right),
-            false => (Action::Declare, Reason::Missing),
+            false => (Action::Declare(None), Reason::Missing),
         };
         self.step(action, "certkit.yaml".into(), vec!["certkit.yaml".into()], reason);
     }

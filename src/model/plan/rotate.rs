@@ -4,10 +4,12 @@
 //! but the time, and what is in place is what is renewed.
 
 mod drift;
+mod kubeconfig;
 
 use std::{collections::BTreeSet, fmt, path::PathBuf};
 
 pub use drift::{algorithm_difference, differences, profile_differences};
+pub use kubeconfig::{Amendment, amendment, former_endpoints};
 
 use super::{
     Action, KeyChoice, Plan, Reason, Step,
@@ -15,7 +17,6 @@ use super::{
 };
 use crate::model::{
     catalogue::KeyPolicy,
-    cluster::Cluster,
     duration::{Span, Threshold},
     inventory::{CertView, Inventory, Observed, Piece},
     layout::{Instance, Layout, Place},
@@ -40,6 +41,8 @@ pub struct Request {
     pub key: Option<KeyChoice>,
     /// Requests instead of certificates, to be signed elsewhere.
     pub csr_only: bool,
+    /// certkit.yaml's text, where it has to say more than it does.
+    pub declaration: Option<String>,
     /// The time.
     pub now: Timestamp,
 }
@@ -53,6 +56,13 @@ pub enum Selection {
     All,
     /// These instances, by their index.
     Named(BTreeSet<usize>),
+}
+
+impl Selection {
+    /// Whether it is everything, not what somebody named.
+    fn is_whole(&self) -> bool {
+        !matches!(self, Self::Named(_))
+    }
 }
 
 /// What would be done, and what cannot be.
@@ -89,6 +99,20 @@ pub enum Obstacle {
         /// The CA's certificate.
         authority: PathBuf,
     },
+    /// It would end as soon as what is there does: with its CA.
+    AuthorityEnds {
+        /// The CA's certificate.
+        authority: PathBuf,
+        /// When.
+        not_after: Timestamp,
+    },
+    /// It would break a path that works now.
+    Narrows {
+        /// The path, and at which ends.
+        path: String,
+        /// What is to be done first.
+        remedy: String,
+    },
     /// Another CA signed it than the one in place, and nobody declared that this is wrong.
     Foreign {
         /// Who signed it.
@@ -116,6 +140,13 @@ impl fmt::Display for Obstacle {
             Self::Foreign { issuer, authority } => {
                 write!(f, "left alone: {issuer} signed it, not {}", authority.display())
             }
+            Self::AuthorityEnds { authority, not_after } => {
+                let authority = authority.display();
+                write!(f, "a new one would end no later: {authority} ends {not_after}")
+            }
+            Self::Narrows { path, .. } => {
+                write!(f, "not renewed, as this works now and would not: {path}")
+            }
             Self::Broken { file, why, .. } => write!(f, "{}: {why}", file.display()),
         }
     }
@@ -135,6 +166,10 @@ impl Obstacle {
                                      CA in place"
                     .into()
             }
+            Self::AuthorityEnds { .. } => {
+                "replace the CA: let every bundle trust both, then issue everything from the new one".into()
+            }
+            Self::Narrows { remedy, .. } => remedy.clone(),
             Self::Broken { hint, .. } => hint.clone(),
         }
     }
@@ -142,17 +177,40 @@ impl Obstacle {
 
 /// Which leaves to renew.
 pub fn plan(layout: &Layout<'_>, inventory: &Inventory, request: &Request) -> Rotation {
-    let (cluster, instances) = (layout.cluster, &layout.instances);
+    let instances = &layout.instances;
     let mut rotation = Rotation::default();
+    if let Some(text) = &request.declaration {
+        rotation.plan.steps.push(Step {
+            action: Action::Declare(Some(text.clone())),
+            label: "certkit.yaml".into(),
+            files: vec!["certkit.yaml".into()],
+            reason: Reason::Dialled,
+        });
+    }
+    let selects = |index: usize| match &request.selection {
+        Selection::Due | Selection::All => true,
+        Selection::Named(names) => names.contains(&index),
+    };
+    // Who is to verify a new certificate must be able to, whatever it is that was named.
+    let serves = (0..instances.len()).any(|i| instances[i].spec.is_server() && selects(i));
     for (index, instance) in instances.iter().enumerate() {
-        let selected = match &request.selection {
-            Selection::Due | Selection::All => !instance.spec.is_ca(),
-            Selection::Named(names) => names.contains(&index),
-        };
+        let selected = selects(index) && !(instance.spec.is_ca() && request.selection.is_whole());
+        let amendment = (selected || serves)
+            .then(|| kubeconfig::amendment(layout, inventory, index))
+            .flatten()
+            .zip(inventory.instances[index].place.kubeconfig());
+        if let Some((amendment, file)) = amendment {
+            rotation.plan.steps.push(Step {
+                reason: Reason::Drift(amendment.differences.clone()),
+                action: Action::Amend { instance: index, amendment },
+                label: format!("{} (kubeconfig)", instance.label()),
+                files: vec![file.clone()],
+            });
+        }
         if selected {
             let observed = &inventory.instances[index];
-            let one = One { cluster, inventory, instances, request, instance, observed };
-            one.plan(index, &mut rotation);
+            let one = One { layout, inventory, request, index, instance, observed };
+            one.plan(&mut rotation);
         }
     }
     rotation
@@ -160,16 +218,16 @@ pub fn plan(layout: &Layout<'_>, inventory: &Inventory, request: &Request) -> Ro
 
 /// One leaf and all that is needed to judge it.
 struct One<'a> {
-    cluster: &'a Cluster,
+    layout: &'a Layout<'a>,
     inventory: &'a Inventory,
-    instances: &'a [Instance<'a>],
     request: &'a Request,
+    index: usize,
     instance: &'a Instance<'a>,
     observed: &'a Observed,
 }
 
 impl One<'_> {
-    fn plan(&self, index: usize, rotation: &mut Rotation) {
+    fn plan(&self, rotation: &mut Rotation) {
         let place = &self.observed.place;
         if let Some((file, why)) = self.unreadable() {
             let hint = "restore it from a backup (`certkit rotate --rollback` has the last change's), or \
@@ -192,6 +250,11 @@ impl One<'_> {
             return self.block(rotation, None, obstacle);
         }
         let reasons = self.reasons(certificate);
+        let ends_with_ca =
+            self.only_expiring(&reasons).and_then(|()| self.end_of_authority(certificate));
+        if let Some(obstacle) = ends_with_ca {
+            return self.block(rotation, reasons.first().cloned(), obstacle);
+        }
         let reason = match reasons.len() {
             0 => {
                 let end = certificate.validity.not_after;
@@ -208,13 +271,13 @@ impl One<'_> {
         };
         let key = self.key(certificate);
         if self.request.csr_only {
-            return self.ask(index, key, reason, rotation);
+            return self.ask(key, reason, rotation);
         }
         if let Some(obstacle) = self.obstacle(certificate) {
             return self.block(rotation, Some(reason), obstacle);
         }
         rotation.plan.steps.push(Step {
-            action: Action::Issue { instance: index, key },
+            action: Action::Issue { instance: self.index, key },
             label: self.instance.label(),
             files: self.files(),
             reason,
@@ -222,10 +285,10 @@ impl One<'_> {
     }
 
     /// A request to be signed elsewhere, unless one is waiting already.
-    fn ask(&self, index: usize, key: KeyChoice, reason: Reason, rotation: &mut Rotation) {
+    fn ask(&self, key: KeyChoice, reason: Reason, rotation: &mut Rotation) {
         let (action, reason) = match self.observed.requested {
             true => (Action::Keep, Reason::Waiting),
-            false => (Action::Request { instance: index, key }, reason),
+            false => (Action::Request { instance: self.index, key }, reason),
         };
         let files = vec![request_file(self.instance), request_key_file(self.instance)];
         let label = self.instance.label();
@@ -284,7 +347,7 @@ impl One<'_> {
             Piece::Present(_) | Piece::Bad(_) => {}
         }
         if self.inventory.declared {
-            let mut differences = differences(self.instance, self.cluster, self.observed);
+            let mut differences = differences(self.instance, self.layout.cluster, self.observed);
             if self.request.key != Some(KeyChoice::Existing) {
                 differences.extend(self.algorithm_difference(certificate));
             }
@@ -296,7 +359,24 @@ impl One<'_> {
     }
 
     fn algorithm_difference(&self, certificate: &CertView) -> Option<String> {
-        algorithm_difference(self.cluster.algorithm_of(self.instance.spec.id), certificate)
+        algorithm_difference(self.layout.cluster.algorithm_of(self.instance.spec.id), certificate)
+    }
+
+    /// Whether time is all that makes it due.
+    fn only_expiring(&self, reasons: &[Reason]) -> Option<()> {
+        matches!(reasons, [Reason::Expiring { .. }]).then_some(())
+    }
+
+    /// What stands against renewing what would end no later than it does: its CA ends then.
+    fn end_of_authority(&self, certificate: &CertView) -> Option<Obstacle> {
+        let above = self.layout.issuer(self.index)?;
+        let observed = &self.inventory.instances[above];
+        let (end, now) = (observed.certificate()?.validity.not_after, self.request.now);
+        let is_last = certificate.validity.not_after >= end && end > now;
+        is_last.then(|| Obstacle::AuthorityEnds {
+            authority: observed.place.cert().clone(),
+            not_after: end,
+        })
     }
 
     /// The key of the new certificate. What is missing or another's cannot be kept, and what is asked for
@@ -315,10 +395,7 @@ impl One<'_> {
 
     /// What stands against signing it with the CA in place.
     fn obstacle(&self, certificate: &CertView) -> Option<Obstacle> {
-        let above = self
-            .instances
-            .iter()
-            .position(|other| Some(other.spec.id) == self.instance.issuer && other.spec.is_ca())?;
+        let above = self.layout.issuer(self.index)?;
         let observed = &self.inventory.instances[above];
         let (file, key_file) = (observed.place.cert(), observed.place.key());
         let authority = match &observed.certificates {

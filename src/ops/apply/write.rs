@@ -7,26 +7,26 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::{Context, Error, Made, Output, Product, Record, Template, gone, secret, to_pem};
+use super::{Context, Error, Made, Output, Product, Record, gone, secret, to_pem};
 use crate::{
     document::{
         self,
-        kubeconfig::{Authority as Trust, Credential, Edit, Kubeconfig},
+        kubeconfig::{Authority as Trust, Credential, Edit, Kubeconfig, Material},
     },
     model::{
-        catalogue::{ApiServer, Home},
-        cluster::{API_PORT, Endpoint},
+        catalogue::Home,
         inventory::Piece,
         layout::{PUBLIC, Place, SECRET},
         plan::{
             Action, KeyChoice, Step,
             init::{request_file, request_key_file},
+            rotate::Amendment,
         },
         resolve,
-        san::San,
     },
     ops::{declared, read},
     pki::{
+        inspect::{self, Certificate},
         key::{KeyFormat, PrivateKey},
         pem,
     },
@@ -49,9 +49,23 @@ impl Context<'_> {
                 let transaction = &mut output.prepared.transaction;
                 transaction.write_keeping_mode(&step.files[0], text.to_string(), PUBLIC);
             }
-            Action::Declare => {
-                let text = document::write(self.layout.cluster);
-                output.prepared.transaction.write(declared::FILE, text, PUBLIC);
+            Action::Declare(ref text) => {
+                let text = text.clone().unwrap_or_else(|| document::write(self.layout.cluster));
+                output.prepared.transaction.write_keeping_mode(declared::FILE, text, PUBLIC);
+            }
+            Action::Amend { instance, ref amendment } => {
+                let place = self.place(instance);
+                let kubeconfig = place.kubeconfig().ok_or_else(lost)?;
+                // With its credential it is written once.
+                if matches!(place, Place::Embedded { .. }) && products.contains_key(&instance) {
+                    return Ok(());
+                }
+                let Piece::Present(old) = read::file(&self.dir.join(kubeconfig)) else {
+                    return Err(lost());
+                };
+                let edit = self.amended(instance, amendment, &old, output)?;
+                let content = self.edit(kubeconfig, &old, &edit)?;
+                output.prepared.transaction.write_keeping_mode(kubeconfig, content, SECRET);
             }
             Action::Issue { instance, .. } | Action::Request { instance, .. } => {
                 let product = products.get(&instance).ok_or_else(lost)?;
@@ -218,27 +232,47 @@ impl Context<'_> {
     ) -> Result<Zeroizing<Vec<u8>>, Error> {
         let instance = &self.layout.instances[index];
         let Credential::Data { cert, key } = credential else { return Err(gone(instance)) };
-        let mut edit = Edit {
-            client_certificate_data: Some(cert),
-            // A key that stays is not written again: it may be in another form.
-            client_key_data: product.key.is_some().then_some(key),
-            ..Edit::default()
+        let mut edit = match self.amendments.get(&index) {
+            Some(amendment) => self.amended(index, amendment, old, output)?,
+            None => Edit::default(),
         };
-        let observed = &self.inventory.instances[index];
-        if let (Template::Declared, Some(authority), Piece::Present(view)) = (
-            self.template,
-            instance.issuer.and_then(|id| self.authorities.get(id)?.certificates.first()),
-            &observed.kubeconfig,
-        ) && let (None, Piece::Present(trusted)) = (&view.authority_file, &view.authorities)
-            && !trusted.iter().any(|c| c.fingerprint == authority.fingerprint_hex())
-            && let Some(bundle) = instance.issuer.and_then(|id| self.bundle_path(id))
-            && let Some(id) = instance.issuer
-        {
-            let bundle = self.bundle(id, &bundle, output)?;
-            edit.certificate_authority_data = Some((None, bundle.into_bytes()));
-        }
-        document::kubeconfig::edit(old, &edit)
+        edit.client_certificate_data = Some(cert);
+        // A key that stays is not written again: it may be in another form.
+        edit.client_key_data = product.key.is_some().then_some(key);
+        self.edit(path, old, &edit)
+    }
+
+    fn edit(&self, path: &Path, old: &[u8], edit: &Edit) -> Result<Zeroizing<Vec<u8>>, Error> {
+        document::kubeconfig::edit(old, edit)
             .map_err(|source| Error::Kubeconfig { path: self.dir.join(path), source })
+    }
+
+    /// The edit that brings a kubeconfig up to date. What it trusts so far it goes on trusting.
+    fn amended(
+        &self,
+        index: usize,
+        amendment: &Amendment,
+        old: &[u8],
+        output: &mut Output,
+    ) -> Result<Edit, Error> {
+        let instance = &self.layout.instances[index];
+        let mut edit = Edit { server: amendment.server.clone(), ..Edit::default() };
+        if amendment.trust {
+            let id = instance.issuer.ok_or_else(|| gone(instance))?;
+            let path = self.bundle_path(id).ok_or_else(|| gone(instance))?;
+            let mut pem = self.bundle(id, &path, output)?;
+            let trusted = certificates(pem.as_bytes());
+            let view = document::kubeconfig::parse(old).ok();
+            if let Some(Material::Data(there)) =
+                view.as_ref().and_then(|view| view.cluster(None)?.ca.as_ref())
+            {
+                let more = certificates(there);
+                let more = more.iter().filter(|c| !trusted.iter().any(|t| t.der() == c.der()));
+                pem.extend(more.map(Certificate::to_pem));
+            }
+            edit.certificate_authority_data = Some((None, pem.into_bytes()));
+        }
+        Ok(edit)
     }
 
     fn kubeconfig(
@@ -251,11 +285,7 @@ impl Context<'_> {
         let Home::Kubeconfig { server, .. } = instance.spec.home else {
             return Err(gone(instance));
         };
-        let local = instance.host.filter(|h| h.control_plane).and_then(|h| h.address());
-        let endpoint = match (server, local) {
-            (ApiServer::Local, Some(ip)) => Endpoint { host: San::Ip(ip), port: API_PORT },
-            _ => self.layout.cluster.endpoint.clone(),
-        };
+        let endpoint = self.layout.cluster.server_for(server, instance.host);
         let authority = instance.issuer.ok_or_else(|| gone(instance))?;
         let bundle = self.bundle_path(authority).ok_or_else(|| gone(instance))?;
         let trust = match credential {
@@ -317,4 +347,9 @@ impl Output {
         }
         self.prepared.transaction.write_keeping_mode(path, content, mode);
     }
+}
+
+/// The certificates in a PEM text; none where it holds none.
+fn certificates(pem: &[u8]) -> Vec<Certificate> {
+    inspect::from_pem(pem).unwrap_or_default()
 }

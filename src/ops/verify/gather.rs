@@ -28,6 +28,7 @@ use crate::{
     },
     ops::{observe::with_causes, read},
     pki::{inspect, key::PublicKey},
+    store::{After, Transaction},
     tls::handshake::Identity,
 };
 
@@ -47,7 +48,21 @@ pub fn gather<'a>(
     dir: &Path,
     at: Timestamp,
 ) -> Gathered<'a> {
-    let mut files = Files::new(dir);
+    let (mut gathered, files) = look(cluster, declared, service_address, Files::new(dir), at);
+    gathered.evidence.owner = tree::owner(dir);
+    gathered.evidence.files = tree::walk(dir, &files);
+    gathered
+}
+
+/// The same without the tree's files as such: what handshakes need.
+pub fn look<'a, 'f>(
+    cluster: &'a Cluster,
+    declared: bool,
+    service_address: Option<IpAddr>,
+    mut files: Files<'f>,
+    at: Timestamp,
+) -> (Gathered<'a>, Files<'f>) {
+    let dir = files.dir;
     let layout = Layout::new(cluster);
     let mut found: Vec<Found> = Vec::with_capacity(layout.instances.len());
     let mut kubeconfigs = Vec::with_capacity(layout.instances.len());
@@ -82,8 +97,6 @@ pub fn gather<'a>(
     }
     layout.copies.iter().for_each(|copy| files.uses(&copy.to));
     external(&mut files, cluster, on_host);
-    let owner = tree::owner(dir);
-    let files = tree::walk(dir, &files);
     let evidence = Evidence {
         cluster,
         declared,
@@ -93,16 +106,18 @@ pub fn gather<'a>(
         trust,
         key_pairs,
         stale,
-        files,
-        owner,
+        files: Vec::new(),
+        owner: 0,
         service_address,
     };
-    Gathered { evidence, identities }
+    (Gathered { evidence, identities }, files)
 }
 
 /// Reads files, and keeps in mind what was met: bundles that many hosts share, secrets, what is used.
 pub struct Files<'a> {
     dir: &'a Path,
+    /// What a change that is not made yet would make of files.
+    change: HashMap<&'a Path, After<'a>>,
     bundles: HashMap<Vec<u8>, Piece<Arc<Vec<CertFacts>>>>,
     /// Files that hold a private key.
     pub secrets: BTreeSet<PathBuf>,
@@ -111,13 +126,37 @@ pub struct Files<'a> {
 }
 
 impl<'a> Files<'a> {
-    fn new(dir: &'a Path) -> Self {
-        Self { dir, bundles: HashMap::new(), secrets: BTreeSet::new(), used: BTreeSet::new() }
+    /// Those in DIR as they are.
+    pub fn new(dir: &'a Path) -> Self {
+        Self {
+            dir,
+            change: HashMap::new(),
+            bundles: HashMap::new(),
+            secrets: BTreeSet::new(),
+            used: BTreeSet::new(),
+        }
+    }
+
+    /// Those in DIR as they would be after a change.
+    pub fn after(dir: &'a Path, change: &'a Transaction) -> Self {
+        Self { change: change.outcomes().collect(), ..Self::new(dir) }
     }
 
     /// A file's content.
     pub fn read(&mut self, path: &Path) -> Piece<Zeroizing<Vec<u8>>> {
-        let content = read::file(&self.dir.join(path));
+        let content = match self.change.get(path) {
+            None => read::file(&self.dir.join(path)),
+            Some(After::File(content)) => Piece::Present(Zeroizing::new(content.to_vec())),
+            Some(After::Nothing) => Piece::Missing,
+            Some(After::Symlink(target)) => {
+                // What a change makes links to is a file.
+                let target = path.parent().unwrap_or(Path::new("")).join(target);
+                match self.change.get(target.as_path()) {
+                    Some(After::File(content)) => Piece::Present(Zeroizing::new(content.to_vec())),
+                    _ => read::file(&self.dir.join(&target)),
+                }
+            }
+        };
         if let Piece::Present(content) = &content
             && has_key(content)
         {

@@ -29,8 +29,18 @@ const SHARE: usize = 64;
 
 /// Tries every pairing, on all processors.
 pub fn run(gathered: &Gathered<'_>, pairings: &[Pairing], at: Timestamp) -> Vec<Outcome> {
+    between(gathered, gathered, pairings, at)
+}
+
+/// Tries every pairing between servers as they are in one observation and clients as they are in another.
+pub fn between(
+    serving: &Gathered<'_>,
+    dialling: &Gathered<'_>,
+    pairings: &[Pairing],
+    at: Timestamp,
+) -> Vec<Outcome> {
     let stand_in = StandIn::new();
-    let begin = || Stage::new(gathered, &stand_in);
+    let begin = || Stage::between(serving, dialling, &stand_in);
     parallel::map_with(pairings, parallel::processors(), SHARE, begin, |stage, pairing| {
         stage.attempt(pairing, at)
     })
@@ -39,7 +49,7 @@ pub fn run(gathered: &Gathered<'_>, pairings: &[Pairing], at: Timestamp) -> Vec<
 /// Tries each forecast at its last second and at the one after.
 pub fn confirm(gathered: &Gathered<'_>, pairings: &[Pairing], breaks: &mut [Break]) {
     let stand_in = StandIn::new();
-    let mut stage = Stage::new(gathered, &stand_in);
+    let mut stage = Stage::between(gathered, gathered, &stand_in);
     for found in breaks {
         let pairing = &pairings[found.pairing];
         let before = stage.attempt(pairing, found.at);
@@ -56,15 +66,22 @@ type ClientKey = (Option<usize>, PathBuf, Role, &'static str);
 
 /// Clients and servers, prepared once.
 struct Stage<'g, 'a> {
-    gathered: &'g Gathered<'a>,
+    /// What servers have.
+    serving: &'g Gathered<'a>,
+    /// What clients have.
+    dialling: &'g Gathered<'a>,
     stand_in: &'g Result<StandIn, String>,
     servers: HashMap<ServerKey, Result<Server, String>>,
     clients: HashMap<ClientKey, Result<Client, String>>,
 }
 
 impl<'g, 'a> Stage<'g, 'a> {
-    fn new(gathered: &'g Gathered<'a>, stand_in: &'g Result<StandIn, String>) -> Self {
-        Self { gathered, stand_in, servers: HashMap::new(), clients: HashMap::new() }
+    fn between(
+        serving: &'g Gathered<'a>,
+        dialling: &'g Gathered<'a>,
+        stand_in: &'g Result<StandIn, String>,
+    ) -> Self {
+        Self { serving, dialling, stand_in, servers: HashMap::new(), clients: HashMap::new() }
     }
 
     fn attempt(&mut self, pairing: &Pairing, at: Timestamp) -> Outcome {
@@ -78,14 +95,6 @@ impl<'g, 'a> Stage<'g, 'a> {
                 Ok(()) => Outcome::Works,
                 Err(refusal) => Outcome::Refused(refusal.to_string()),
             },
-        }
-    }
-
-    fn identity(&self, index: usize) -> Result<&'g Identity, String> {
-        match self.gathered.identities.get(&index) {
-            Some(Ok(identity)) => Ok(identity),
-            Some(Err(why)) => Err(format!("{}: {why}", self.gathered.evidence.label(index))),
-            None => Err(format!("{} cannot be read", self.gathered.evidence.label(index))),
         }
     }
 
@@ -109,12 +118,12 @@ impl<'g, 'a> Stage<'g, 'a> {
     }
 
     fn prepare_server(&self, pairing: &Pairing, client: Option<usize>) -> Result<Server, String> {
-        let evidence = &self.gathered.evidence;
+        let evidence = &self.serving.evidence;
         let identity = match pairing.role {
             Role::AsClient | Role::StandIn => {
                 &self.stand_in.as_ref().map_err(String::clone)?.identity
             }
-            Role::Path | Role::AsServer => self.identity(pairing.server)?,
+            Role::Path | Role::AsServer => identity(self.serving, pairing.server)?,
         };
         let mut side = ServerSide {
             identity,
@@ -151,7 +160,7 @@ impl<'g, 'a> Stage<'g, 'a> {
                 pairing.name.as_deref().ok_or("nobody knows by which name it is reached")?
             }
         };
-        let evidence = &self.gathered.evidence;
+        let evidence = &self.dialling.evidence;
         let (client, root) = match &pairing.client {
             End::Instance(client) => {
                 (Some(*client), evidence.layout.instances[*client].root.clone())
@@ -177,7 +186,7 @@ impl<'g, 'a> Stage<'g, 'a> {
         root: &std::path::Path,
         name: &str,
     ) -> Result<Client, String> {
-        let evidence = &self.gathered.evidence;
+        let evidence = &self.dialling.evidence;
         let trust = match pairing.role {
             Role::AsClient | Role::StandIn => {
                 self.stand_in.as_ref().map_err(String::clone)?.trust.clone()
@@ -196,12 +205,22 @@ impl<'g, 'a> Stage<'g, 'a> {
         let rule = peer_rule(demanded);
         let identity = match (client, pairing.role) {
             (Some(client), Role::Path | Role::StandIn | Role::AsClient) => {
-                Some(self.identity(client)?)
+                Some(identity(self.dialling, client)?)
             }
             _ => None,
         };
         let side = ClientSide { identity, trust: &trust, name, rule: rule.as_ref() };
         Client::new(&side).map_err(|error| with_causes(&error))
+    }
+}
+
+/// What an instance shows.
+fn identity<'g>(gathered: &'g Gathered<'_>, index: usize) -> Result<&'g Identity, String> {
+    let label = || gathered.evidence.label(index);
+    match gathered.identities.get(&index) {
+        Some(Ok(identity)) => Ok(identity),
+        Some(Err(why)) => Err(format!("{}: {why}", label())),
+        None => Err(format!("{} cannot be read", label())),
     }
 }
 

@@ -1,0 +1,166 @@
+//! *Trust never narrows by accident*: what of the paths that work now a change would break, by the same
+//! handshakes as `verify`.
+//!
+//! A change is judged in two states: when everybody has taken it up, and while clients still have what they
+//! read before and servers show what is new, as most servers take a file up at once and most clients do not.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    assume,
+    gather::{Files, Gathered, look},
+    handshakes,
+};
+use crate::{
+    model::{
+        check::{
+            evidence::Held,
+            pairing::{self, End, Expect, Outcome, Pairing, Role},
+        },
+        cluster::Cluster,
+        timestamp::Timestamp,
+    },
+    store::Transaction,
+};
+
+/// So many hosts stand for all of a kind: the same roles, and files of theirs that change or do not.
+const OF_A_KIND: usize = 2;
+
+/// A certificate, as its row's id and the folder of its host.
+pub type Which = (&'static str, PathBuf);
+
+/// A path that works now and would not.
+#[derive(Clone, Debug)]
+pub struct Broken {
+    /// The path, and who would be at its ends.
+    pub path: String,
+    /// What of the change is to blame: the server's certificate where that changes, else the client's.
+    pub blamed: Which,
+    /// The component whose restart would mend it, where it is only that it has not read its files again.
+    pub waits_for: Option<&'static str>,
+}
+
+/// What a change would break.
+pub fn broken(
+    cluster: &Cluster,
+    declared: bool,
+    dir: &Path,
+    change: &Transaction,
+    now: Timestamp,
+) -> Vec<Broken> {
+    let assumed = if declared { None } else { assume::cluster(dir) };
+    let service = assumed.as_ref().and_then(|assumed| assumed.service_address);
+    let whole = match (&assumed, declared) {
+        (Some(assumed), _) => &assumed.cluster,
+        (None, true) => cluster,
+        (None, false) => return Vec::new(),
+    };
+    let some = representatives(whole, change);
+    let (before, _) = look(&some, declared, service, Files::new(dir), now);
+    let (after, _) = look(&some, declared, service, Files::after(dir, change), now);
+    let changed = changed(&before, &after);
+    if changed.is_empty() {
+        return Vec::new();
+    }
+    let is_path = |p: &Pairing| p.role == Role::Path && p.expect == Expect::Works;
+    let concerns = |p: &Pairing| {
+        changed.contains(&p.server)
+            || matches!(&p.client, End::Instance(client) if changed.contains(client))
+            || matches!(&p.client, End::NoCertificate(_))
+    };
+    let of = |gathered: &Gathered<'_>| -> Vec<Pairing> {
+        let all = pairing::pairings(&gathered.evidence).into_iter();
+        all.filter(|p| is_path(p) && concerns(p)).collect()
+    };
+    let (then, later) = (of(&before), of(&after));
+    let works_now = handshakes::between(&before, &before, &then, now);
+    let meanwhile = handshakes::between(&after, &before, &then, now);
+    let at_last = handshakes::between(&after, &after, &later, now);
+    let at_last: BTreeMap<_, _> =
+        later.iter().zip(&at_last).map(|(pairing, outcome)| (key(pairing), outcome)).collect();
+    let mut found = Vec::new();
+    for ((pairing, now), meanwhile) in then.iter().zip(&works_now).zip(&meanwhile) {
+        if *now != Outcome::Works {
+            continue;
+        }
+        let mends = at_last.get(&key(pairing)).is_some_and(|o| **o == Outcome::Works);
+        let why = match (meanwhile, at_last.get(&key(pairing))) {
+            (Outcome::Refused(why), _) | (_, Some(Outcome::Refused(why))) => why.clone(),
+            _ => continue,
+        };
+        let client = match &pairing.client {
+            End::Instance(client) => Some(*client),
+            End::NoCertificate(_) => None,
+        };
+        let evidence = &before.evidence;
+        let blamed = match (changed.contains(&pairing.server), client) {
+            (false, Some(client)) => client,
+            _ => pairing.server,
+        };
+        let instance = &evidence.layout.instances[blamed];
+        let server = evidence.label(pairing.server);
+        let who = client.map_or_else(|| pairing.path.from.to_owned(), |c| evidence.label(c));
+        found.push(Broken {
+            path: format!("{}: {who} to {server}: {why}", pairing.path.id),
+            blamed: (instance.spec.id, instance.root.clone()),
+            waits_for: mends.then_some(pairing.path.from),
+        });
+    }
+    found
+}
+
+/// A pairing as something that can be compared: its path, server and client.
+fn key(pairing: &Pairing) -> (&'static str, usize, Option<usize>, &Path) {
+    let (client, root) = match &pairing.client {
+        End::Instance(client) => (Some(*client), Path::new("")),
+        End::NoCertificate(root) => (None, root.as_path()),
+    };
+    (pairing.path.id, pairing.server, client, root)
+}
+
+/// The cluster with a few hosts of each kind, so that judging does not grow with the fleet.
+fn representatives(cluster: &Cluster, change: &Transaction) -> Cluster {
+    let touched: BTreeSet<&Path> = change
+        .outcomes()
+        .filter_map(|(path, _)| {
+            let mut parts = path.components();
+            let is_host = parts.next()?.as_os_str() == "hosts";
+            is_host.then(|| Path::new(parts.next().map_or("".as_ref(), |part| part.as_os_str())))
+        })
+        .collect();
+    let mut counts: BTreeMap<[bool; 4], usize> = BTreeMap::new();
+    let mut some = cluster.clone();
+    some.hosts.retain(|host| {
+        let is_touched = touched.contains(Path::new(host.name.as_ref()));
+        let kind = [host.control_plane, host.etcd, host.node, is_touched];
+        let count = counts.entry(kind).or_default();
+        *count += 1;
+        *count <= OF_A_KIND
+    });
+    some
+}
+
+/// The instances that a change makes something else of, or of what they trust.
+fn changed(before: &Gathered<'_>, after: &Gathered<'_>) -> BTreeSet<usize> {
+    let prints = |held: &Held| -> Vec<Vec<u8>> {
+        let own = held.certificates.present().into_iter().flat_map(|all| all.iter());
+        let trusted = held.kubeconfig.iter().filter_map(|k| k.authorities.present());
+        own.chain(trusted.flat_map(|all| all.iter())).map(|c| c.der.clone()).collect()
+    };
+    let server = |held: &Held| held.kubeconfig.as_ref().and_then(|k| k.server.clone());
+    let trust = |gathered: &Gathered<'_>| -> Vec<Vec<u8>> {
+        let all = gathered.evidence.trust.values().filter_map(|t| t.certificates.present());
+        all.flat_map(|certificates| certificates.iter().map(|c| c.der.clone())).collect()
+    };
+    let pairs = before.evidence.held.iter().zip(&after.evidence.held).enumerate();
+    let all = trust(before) != trust(after);
+    pairs
+        .filter(|(_, (then, now))| {
+            all || prints(then) != prints(now) || server(then) != server(now)
+        })
+        .map(|(index, _)| index)
+        .collect()
+}
