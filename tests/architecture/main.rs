@@ -83,12 +83,12 @@ const SPREAD: &[(&str, &[&str], &str)] = &[
 /// Packages whose library has another name.
 const RENAMED: &[(&str, &str)] = &[("rustls-webpki", "webpki")];
 
-/// How long a file may be before it should be two rooms.
-const LINES: usize = 450;
+/// Beyond this a file is hardly one idea any more. Below it, an idea that is large stays in one file: one that
+/// is cut in two through its private state is no easier to read.
+const LINES: usize = 800;
 
 /// Files that may be longer, and why.
 const LONG: &[(&str, &str)] = &[
-    ("model/catalogue.rs", "the catalogue's vocabulary: types and their meaning, read as one page"),
     ("model/catalogue/uses.rs", "rows, nothing else: one table is easier to read than two"),
 ];
 
@@ -436,7 +436,7 @@ mod rules_can_fail {
     fn a_long_file_is_found() {
         assert_eq!(length_faults(&Source::new("a.rs", &"\n".repeat(LINES))), None);
         let long = length_faults(&Source::new("a.rs", &"\n".repeat(LINES + 1)));
-        assert_eq!(long.as_deref(), Some("a.rs: 451 lines"));
+        assert_eq!(long.as_deref(), Some("a.rs: 801 lines"));
     }
 
     #[test]
