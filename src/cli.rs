@@ -13,6 +13,7 @@ mod init;
 mod man;
 pub mod output;
 mod paths;
+mod prune;
 mod rotate;
 mod template;
 mod verify;
@@ -74,6 +75,7 @@ enum Command {
     Import(import::ImportArgs),
     Man(man::ManArgs),
     Paths(paths::PathsArgs),
+    Prune(prune::PruneArgs),
     Rotate(Box<rotate::RotateArgs>),
     Template(template::TemplateArgs),
     Verify(verify::VerifyArgs),
@@ -150,6 +152,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Man(args) => man::run(args),
         Command::Rotate(args) => rotate::run(args, &cli.global),
         Command::Paths(args) => paths::run(args, &cli.global),
+        Command::Prune(args) => prune::run(args, &cli.global),
         Command::Template(args) => template::run(args, &cli.global),
         Command::Verify(args) => verify::run(args, &cli.global),
     }

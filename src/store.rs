@@ -131,6 +131,18 @@ impl Store {
         backup::prune(&self.engine.tree, keep)
     }
 
+    /// Removes the folders of these files that are empty now, and those above them.
+    pub fn remove_empty_folders<'p>(&mut self, files: impl IntoIterator<Item = &'p Path>) {
+        for mut folder in files.into_iter().filter_map(Path::parent) {
+            // A folder that stays is in nobody's way.
+            while let Some(key) = folder.to_str().filter(|key| !key.is_empty())
+                && matches!(self.engine.tree.remove_dir(key), Ok(true))
+            {
+                folder = folder.parent().unwrap_or(Path::new(""));
+            }
+        }
+    }
+
     /// A transaction that brings back what a backup holds: replaced and removed files with content,
     /// mode and owner; files that had been created are removed.
     ///

@@ -221,3 +221,64 @@ fn a_directory_without_a_pki_is_an_error() {
     }
     assert!(snapshot(dir.path()).is_empty());
 }
+
+#[test]
+fn what_is_no_longer_declared_is_named_and_removed_when_asked() {
+    let dir = temp_dir();
+    run(certkit().arg("init").arg("--dir").arg(dir.path()).args([
+        "--host=cp1=10.0.0.11",
+        "--host=cp2=10.0.0.12",
+        "--endpoint=api:6443",
+        "--addon=kube-proxy",
+        "--addon=konnectivity",
+    ]));
+    let text = fs::read_to_string(dir.path().join("certkit.yaml")).unwrap();
+    let keep = |line: &&str| !line.contains("cp2");
+    let text: String = text.lines().filter(keep).map(|l| format!("{l}\n")).collect();
+    let text = text.replace("addons: [kube-proxy, konnectivity]", "addons: [kube-proxy]");
+    fs::write(dir.path().join("certkit.yaml"), text).unwrap();
+    let said = stdout(certkit().arg("init").arg("--dir").arg(dir.path()));
+    assert!(said.contains("host cp2 is not declared; `certkit prune` removes them"), "{said}");
+    assert!(said.contains("addon konnectivity is not declared"), "{said}");
+    let before = snapshot(dir.path());
+    let dry = stdout(certkit().args(["prune", "--dry-run", "--dir"]).arg(dir.path()));
+    assert!(difference(&before, &snapshot(dir.path())).is_empty());
+    let done = stdout(certkit().args(["prune", "--dir"]).arg(dir.path()));
+    assert!(
+        dry.contains("hosts/cp2/pki/apiserver.key") && done.contains("hosts/cp2/pki/apiserver.key")
+    );
+    for gone in ["hosts/cp2", "hosts/cp1/pki/konnectivity", "pki/konnectivity"] {
+        assert!(!dir.path().join(gone).exists(), "{gone}");
+    }
+    for there in ["hosts/cp1/pki/ca.key", "hosts/cp1/kube-proxy.conf", "pki/etcd/ca.key"] {
+        assert!(dir.path().join(there).exists(), "{there}");
+    }
+    let again = stdout(certkit().args(["prune", "--dir"]).arg(dir.path()));
+    assert!(again.contains("nothing is there that is not declared"), "{again}");
+    // What was removed can be had back.
+    run(certkit().args(["rotate", "--rollback", "--dir"]).arg(dir.path()));
+    assert!(dir.path().join("hosts/cp2/pki/apiserver.key").exists());
+}
+
+#[test]
+fn what_a_distant_root_must_sign_is_asked_for_and_what_hangs_on_it_waits() {
+    let dir = temp_dir();
+    one_host(dir.path(), &["--single-root"]);
+    let root = dir.path().join("pki/root-ca.key");
+    let distant = dir.path().with_extension("root-ca.key");
+    fs::rename(&root, &distant).unwrap();
+    edit(dir.path(), "singleRoot: true", "singleRoot: true\naddons: [konnectivity]");
+    let dry = stdout(certkit().args(["init", "--dry-run", "--dir"]).arg(dir.path()));
+    let done = stdout(certkit().args(["init", "--dir"]).arg(dir.path()));
+    for said in [&dry, &done] {
+        assert!(said.contains("csr/konnectivity-ca.csr"), "{said}");
+        assert!(
+            said.contains("konnectivity-server: waits until konnectivity-ca is signed"),
+            "{said}"
+        );
+    }
+    let before = snapshot(dir.path());
+    init(dir.path());
+    assert!(difference(&before, &snapshot(dir.path())).is_empty());
+    fs::remove_file(distant).unwrap();
+}

@@ -102,6 +102,7 @@ from! {
     crate::ops::flags::FlagsError, is_usage;
     crate::ops::import::Error;
     crate::ops::init::Error;
+    crate::ops::prune::Error;
     crate::ops::rotate::Error, is_usage;
     crate::ops::verify::Error;
     crate::render::RenderError;

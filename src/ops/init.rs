@@ -10,6 +10,8 @@ use super::{
     declared,
     flags::FlagsError,
     log, observe,
+    observe::Observation,
+    prune,
 };
 use crate::{
     document,
@@ -125,9 +127,7 @@ pub fn run(request: Request<'_>) -> Result<Report, Error> {
     }
     let layout = Layout::new(&cluster);
     if dry_run {
-        let observation = observe::observe(&layout, dir).with_configs(&layout, dir)?;
-        let plan = plan::init::plan(&layout, &observation.inventory, now)
-            .map_err(Error::Contradictions)?;
+        let (plan, _) = plan(&layout, dir, now)?;
         let recovered = store::pending(dir)?.map(|_| "an earlier run did not finish".to_owned());
         return Ok(Report {
             cluster,
@@ -140,9 +140,7 @@ pub fn run(request: Request<'_>) -> Result<Report, Error> {
     }
     let mut store = Store::open(dir, lock_wait)?;
     let recovered = store.recovered().map(|recovery| recovery.to_string());
-    let observation = observe::observe(&layout, dir).with_configs(&layout, dir)?;
-    let plan =
-        plan::init::plan(&layout, &observation.inventory, now).map_err(Error::Contradictions)?;
+    let (plan, observation) = plan(&layout, dir, now)?;
     let mut prepared = apply::prepare(&plan, &layout, observation, dir, now, Template::Declared)?;
     write_log(&plan, &prepared.issued, now, &mut prepared.transaction);
     let committed = store.commit(prepared.transaction)?;
@@ -154,6 +152,17 @@ pub fn run(request: Request<'_>) -> Result<Report, Error> {
         backup: committed.backup,
         recovered,
     })
+}
+
+/// What is there, and what is to be done.
+fn plan(layout: &Layout<'_>, dir: &Path, now: Timestamp) -> Result<(Plan, Observation), Error> {
+    let observation = observe::observe(layout, dir).with_configs(layout, dir)?;
+    let mut plan =
+        plan::init::plan(layout, &observation.inventory, now).map_err(Error::Contradictions)?;
+    if observation.inventory.declared {
+        plan.notes.extend(prune::notes(layout.cluster, dir));
+    }
+    Ok((plan, observation))
 }
 
 /// One line of log.jsonl for each certificate, and one for each other file.

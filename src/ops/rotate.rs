@@ -9,6 +9,7 @@ use super::{
     apply::{self, Template},
     declared, log, machine, observe,
     observe::Observation,
+    prune,
     takeup::Served,
     verify::narrowing::{self, Broken},
 };
@@ -243,7 +244,10 @@ impl Work {
             return Err(Error::Nothing(dir.to_path_buf()));
         }
         let (cluster, text) = with_former_endpoints(&cluster, &layout, &observation, dir)?;
-        let rotation = plan(&Layout::new(&cluster), &observation, request, text, now)?;
+        let mut rotation = plan(&Layout::new(&cluster), &observation, request, text, now)?;
+        if declared {
+            rotation.plan.notes.extend(prune::notes(&cluster, dir));
+        }
         let places = observation.inventory.instances.iter().map(|o| o.place.clone()).collect();
         Ok(Self { cluster, declared, observation: Some(observation), places, rotation })
     }

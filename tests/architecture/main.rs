@@ -88,9 +88,8 @@ const RENAMED: &[(&str, &str)] = &[("rustls-webpki", "webpki")];
 const LINES: usize = 800;
 
 /// Files that may be longer, and why.
-const LONG: &[(&str, &str)] = &[
-    ("model/catalogue/uses.rs", "rows, nothing else: one table is easier to read than two"),
-];
+const LONG: &[(&str, &str)] =
+    &[("model/catalogue/uses.rs", "rows, nothing else: one table is easier to read than two")];
 
 /// Modules that exist in tests only, though their name does not say so.
 const TEST_ONLY: &[&str] = &["store/simulated"];

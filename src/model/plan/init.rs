@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
 };
 
-use super::{Action, Contradiction, KeyChoice, Plan, Reason, Step};
+use super::{Action, Contradiction, KeyChoice, Plan, Reason, Step, rotate::amendment};
 use crate::model::{
     catalogue::ETCD_PEER_NAME,
     cluster::Cluster,
@@ -35,6 +35,7 @@ pub fn plan(
         plan: Plan::default(),
         contradictions: Vec::new(),
         fresh: BTreeSet::new(),
+        awaited: BTreeSet::new(),
         files: BTreeSet::new(),
         authorities: (instances.iter().enumerate())
             .filter(|(_, instance)| instance.spec.is_ca())
@@ -65,6 +66,8 @@ struct Planner<'a> {
     contradictions: Vec<Contradiction>,
     /// Ids of the CAs that this plan makes.
     fresh: BTreeSet<&'static str>,
+    /// Ids of the CAs that wait for a signature from elsewhere: nothing can be signed with them yet.
+    awaited: BTreeSet<&'static str>,
     /// The files of the steps so far: what will exist.
     files: BTreeSet<PathBuf>,
     /// The CAs' indices by id.
@@ -284,7 +287,17 @@ impl Planner<'_> {
             let authority = &self.inventory.instances[above];
             (authority.certificate().is_some() && authority.key.is_missing()).then_some(issuer)
         });
+        if let Some(issuer) = instance.issuer.filter(|issuer| self.awaited.contains(issuer)) {
+            self.plan.notes.push(format!(
+                "{}: waits until {issuer} is signed and taken in; `certkit init` makes it then",
+                instance.label()
+            ));
+            return;
+        }
         if external.is_some() {
+            if instance.spec.is_ca() {
+                self.awaited.insert(instance.spec.id);
+            }
             let files = vec![request_file(instance), request_key_file(instance)];
             let (action, reason) = match observed.requested {
                 true => (Action::Keep, Reason::Waiting),
@@ -304,6 +317,11 @@ impl Planner<'_> {
     fn kubeconfig(&mut self, index: usize) {
         let observed = &self.inventory.instances[index];
         let Some(kubeconfig) = observed.place.kubeconfig() else { return };
+        // One without its credential is of no use.
+        let waits = |issuer| self.awaited.contains(issuer) && observed.certificate().is_none();
+        if self.instances[index].issuer.is_some_and(waits) {
+            return;
+        }
         match &observed.kubeconfig {
             Piece::Missing if matches!(observed.place, Place::Named { .. }) => {
                 let label = format!("{} (kubeconfig)", self.instances[index].label());
@@ -311,6 +329,15 @@ impl Planner<'_> {
             }
             Piece::Missing | Piece::Bad(_) => {}
             Piece::Present(view) => {
+                if let Some(server) =
+                    amendment(self.layout, self.inventory, index).and_then(|a| a.server)
+                {
+                    self.plan.notes.push(format!(
+                        "{}: dials {}, not {server}; `certkit rotate` changes it",
+                        kubeconfig.display(),
+                        view.server.as_deref().unwrap_or("nothing")
+                    ));
+                }
                 let Some(above) = self.instances[index]
                     .issuer
                     .and_then(|issuer| self.authorities.get(issuer).copied())

@@ -18,6 +18,7 @@ impl Planner<'_> {
             let label = format!("{} ({kind})", instance.label());
             let authority_file = observed.place.cert();
             match &file.content {
+                Piece::Missing if self.awaited.contains(instance.spec.id) => {}
                 Piece::Missing => {
                     self.step(
                         Action::Derive(index),

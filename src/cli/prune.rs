@@ -1,0 +1,104 @@
+//! `certkit prune`.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Exit, Failure, Format, Global, output, print, when};
+use crate::{model::duration::Span, ops::prune};
+
+/// Remove what is no longer declared: files of hosts and addons taken out of certkit.yaml, old backups
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = HELP)]
+pub struct PruneArgs {
+    /// How many backups to keep
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    backups: usize,
+    /// How long to wait for another certkit that is changing DIR
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    lock_timeout: Span,
+    /// Print what would be removed and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// How to print
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    output: Format,
+}
+
+const HELP: &str = "\
+Hosts and addons that are taken out of certkit.yaml leave their files behind: keys, too. Plans of `init` and
+`rotate` name them; this removes them, in one transaction. What is removed is kept in a backup, as with every
+change, until there are --backups newer ones: to be rid of keys at once, remove that backup.
+
+EXIT CODES:
+  0   done, or nothing was to do
+  3   certkit could not do it; nothing was changed
+  64  the command line was wrong
+
+EXAMPLES:
+  certkit prune --dry-run
+  certkit prune --backups 3";
+
+/// Runs the command.
+pub fn run(args: &PruneArgs, global: &Global) -> Result<Exit, Failure> {
+    let dir = super::absolute(&global.dir)?;
+    let report = prune::run(&prune::Request {
+        dir: &dir,
+        dry_run: args.dry_run,
+        now: when(None)?,
+        lock_wait: Duration::from_secs(u64::try_from(args.lock_timeout.0).unwrap_or_default()),
+        backups: args.backups,
+    })?;
+    if let Some(recovered) = &report.recovered
+        && !global.quiet
+    {
+        super::note(recovered)?;
+    }
+    match args.output {
+        Format::Json | Format::Yaml => {
+            print(super::document(json(&report, args.dry_run), args.output)?)?;
+        }
+        Format::Table if global.quiet => {}
+        Format::Table => print(table(&report, &dir, args.dry_run))?,
+    }
+    Ok(Exit::Done)
+}
+
+fn table(report: &prune::Report, dir: &std::path::Path, dry_run: bool) -> String {
+    let mut text = match (report.files.is_empty(), dry_run) {
+        (true, _) => format!("{}: nothing is there that is not declared\n", dir.display()),
+        (false, true) => format!("would be removed from {}:\n\n", dir.display()),
+        (false, false) => format!("removed from {}:\n\n", dir.display()),
+    };
+    if !report.files.is_empty() {
+        let row = |(file, why): &(std::path::PathBuf, _)| {
+            vec![file.display().to_string(), crate::model::stale::Why::to_string(why)]
+        };
+        text.push_str(&output::table(&["FILE", "REASON"], report.files.iter().map(row).collect()));
+    }
+    if let Some(backup) = &report.backup {
+        text.push_str(&format!(
+            "\nwhat was removed is kept in {}; `certkit rotate --rollback` brings it back\n",
+            backup.display()
+        ));
+    }
+    text
+}
+
+fn json(report: &prune::Report, dry_run: bool) -> String {
+    let files: Vec<Value> = report
+        .files
+        .iter()
+        .map(|(file, why)| json!({"path": file, "reason": why.to_string()}))
+        .collect();
+    let document = json!({
+        "apiVersion": "certkit/v1",
+        "kind": "PruneReport",
+        "dryRun": dry_run,
+        "files": files,
+        "backup": report.backup,
+        "prunedBackups": report.pruned,
+        "recovered": report.recovered,
+    });
+    format!("{document:#}\n")
+}

@@ -1,0 +1,161 @@
+//! `certkit prune`: removes what is no longer declared, in one transaction.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::declared;
+use crate::{
+    model::{
+        cluster::Cluster,
+        layout::Layout,
+        stale::{self, HOSTS, Why},
+        timestamp::Timestamp,
+    },
+    store::{self, Store, Transaction},
+};
+
+/// What is wanted.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The PKI's directory, absolute.
+    pub dir: &'a Path,
+    /// Only say what would be removed.
+    pub dry_run: bool,
+    /// The time.
+    pub now: Timestamp,
+    /// How long to wait for another certkit.
+    pub lock_wait: Duration,
+    /// How many backups to keep.
+    pub backups: usize,
+}
+
+/// What was removed, or would be.
+#[derive(Debug)]
+pub struct Report {
+    /// The files, relative to DIR, each with its reason.
+    pub files: Vec<(PathBuf, Why)>,
+    /// Where they were copied to.
+    pub backup: Option<PathBuf>,
+    /// Backups that are gone because there are newer ones enough.
+    pub pruned: Vec<PathBuf>,
+    /// What an earlier run had left and was put in order first.
+    pub recovered: Option<String>,
+}
+
+/// Why nothing was removed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// certkit.yaml cannot be had: without a declaration nothing is a leftover.
+    #[error(transparent)]
+    Declared(#[from] declared::Error),
+    /// The disk.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+impl Error {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Declared(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+        }
+    }
+}
+
+/// Removes what is no longer declared, or says what would be removed.
+pub fn run(request: &Request<'_>) -> Result<Report, Error> {
+    let dir = request.dir;
+    let files = leftovers(&declared::load(dir)?, dir);
+    if request.dry_run {
+        let pending = store::pending(dir)?.filter(|p| p.decided || p.staged);
+        let recovered = pending.map(|_| "an earlier run did not finish".to_owned());
+        return Ok(Report { files, backup: None, pruned: Vec::new(), recovered });
+    }
+    let mut store = Store::open(dir, request.lock_wait)?;
+    let recovered = store.recovered().map(|recovery| recovery.to_string());
+    // The same again once nobody else may change anything.
+    let files = leftovers(&declared::load(dir)?, dir);
+    let mut transaction = Transaction::new(&request.now.to_compact());
+    for (file, why) in &files {
+        transaction.remove(file);
+        transaction.log(
+            serde_json::json!({
+                "time": request.now.to_string(),
+                "command": "prune",
+                "action": "remove",
+                "name": file,
+                "files": [file],
+                "reason": why.to_string(),
+            })
+            .to_string(),
+        );
+    }
+    let backup = store.commit(transaction)?.backup;
+    store.remove_empty_folders(files.iter().map(|(file, _)| file.as_path()));
+    let pruned = store.prune_backups(request.backups)?;
+    Ok(Report { files, backup, pruned, recovered })
+}
+
+/// The files that are there and no longer declared, in the order of their paths.
+pub fn leftovers(cluster: &Cluster, dir: &Path) -> Vec<(PathBuf, Why)> {
+    let layout = Layout::new(cluster);
+    let is_there = |path: &Path| dir.join(path).symlink_metadata().is_ok_and(|m| !m.is_dir());
+    let mut found: Vec<(PathBuf, Why)> = stale::candidates(&layout, dir);
+    found.retain(|(path, _)| is_there(path));
+    for host in undeclared_hosts(cluster, dir) {
+        let mut files = Vec::new();
+        below(dir, &Path::new(HOSTS).join(&host), 0, &mut files);
+        found.extend(files.into_iter().map(|file| (file, Why::Host(host.clone()))));
+    }
+    found.sort();
+    found
+}
+
+/// One line for each reason, for those who look at a plan.
+pub fn notes(cluster: &Cluster, dir: &Path) -> Vec<String> {
+    let mut by_reason: BTreeMap<Why, Vec<PathBuf>> = BTreeMap::new();
+    for (file, why) in leftovers(cluster, dir) {
+        by_reason.entry(why).or_default().push(file);
+    }
+    let note = |(why, files): (Why, Vec<PathBuf>)| match files.len() {
+        1 => format!("{}: {why}; `certkit prune` removes it", files[0].display()),
+        count => format!(
+            "{} and {} more: {why}; `certkit prune` removes them",
+            files[0].display(),
+            count - 1
+        ),
+    };
+    by_reason.into_iter().map(note).collect()
+}
+
+/// The folders of hosts that are no host's.
+fn undeclared_hosts(cluster: &Cluster, dir: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(dir.join(HOSTS)) else { return Vec::new() };
+    let declared: std::collections::HashSet<PathBuf> =
+        cluster.hosts.iter().map(|host| cluster.root_of(host)).collect();
+    let is_leftover = |name: &String| !declared.contains(&Path::new(HOSTS).join(name));
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter(is_leftover).collect();
+    names.sort();
+    names
+}
+
+/// How deep a host's folder is looked into.
+const DEPTH: usize = 8;
+
+/// Every file and link below a folder; links are not followed.
+fn below(dir: &Path, folder: &Path, depth: usize, files: &mut Vec<PathBuf>) {
+    let Ok(metadata) = dir.join(folder).symlink_metadata() else { return };
+    if !metadata.is_dir() {
+        files.push(folder.to_path_buf());
+        return;
+    }
+    let Ok(entries) = std::fs::read_dir(dir.join(folder)) else { return };
+    for entry in entries.flatten().filter(|_| depth < DEPTH) {
+        below(dir, &folder.join(entry.file_name()), depth + 1, files);
+    }
+}
