@@ -282,3 +282,187 @@ fn what_a_distant_root_must_sign_is_asked_for_and_what_hangs_on_it_waits() {
     assert!(difference(&before, &snapshot(dir.path())).is_empty());
     fs::remove_file(distant).unwrap();
 }
+
+/// What somebody may do to a declaration.
+#[derive(Clone, Copy, Debug)]
+enum Edit {
+    AddNode,
+    AddControlPlane,
+    RemoveLast,
+    Endpoint,
+    Address,
+    DnsDomain,
+    ServiceSubnet,
+    San,
+    NoSan,
+    Addon,
+    NoAddon,
+    Algorithm,
+    Override,
+}
+
+/// A declaration that edits are made to, written as a person writes it.
+#[derive(Clone, Debug)]
+struct Declared {
+    layout: &'static str,
+    control_plane: Vec<(usize, usize)>,
+    nodes: Vec<usize>,
+    endpoint: usize,
+    domain: usize,
+    subnet: usize,
+    san: Option<usize>,
+    addons: Vec<&'static str>,
+    algorithm: &'static str,
+    term: usize,
+    next: usize,
+}
+
+impl Declared {
+    fn new(layout: &'static str) -> Self {
+        Self {
+            layout,
+            control_plane: vec![(1, 1)],
+            nodes: vec![],
+            endpoint: 0,
+            domain: 0,
+            subnet: 96,
+            san: None,
+            addons: vec![],
+            algorithm: "ecdsa-p256",
+            term: 0,
+            next: 2,
+        }
+    }
+
+    fn apply(&mut self, edit: Edit) {
+        let next = self.next;
+        self.next += 1;
+        match edit {
+            Edit::AddNode => self.nodes.push(next),
+            Edit::AddControlPlane => self.control_plane.push((next, next)),
+            Edit::RemoveLast if !self.nodes.is_empty() => drop(self.nodes.pop()),
+            Edit::RemoveLast if self.control_plane.len() > 1 => drop(self.control_plane.pop()),
+            Edit::RemoveLast => {}
+            Edit::Endpoint => self.endpoint = next,
+            Edit::Address => self.control_plane[0].1 = next + 100,
+            Edit::DnsDomain => self.domain = next,
+            Edit::ServiceSubnet => self.subnet = 64 + next % 64,
+            Edit::San => self.san = Some(next),
+            Edit::NoSan => self.san = None,
+            Edit::Addon => {
+                let addon = ["kube-proxy", "konnectivity", "istio"][next % 3];
+                if !self.addons.contains(&addon) {
+                    self.addons.push(addon);
+                }
+            }
+            Edit::NoAddon => drop(self.addons.pop()),
+            Edit::Algorithm => self.algorithm = ["ecdsa-p384", "ecdsa-p256"][next % 2],
+            Edit::Override => self.term = next,
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!(
+            "apiVersion: certkit/v1\nkind: Cluster\nlayout: {}\nendpoint: api{}.example.com:6443\n\
+             dnsDomain: d{}.local\nserviceSubnet: [10.{}.0.0/16]\nkeyAlgorithm: {}\ncontrolPlane:\n",
+            self.layout, self.endpoint, self.domain, self.subnet, self.algorithm
+        );
+        for (host, address) in &self.control_plane {
+            text += &format!("  - {{name: cp{host}, addresses: [192.0.2.{address}]}}\n");
+        }
+        if !self.nodes.is_empty() {
+            text += "nodes:\n";
+        }
+        for node in &self.nodes {
+            text += &format!("  - {{name: w{node}, addresses: [198.51.100.{node}]}}\n");
+        }
+        if let Some(san) = self.san {
+            text += &format!("extraSans: {{apiserver: [more{san}.example.com]}}\n");
+        }
+        if !self.addons.is_empty() {
+            text += &format!("addons: [{}]\n", self.addons.join(", "));
+        }
+        if self.term > 0 {
+            text += &format!("overrides: {{admin.conf: {{validity: {}d}}}}\n", 60 + self.term);
+        }
+        text
+    }
+}
+
+/// The line that certkit adds, if it has.
+fn former(dir: &Path) -> String {
+    let text = fs::read_to_string(dir.join("certkit.yaml")).unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with("formerEndpoints:"));
+    line.map(|line| format!("{line}\n")).unwrap_or_default()
+}
+
+fn is_there(edit: Edit, text: &str) -> String {
+    format!("after {edit:?}, with\n{text}")
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config {
+        cases: 12, max_shrink_iters: 20, failure_persistence: None, ..Default::default()
+    })]
+
+    /// Whatever is edited, `init`, `rotate` and `prune` end in a tree that `verify` passes, that a second run
+    /// leaves alone, and on which a dry run said before what would be done.
+    #[test]
+    fn any_edits_end_in_a_tree_that_verify_passes(
+        workspace in proptest::bool::ANY,
+        edits in proptest::collection::vec(proptest::sample::select(vec![
+            Edit::AddNode, Edit::AddControlPlane, Edit::RemoveLast, Edit::Endpoint, Edit::Address,
+            Edit::DnsDomain, Edit::ServiceSubnet, Edit::San, Edit::NoSan, Edit::Addon, Edit::NoAddon,
+            Edit::Algorithm, Edit::Override,
+        ]), 1..5),
+    ) {
+        let dir = temp_dir();
+        let mut declared = Declared::new(if workspace { "workspace" } else { "host" });
+        let file = dir.path().join("certkit.yaml");
+        fs::write(&file, declared.text()).unwrap();
+        init(dir.path());
+        verify(dir.path());
+        for edit in edits {
+            let kept = former(dir.path());
+            declared.apply(edit);
+            fs::write(&file, declared.text() + &kept).unwrap();
+            let context = is_there(edit, &declared.text());
+            for command in ["init", "rotate", "prune"] {
+                let before = snapshot(dir.path());
+                let ask = |more: &[&str]| {
+                    certkit().arg(command).args(more).args(["-o", "json", "--dir"]).arg(dir.path()).output().unwrap()
+                };
+                let dry = ask(&["--dry-run"]);
+                let touched = difference(&before, &snapshot(dir.path()));
+                proptest::prop_assert!(touched.is_empty(), "a dry {command} changed {touched:?} {context}");
+                let done = ask(&[]);
+                let talk = String::from_utf8_lossy(&done.stderr).into_owned();
+                proptest::prop_assert_eq!(done.status.code(), Some(0), "{} {}: {}", command, context, talk);
+                proptest::prop_assert_eq!(steps(&dry.stdout), steps(&done.stdout), "{} {}", command, context);
+            }
+            let checked = certkit().args(["verify", "--dir"]).arg(dir.path()).output().unwrap();
+            let said = String::from_utf8_lossy(&checked.stdout).into_owned();
+            proptest::prop_assert_eq!(checked.status.code(), Some(0), "verify {}: {}", context, said);
+            let before = snapshot(dir.path());
+            init(dir.path());
+            rotate(dir.path());
+            run(certkit().arg("prune").arg("--dir").arg(dir.path()));
+            let again = difference(&before, &snapshot(dir.path()));
+            proptest::prop_assert!(again.is_empty(), "a second run changed {again:?} {context}");
+        }
+    }
+}
+
+/// Action, name and files of every step of a plan.
+fn steps(document: &[u8]) -> Vec<(String, String, String)> {
+    let report: serde_json::Value = serde_json::from_slice(document).unwrap();
+    let text = |value: &serde_json::Value| value.to_string();
+    // What `prune` removes has a path and a reason.
+    let steps = report["steps"].as_array().or(report["files"].as_array()).expect("steps");
+    let field = |step: &serde_json::Value, name: &str| text(&step[name]);
+    let all = steps.iter();
+    all.map(|step| {
+        (field(step, "action"), field(step, "name"), field(step, "files") + &field(step, "path"))
+    })
+    .collect()
+}
