@@ -518,8 +518,9 @@ fn a_listener_that_does_not_take_it_up_is_told() {
         "{}",
         stderr(&output)
     );
-    // Nothing listens any more: nothing is to be waited for.
-    run(&mut rotate(dir.path(), &["scheduler", "--wait", "2s"]));
+    // Nothing listens any more: nothing is to be waited for, and nothing is proven.
+    let output = run_to_exit(&mut rotate(dir.path(), &["scheduler", "--wait", "2s"]), 4);
+    assert!(stderr(&output).contains("not proven: no listener answered"), "{}", stderr(&output));
 }
 
 #[test]

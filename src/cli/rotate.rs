@@ -47,7 +47,8 @@ pub struct RotateArgs {
     /// Restart what takes a change up in no other way; several ways are tried in turn
     #[arg(long, value_name = "WAY", value_delimiter = ',', default_value = "none")]
     restart: Vec<Restart>,
-    /// Ask each listener on this machine until it serves the new certificate [default limit: 2m]
+    /// Ask each listener on this machine until it serves the new certificate; where none answers nothing
+    /// is proven, and the exit code is 4 [default limit: 2m]
     #[arg(long, value_name = "LIMIT", num_args = 0..=1, default_missing_value = "2m")]
     wait: Option<Span>,
     /// How long to wait for another certkit that is changing DIR
@@ -192,7 +193,8 @@ fn roll_back(
         }
     }
     report::complain_of(&outcomes)?;
-    Ok(if outcomes.iter().any(takeup::Outcome::failed) { Exit::Partly } else { Exit::Done })
+    let failed = outcomes.iter().any(takeup::Outcome::failed) || takeup::is_unproven(&outcomes);
+    Ok(if failed { Exit::Partly } else { Exit::Done })
 }
 
 fn take_up(
@@ -243,7 +245,8 @@ fn exit(args: &RotateArgs, report: &rotate::Report, outcomes: &[takeup::Outcome]
     if failed && !changed {
         return Exit::Failed;
     }
-    if failed || outcomes.iter().any(takeup::Outcome::failed) {
+    let unproven = takeup::is_unproven(outcomes);
+    if failed || unproven || outcomes.iter().any(takeup::Outcome::failed) {
         return Exit::Partly;
     }
     match findings.map(|b| b.expired).max() {

@@ -91,6 +91,14 @@ pub struct Outcome {
     pub hook: Option<Result<(), HookError>>,
     /// What its listeners serve, where that was looked at.
     pub listeners: Vec<Seen>,
+    /// Whether proof was asked for and no listener of it answered on this machine.
+    pub unproven: bool,
+}
+
+/// Whether proof was asked for and nothing at all gave any: no listener answered on this machine.
+pub fn is_unproven(outcomes: &[Outcome]) -> bool {
+    let is_proven = outcomes.iter().any(|outcome| !outcome.listeners.is_empty());
+    !is_proven && outcomes.iter().any(|outcome| outcome.unproven)
 }
 
 /// What was seen at one listener.
@@ -189,6 +197,10 @@ pub fn run(request: &Request<'_>) -> Vec<Outcome> {
     }
     if let Some(limit) = request.wait {
         wait(listening, &mut outcomes, limit);
+        for (outcome, change) in outcomes.iter_mut().zip(&changes) {
+            let listens = takeup::listeners(change, instances).next().is_some();
+            outcome.unproven = listens && outcome.listeners.is_empty();
+        }
     }
     outcomes
 }
@@ -213,6 +225,7 @@ fn outcome(request: &Request<'_>, instances: &[Instance<'_>], change: &Change<'_
         restart: None,
         hook: None,
         listeners: Vec::new(),
+        unproven: false,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     ops::{
         observe::with_causes,
         rotate::{Report, Rollback},
-        takeup::{Outcome, State},
+        takeup::{self, Outcome, State},
     },
 };
 
@@ -145,6 +145,9 @@ fn words(outcome: &Outcome) -> String {
         };
         let _ = write!(words, "; {} {state}", seen.address);
     }
+    if outcome.unproven {
+        words.push_str("; NOT PROVEN: nothing answers on this machine");
+    }
     words
 }
 
@@ -249,6 +252,7 @@ pub fn components(outcomes: &[Outcome]) -> Vec<Value> {
                     Err(error) => json!({"failed": with_causes(error)}),
                 }),
                 "listeners": listeners,
+                "unproven": outcome.unproven,
             })
         })
         .collect()
@@ -319,6 +323,10 @@ pub fn complain(report: &Report, outcomes: &[Outcome]) -> io::Result<()> {
 /// Says on standard error which restarts, hooks and listeners failed.
 pub fn complain_of(outcomes: &[Outcome]) -> io::Result<()> {
     let mut out = output::stderr();
+    if takeup::is_unproven(outcomes) {
+        let what = "warning: not proven: no listener answered on this machine, so nobody knows what is served";
+        writeln_to(&mut out, what)?;
+    }
     for outcome in outcomes {
         let of = match &outcome.host {
             Some(host) => format!("{} on {host}", outcome.component),
