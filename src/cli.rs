@@ -12,6 +12,7 @@ mod import;
 mod init;
 mod man;
 pub mod output;
+mod password;
 mod paths;
 mod prune;
 mod rotate;
@@ -60,6 +61,10 @@ pub struct Global {
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     #[arg(help_heading = "Everywhere")]
     pub color: ColorChoice,
+    /// The file whose first line is the password of encrypted CA keys, for commands that sign
+    /// [env: CERTKIT_CA_KEY_PASSWORD, the password itself; on a terminal it is asked for]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Everywhere")]
+    pub ca_key_password_file: Option<PathBuf>,
     /// Show no progress bars
     #[arg(long, global = true, help_heading = "Everywhere")]
     pub no_progress: bool,

@@ -14,6 +14,7 @@ pub mod init;
 pub mod log;
 pub mod machine;
 pub mod observe;
+pub mod password;
 pub mod prune;
 pub mod read;
 pub mod rotate;

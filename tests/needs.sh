@@ -8,6 +8,7 @@ needs=(
   etcd:etcd-server
   etcdctl:etcd-client
   openssl:openssl
+  script:bsdutils
   strace:strace
   kubectl:kubernetes-client
   promtool:prometheus

@@ -113,6 +113,7 @@ fn ten_thousand_runs_with_nothing_due_change_nothing() {
         lock_wait: Duration::ZERO,
         jitter: Duration::ZERO,
         backups: 1,
+        passwords: &certkit::ops::password::Passwords::Nowhere,
     };
     let before = snapshot(dir.path());
     assert!(before.contains_key(Path::new("pki/front-proxy-client.crt")));

@@ -6,7 +6,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::ValueEnum;
 
-use super::{Exit, Failure, Format, Global, print, when};
+use super::{Exit, Failure, Format, Global, password, print, when};
 use crate::{
     model::{
         algorithm::KeyAlgorithm,
@@ -72,11 +72,15 @@ pub struct InitArgs {
     /// Certificates for an addon: kube-proxy, konnectivity, istio; repeat for more
     #[arg(long = "addon", value_name = "ADDON")]
     addons: Vec<String>,
+    /// Encrypt the keys of CAs that no component reads; the same as giving a password, which is otherwise
+    /// asked for on the terminal
+    #[arg(long)]
+    encrypt_ca_keys: bool,
     /// Write certkit.yaml for a PKI that something else made, once it is proven that nothing in place
     /// differs from it; the PKI itself stays as it is
     #[arg(long, conflicts_with_all = ["config", "name", "endpoint", "hosts", "sans", "service_subnet",
         "dns_domain", "key_algorithm", "ca_validity", "validity", "kubeconfig_style", "single_root",
-        "workspace", "host_dir", "addons"])]
+        "workspace", "host_dir", "addons", "encrypt_ca_keys"])]
     adopt: bool,
     /// Print what would be done and change nothing
     #[arg(long)]
@@ -102,6 +106,10 @@ there and right are kept, missing ones are made; pieces that contradict each oth
 nothing is written. A CA of your own is used when its certificate and key are in place; with its
 certificate alone, certificate requests are written to DIR/csr instead of certificates.
 
+With a password (--ca-key-password-file, CERTKIT_CA_KEY_PASSWORD) the keys of new CAs are encrypted
+(PKCS#8, scrypt, AES-256), but for those that a component reads, as none can open them: the cluster CA's,
+with which kube-controller-manager signs. With --single-root the root's key is encrypted.
+
 EXIT CODES:
   0   done, or nothing was to do
   3   certkit could not do it; nothing was changed
@@ -111,6 +119,7 @@ EXAMPLES:
   certkit init
   certkit init --dir ./pki --name prod --host cp1=10.0.0.11 --endpoint api.example.com:6443
   certkit init --config cluster.yaml --dry-run
+  certkit init --single-root --encrypt-ca-keys
   certkit init --adopt
   kubeadm config print init-defaults | certkit init --config -";
 
@@ -132,12 +141,17 @@ pub fn run(args: &InitArgs, global: &Global) -> Result<Exit, Failure> {
         return take_over(args, global, &dir);
     }
     let cluster = cluster(args, &dir)?;
+    let passwords = match args.encrypt_ca_keys {
+        true => password::new_password(global)?,
+        false => password::passwords(global)?,
+    };
     let report = init::run(init::Request {
         dir: &dir,
         cluster,
         dry_run: args.dry_run,
         now: when(args.at)?,
         lock_wait: Duration::from_secs(10),
+        passwords: &passwords,
     })?;
     if let Some(recovered) = &report.recovered
         && !global.quiet

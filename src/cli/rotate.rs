@@ -10,7 +10,7 @@ use std::{
 
 use clap::ValueEnum;
 
-use super::{Exit, Failure, Format, Global, print, when};
+use super::{Exit, Failure, Format, Global, password, print, when};
 use crate::{
     model::{
         duration::{Span, Threshold},
@@ -118,6 +118,7 @@ EXAMPLES:
 /// Runs the command.
 pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
     let dir = super::absolute(&global.dir)?;
+    let passwords = password::passwords(global)?;
     let request = rotate::Request {
         dir: &dir,
         names: &args.names,
@@ -135,6 +136,7 @@ pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
         jitter: jitter(args.jitter),
         force: args.force,
         backups: args.backups,
+        passwords: &passwords,
     };
     if args.rollback {
         return roll_back(args, global, &request);
@@ -233,7 +235,8 @@ fn take_up(
 fn exit(args: &RotateArgs, report: &rotate::Report, outcomes: &[takeup::Outcome]) -> Exit {
     use crate::model::plan::rotate::Obstacle;
     let is_external = |b: &&crate::model::plan::rotate::Blocked| {
-        matches!(b.obstacle, Obstacle::External { .. }) && args.names.is_empty()
+        matches!(b.obstacle, Obstacle::External { .. } | Obstacle::Sealed { .. })
+            && args.names.is_empty()
             || matches!(b.obstacle, Obstacle::AuthorityEnds { .. })
     };
     let blocked = &report.rotation.blocked;

@@ -437,6 +437,11 @@ pub fn certificate(id: &str) -> Option<&'static CertSpec> {
     CERTIFICATES.iter().find(|spec| spec.id == id)
 }
 
+/// Whether a component reads the key of this certificate. None can open one that is encrypted.
+pub fn is_key_read(id: &str) -> bool {
+    USES.iter().any(|row| matches!(row.value, Value::Key(key) if key == id))
+}
+
 /// The key row with this id.
 pub fn key(id: &str) -> Option<&'static KeySpec> {
     KEYS.iter().find(|spec| spec.id == id)

@@ -34,6 +34,8 @@ pub struct KeyView {
     pub public_key: Vec<u8>,
     /// Its algorithm.
     pub algorithm: KeyAlgorithm,
+    /// Whether a password keeps it. Both of the above are then what the certificate beside it says.
+    pub is_sealed: bool,
 }
 
 /// One piece: there, not there, or there but not what it should be.

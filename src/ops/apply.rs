@@ -12,7 +12,11 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::{observe, observe::Observation};
+use super::{
+    observe,
+    observe::Observation,
+    password::{self, Passwords},
+};
 use crate::{
     document::kubeconfig::KubeconfigError,
     model::{
@@ -24,7 +28,7 @@ use crate::{
     pki::{
         inspect::Certificate,
         issue::{IssueError, Issuer},
-        key::{KeyError, PrivateKey},
+        key::{CaKey, KeyError, PrivateKey},
     },
     store::Transaction,
 };
@@ -65,6 +69,9 @@ pub enum Error {
         /// Why not.
         source: KubeconfigError,
     },
+    /// A CA's key is encrypted and stays so.
+    #[error(transparent)]
+    Password(#[from] password::Error),
     /// Something the plan counts on is not there: the disk changed between observing and applying.
     #[error("{label}: what it is made from is gone; the files changed meanwhile")]
     Gone {
@@ -80,6 +87,7 @@ impl Error {
             Self::Issue { source, .. } => source.hint(),
             Self::Key { source, .. } => source.hint(),
             Self::Kubeconfig { source, .. } => source.hint().map(str::to_owned),
+            Self::Password(error) => error.hint(),
             Self::Gone { .. } => Some("run it again".into()),
         }
     }
@@ -141,17 +149,11 @@ pub fn prepare(
     dir: &Path,
     now: Timestamp,
     template: Template,
+    passwords: &Passwords,
 ) -> Result<Prepared, Error> {
     let instances = &layout.instances;
-    // A CA that signs nothing now need not be able to.
-    let signers: BTreeSet<&str> = plan
-        .changes()
-        .filter_map(|step| match step.action {
-            Action::Issue { instance, .. } => instances[instance].issuer,
-            _ => None,
-        })
-        .collect();
-    let job = Job { layout, dir, now, template };
+    let signers = signers(plan, instances);
+    let job = Job { layout, dir, now, template, passwords };
     let (mut context, mut output) = Context::new(&job, observation, &signers)?;
     context.amendments = plan
         .changes()
@@ -182,6 +184,43 @@ pub fn prepare(
     Ok(output.prepared)
 }
 
+/// The CAs that a plan signs with; one that signs nothing now need not be able to.
+fn signers<'a>(plan: &Plan, instances: &[Instance<'a>]) -> BTreeSet<&'a str> {
+    plan.changes()
+        .filter_map(|step| match step.action {
+            Action::Issue { instance, .. } => instances[instance].issuer,
+            _ => None,
+        })
+        .collect()
+}
+
+/// Tries the password, where one was given, on every encrypted key that the plan signs with; gives the
+/// files of those keys. This is all of applying a plan that could fail for want of a password.
+pub fn try_password(
+    plan: &Plan,
+    layout: &Layout<'_>,
+    observation: &Observation,
+    dir: &Path,
+    passwords: &Passwords,
+) -> Result<Vec<PathBuf>, Error> {
+    let instances = &layout.instances;
+    let signers = signers(plan, instances);
+    let mut files = Vec::new();
+    for (index, authority) in &observation.authorities {
+        let Some(CaKey::Sealed(key)) = &authority.key else { continue };
+        if !signers.contains(instances[*index].spec.id) {
+            continue;
+        }
+        let file = observation.inventory.instances[*index].place.key();
+        if let Passwords::Given(_) = passwords {
+            let hint = authority.certificates.first().map(Certificate::public_key);
+            passwords.open(&dir.join(file), key, hint)?;
+        }
+        files.push(file.clone());
+    }
+    Ok(files)
+}
+
 /// A certificate that was signed elsewhere, and the key that was made for it here.
 pub struct Import {
     /// The instance's index.
@@ -203,7 +242,8 @@ pub fn publish(
     now: Timestamp,
 ) -> Result<Prepared, Error> {
     let instances = &layout.instances;
-    let job = Job { layout, dir, now, template: Template::Declared };
+    let passwords = &Passwords::Nowhere;
+    let job = Job { layout, dir, now, template: Template::Declared, passwords };
     let (context, mut output) = Context::new(&job, observation, &BTreeSet::new())?;
     for Import { instance: index, certificate, chain, key } in imports {
         let place = context.place(index);
@@ -242,6 +282,7 @@ struct Job<'a> {
     dir: &'a Path,
     now: Timestamp,
     template: Template,
+    passwords: &'a Passwords,
 }
 
 struct Context<'a> {
@@ -260,6 +301,7 @@ struct Context<'a> {
     dir: &'a Path,
     now: Timestamp,
     template: Template,
+    passwords: &'a Passwords,
 }
 
 /// A CA: its certificates, the signer first, and with its key what signs.
@@ -301,7 +343,7 @@ impl<'a> Context<'a> {
         observation: Observation,
         signers: &BTreeSet<&str>,
     ) -> Result<(Self, Output), Error> {
-        let Job { layout, dir, now, template } = *job;
+        let Job { layout, dir, now, template, passwords } = *job;
         let instances = &layout.instances;
         let mut context = Self {
             layout,
@@ -314,10 +356,27 @@ impl<'a> Context<'a> {
             dir,
             now,
             template,
+            passwords,
         };
-        for (index, observe::Authority { certificates, key }) in observation.authorities {
+        for (index, observe::Authority { mut certificates, key }) in observation.authorities {
             let (id, label) = (instances[index].spec.id, || instances[index].label());
-            let signer = certificates.first().cloned().zip(key).filter(|_| signers.contains(id));
+            let hint = certificates.first().map(Certificate::public_key);
+            let key = match key.filter(|_| signers.contains(id)) {
+                Some(CaKey::Sealed(key)) => {
+                    let file = context.inventory.instances[index].place.key();
+                    Some(passwords.open(&dir.join(file), &key, hint)?)
+                }
+                Some(CaKey::Clear(key)) => Some(key),
+                None => None,
+            };
+            // Whose key an encrypted one is shows only now.
+            if let Some(key) = &key
+                && let Some(signer) =
+                    certificates.iter().position(|c| c.public_key() == key.public_key())
+            {
+                certificates[..=signer].rotate_right(1);
+            }
+            let signer = certificates.first().cloned().zip(key);
             let issuer = signer
                 .map(|(certificate, key)| Issuer::new(certificate, key))
                 .transpose()

@@ -11,6 +11,7 @@ use super::{
     flags::FlagsError,
     log, observe,
     observe::Observation,
+    password::{self, Passwords},
     prune,
 };
 use crate::{
@@ -37,6 +38,8 @@ pub struct Request<'a> {
     pub now: Timestamp,
     /// How long to wait for another certkit.
     pub lock_wait: Duration,
+    /// What opens CA keys that are encrypted, and encrypts those that are made.
+    pub passwords: &'a Passwords,
 }
 
 /// What was done, or would be.
@@ -116,7 +119,7 @@ fn file(contradiction: &Contradiction) -> String {
 
 /// Makes what is missing, in one transaction, or says what would be made.
 pub fn run(request: Request<'_>) -> Result<Report, Error> {
-    let Request { dir, cluster, dry_run, now, lock_wait } = request;
+    let Request { dir, cluster, dry_run, now, lock_wait, passwords } = request;
     if let Some(there) = declared::find(dir)?
         && there != cluster
     {
@@ -127,7 +130,9 @@ pub fn run(request: Request<'_>) -> Result<Report, Error> {
     }
     let layout = Layout::new(&cluster);
     if dry_run {
-        let (plan, _) = plan(&layout, dir, now)?;
+        let (mut plan, observation) = plan(&layout, dir, now)?;
+        let sealed = apply::try_password(&plan, &layout, &observation, dir, passwords)?;
+        plan.notes.extend(password::notes(&sealed, passwords));
         let recovered = store::pending(dir)?.map(|_| "an earlier run did not finish".to_owned());
         return Ok(Report {
             cluster,
@@ -141,7 +146,8 @@ pub fn run(request: Request<'_>) -> Result<Report, Error> {
     let mut store = Store::open(dir, lock_wait)?;
     let recovered = store.recovered().map(|recovery| recovery.to_string());
     let (plan, observation) = plan(&layout, dir, now)?;
-    let mut prepared = apply::prepare(&plan, &layout, observation, dir, now, Template::Declared)?;
+    let mut prepared =
+        apply::prepare(&plan, &layout, observation, dir, now, Template::Declared, passwords)?;
     write_log(&plan, &prepared.issued, now, &mut prepared.transaction);
     let committed = store.commit(prepared.transaction)?;
     Ok(Report {

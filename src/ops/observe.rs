@@ -27,7 +27,7 @@ use crate::{
     },
     pki::{
         inspect::{self, Certificate},
-        key::{PrivateKey, PublicKey},
+        key::{CaKey, PrivateKey, PublicKey},
     },
 };
 
@@ -62,7 +62,7 @@ pub struct Authority {
     /// Its certificates, the signer first.
     pub certificates: Vec<Certificate>,
     /// Its key, where it is here.
-    pub key: Option<PrivateKey>,
+    pub key: Option<CaKey>,
 }
 
 /// Reads everything the cluster lays out under DIR.
@@ -92,11 +92,7 @@ pub fn observe(layout: &Layout<'_>, dir: &Path) -> Observation {
         observation.inventory.instances.push(Observed {
             place: found.place,
             certificates: view_all(&found.certificates),
-            key: match &found.key {
-                Piece::Present(key) => Piece::Present(key_view(key)),
-                Piece::Missing => Piece::Missing,
-                Piece::Bad(why) => Piece::Bad(why.clone()),
-            },
+            key: key_view(&found.key, certificates.first()),
             kubeconfig: found.kubeconfig,
             signed_by_issuer,
             requested: dir.join(request_file(instance)).exists()
@@ -107,7 +103,9 @@ pub fn observe(layout: &Layout<'_>, dir: &Path) -> Observation {
             Piece::Missing | Piece::Bad(_) => None,
         };
         if !instance.spec.is_ca() {
-            observation.keys.extend(key.map(|key| (index, key)));
+            if let Some(CaKey::Clear(key)) = key {
+                observation.keys.insert(index, key);
+            }
             if let Piece::Present(all) = found.certificates {
                 observation.leaves.insert(index, all);
             }
@@ -120,7 +118,7 @@ pub fn observe(layout: &Layout<'_>, dir: &Path) -> Observation {
         let private = read_as(&dir.join(spec.private), PrivateKey::from_pem);
         observation.inventory.key_pairs.push(ObservedKeyPair {
             private: match &private {
-                Piece::Present(key) => Piece::Present(key_view(key)),
+                Piece::Present(key) => Piece::Present(clear_view(key)),
                 Piece::Missing => Piece::Missing,
                 Piece::Bad(why) => Piece::Bad(why.clone()),
             },
@@ -169,7 +167,7 @@ fn observe_copies(copies: &[Copy], dir: &Path, inventory: &mut Inventory) {
 struct Found {
     place: Place,
     certificates: Piece<Vec<Certificate>>,
-    key: Piece<PrivateKey>,
+    key: Piece<CaKey>,
     kubeconfig: Piece<KubeconfigView>,
 }
 
@@ -200,7 +198,7 @@ fn find(cluster: &Cluster, dir: &Path, instance: &Instance<'_>) -> Found {
 }
 
 /// Reads a certificate and its key. A key without its public half gets it from the certificate.
-fn pair(dir: &Path, cert: &Path, key: &Path) -> (Piece<Vec<Certificate>>, Piece<PrivateKey>) {
+fn pair(dir: &Path, cert: &Path, key: &Path) -> (Piece<Vec<Certificate>>, Piece<CaKey>) {
     let content = read::file(&dir.join(cert));
     let certificates = match &content {
         Piece::Present(pem) => parsed(inspect::from_pem(pem)),
@@ -216,24 +214,17 @@ fn pair(dir: &Path, cert: &Path, key: &Path) -> (Piece<Vec<Certificate>>, Piece<
     (certificates, key)
 }
 
-fn parse_key(pem: &[u8], certificate: Option<&Certificate>) -> Piece<PrivateKey> {
-    let key = match certificate {
-        Some(certificate) => PrivateKey::from_pem_for(pem, certificate),
-        None => PrivateKey::from_pem(pem),
-    };
-    match key {
-        Ok(key) => Piece::Present(key),
-        Err(error) => Piece::Bad(with_causes(&error)),
-    }
+fn parse_key(pem: &[u8], certificate: Option<&Certificate>) -> Piece<CaKey> {
+    parsed(CaKey::from_pem(pem, certificate))
 }
 
 /// Of the certificates in a CA's file the one that its key belongs to signs; kubeadm takes the first.
 fn signer_first(
     certificates: Piece<Vec<Certificate>>,
-    key: &Piece<PrivateKey>,
+    key: &Piece<CaKey>,
 ) -> Piece<Vec<Certificate>> {
     let Piece::Present(mut all) = certificates else { return certificates };
-    if let Some(key) = key.present()
+    if let Some(CaKey::Clear(key)) = key.present()
         && let Some(signer) = all.iter().position(|c| c.public_key() == key.public_key())
     {
         all[..=signer].rotate_right(1);
@@ -370,6 +361,36 @@ pub fn view(certificate: &Certificate) -> CertView {
     }
 }
 
-fn key_view(key: &PrivateKey) -> KeyView {
-    KeyView { public_key: key.public_key().der().to_vec(), algorithm: key.algorithm() }
+/// A key as plain data. Of one that is encrypted nothing is known but what the certificate beside it says,
+/// which is proven when it is opened; only a CA's may be.
+fn key_view(key: &Piece<CaKey>, certificate: Option<&Certificate>) -> Piece<KeyView> {
+    match (key, certificate) {
+        (Piece::Missing, _) => Piece::Missing,
+        (Piece::Bad(why), _) => Piece::Bad(why.clone()),
+        (Piece::Present(CaKey::Clear(key)), _) => Piece::Present(clear_view(key)),
+        (Piece::Present(CaKey::Sealed(_)), Some(certificate)) if certificate.is_ca() => {
+            match certificate.algorithm() {
+                Some(algorithm) => {
+                    let public_key = certificate.public_key().der().to_vec();
+                    Piece::Present(KeyView { public_key, algorithm, is_sealed: true })
+                }
+                None => Piece::Bad("is encrypted, and of a kind that certkit cannot use".into()),
+            }
+        }
+        (Piece::Present(CaKey::Sealed(_)), Some(_)) => Piece::Bad(
+            "is encrypted, which no component can read (openssl pkey -in FILE -out FILE.clear)"
+                .into(),
+        ),
+        (Piece::Present(CaKey::Sealed(_)), None) => {
+            Piece::Bad("is encrypted, and the certificate it belongs to is not there".into())
+        }
+    }
+}
+
+fn clear_view(key: &PrivateKey) -> KeyView {
+    KeyView {
+        public_key: key.public_key().der().to_vec(),
+        algorithm: key.algorithm(),
+        is_sealed: false,
+    }
 }

@@ -9,6 +9,7 @@ use super::{
     apply::{self, Template},
     declared, log, machine, observe,
     observe::Observation,
+    password::Passwords,
     prune,
     takeup::Served,
     verify::narrowing::{self, Broken},
@@ -57,6 +58,8 @@ pub struct Request<'a> {
     pub force: bool,
     /// How many backups to keep.
     pub backups: usize,
+    /// What opens CA keys that are encrypted.
+    pub passwords: &'a Passwords,
 }
 
 /// What was done, or would be.
@@ -284,7 +287,9 @@ impl Work {
         let template = if self.declared { Template::Declared } else { Template::InPlace };
         let layout = Layout::new(&self.cluster);
         let plan = &self.rotation.plan;
-        let mut prepared = apply::prepare(plan, &layout, observation, request.dir, now, template)?;
+        let (dir, passwords) = (request.dir, request.passwords);
+        let mut prepared =
+            apply::prepare(plan, &layout, observation, dir, now, template, passwords)?;
         if !request.force {
             let judge = Judge { layout: &layout, declared: self.declared, dir: request.dir, now };
             judge.withhold(&mut self.rotation, &mut prepared);
@@ -413,6 +418,7 @@ fn plan(
         key: request.key,
         csr_only: request.csr_only,
         declaration,
+        can_open: request.passwords.can_open(),
         now,
     };
     Ok(rotate::plan(layout, &observation.inventory, &request))

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::apply::Record;
+use super::{apply::Record, password};
 use crate::{
     model::{
         catalogue::Listener,
@@ -248,6 +248,7 @@ fn run_hook(hook: &str, dir: &Path, outcome: &Outcome) -> Result<(), HookError> 
         .env("CERTKIT_HOST", outcome.host.as_deref().unwrap_or_default())
         .env("CERTKIT_DIR", dir)
         .env("CERTKIT_TAKE_UP", take_up)
+        .env_remove(password::VARIABLE)
         .stdin(Stdio::null())
         .stdout(Stdio::from(stderr))
         .status()

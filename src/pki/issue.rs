@@ -7,6 +7,8 @@
 mod oid;
 mod splice;
 
+use std::fmt;
+
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName,
     ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyUsagePurpose, PKCS_ED25519, PublicKeyData,
@@ -17,7 +19,7 @@ use super::{
     crypto::{self, CryptoError},
     der::OCTET_STRING,
     inspect::{Certificate, InspectError, RawExtension},
-    key::{KeyError, PrivateKey, PublicKey},
+    key::{KeyError, PrivateKey, PublicKey, Sign},
 };
 use crate::model::{
     der,
@@ -30,10 +32,15 @@ use crate::model::{
 use splice::Replacement;
 
 /// A certificate authority that can sign: its certificate and the key that belongs to it.
-#[derive(Debug)]
 pub struct Issuer {
     certificate: Certificate,
-    key: PrivateKey,
+    key: Box<dyn Sign>,
+}
+
+impl fmt::Debug for Issuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Issuer({}, key elided)", self.certificate.subject())
+    }
 }
 
 /// A certificate to be issued.
@@ -141,7 +148,7 @@ impl From<CryptoError> for IssueError {
 impl Issuer {
     /// Joins a CA's certificate and key, if the one is a CA's and the other is its own. Whether the CA has
     /// expired is for the caller, who knows the time.
-    pub fn new(certificate: Certificate, key: PrivateKey) -> Result<Self, IssueError> {
+    pub fn new(certificate: Certificate, key: impl Sign + 'static) -> Result<Self, IssueError> {
         if certificate.public_key() != key.public_key() {
             return Err(IssueError::KeyMismatch(certificate.subject().clone()));
         }
@@ -151,17 +158,12 @@ impl Issuer {
         if certificate.key_usages().is_some_and(|usages| !usages.contains(KeyUsages::CERT_SIGN)) {
             return Err(IssueError::NoCertSign(certificate.subject().clone()));
         }
-        Ok(Self { certificate, key })
+        Ok(Self { certificate, key: Box::new(key) })
     }
 
     /// The CA's certificate.
     pub fn certificate(&self) -> &Certificate {
         &self.certificate
-    }
-
-    /// The CA's key.
-    pub fn key(&self) -> &PrivateKey {
-        &self.key
     }
 }
 
@@ -218,7 +220,7 @@ fn issue_with(
     let clamped = order.validity.not_after > end;
     let validity = Validity { not_after: order.validity.not_after.min(end), ..order.validity };
     let order = Order { validity, ..*order };
-    let certificate = sign(&order, ca.subject(), ca.ski(), &issuer.key, extensions)?;
+    let certificate = sign(&order, ca.subject(), ca.ski(), &*issuer.key, extensions)?;
     Ok(Issued { certificate, clamped })
 }
 
@@ -241,7 +243,7 @@ fn sign(
     order: &Order<'_>,
     issuer: &Name,
     issuer_ski: Option<&[u8]>,
-    key: &PrivateKey,
+    key: &dyn Sign,
     extensions: &[RawExtension],
 ) -> Result<Certificate, IssueError> {
     let Validity { not_before, not_after } = order.validity;

@@ -2,6 +2,7 @@
 
 mod load;
 mod public;
+mod sealed;
 
 use std::{fmt, sync::OnceLock};
 
@@ -9,6 +10,7 @@ use zeroize::Zeroizing;
 
 pub use public::PublicKey;
 pub(in crate::pki) use public::{bit_string, dotted};
+pub use sealed::SealedKey;
 
 use super::{
     crypto::{self, CryptoError, Curve, Signer},
@@ -157,6 +159,54 @@ impl PrivateKey {
     }
 }
 
+/// What signs for a CA. Whoever signs asks for a signature and never for the key, so that a key may be one
+/// in memory or one that no program ever sees.
+pub trait Sign: Send + Sync {
+    /// The public key that belongs to it.
+    fn public_key(&self) -> &PublicKey;
+
+    /// Its algorithm, which decides the digest too.
+    fn algorithm(&self) -> KeyAlgorithm;
+
+    /// Signs with the digest that goes with the key.
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError>;
+}
+
+impl Sign for PrivateKey {
+    fn public_key(&self) -> &PublicKey {
+        self.public_key()
+    }
+
+    fn algorithm(&self) -> KeyAlgorithm {
+        self.algorithm()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        self.sign(message)
+    }
+}
+
+/// A CA's key as it is kept: what must be done before it signs differs.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are in clear, and there are a handful")]
+pub enum CaKey {
+    /// In a file, in clear.
+    Clear(PrivateKey),
+    /// In a file, under a password.
+    Sealed(SealedKey),
+}
+
+impl CaKey {
+    /// Reads the first private key of a PEM file. One in clear that lacks its public key takes it from
+    /// `certificate`.
+    pub fn from_pem(bytes: &[u8], certificate: Option<&Certificate>) -> Result<Self, KeyError> {
+        if let Some(sealed) = SealedKey::from_pem(bytes)? {
+            return Ok(Self::Sealed(sealed));
+        }
+        load::first(bytes, certificate.map(Certificate::public_key))?.checked().map(Self::Clear)
+    }
+}
+
 impl fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PrivateKey({}, elided)", self.algorithm())
@@ -166,9 +216,18 @@ impl fmt::Debug for PrivateKey {
 /// Why a key cannot be read, made or used.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum KeyError {
+    /// A cipher or key derivation certkit has not.
+    #[error("the private key is encrypted with {0}, which certkit cannot open")]
+    Cipher(String),
     /// A point in compressed form.
     #[error("the EC key gives its public key in compressed form, which TLS libraries do not take")]
     CompressedPoint,
+    /// Its password is made costlier to try than any machine can bear.
+    #[error("opening the private key would take more than half a gigabyte of memory, or minutes")]
+    Costly,
+    /// A password keeps it where it must be in clear.
+    #[error("the private key is encrypted")]
+    Encrypted,
     /// A curve by its numbers instead of its name.
     #[error("the EC key spells its curve out instead of naming it, which Kubernetes does not take")]
     ExplicitCurve,
@@ -189,6 +248,9 @@ pub enum KeyError {
     /// No public key in the key, and nowhere to take it from.
     #[error("the EC key does not contain its public key")]
     NoPublicKey,
+    /// Another password, or bytes that changed.
+    #[error("the password does not open the private key")]
+    Password,
     /// Not PEM, or not readable.
     #[error("cannot read the private key")]
     Pem(#[from] PemError),
@@ -219,11 +281,16 @@ impl KeyError {
             Self::ExplicitCurve => {
                 Some("openssl ec -in FILE -param_enc named_curve -out FILE.named".into())
             }
+            Self::Cipher(_) | Self::Costly => {
+                Some("openssl pkcs8 -topk8 -in FILE -out FILE.new".into())
+            }
+            Self::Encrypted => Some("openssl pkey -in FILE -out FILE.clear".into()),
             Self::NoPublicKey => Some("openssl ec -in FILE -out FILE.complete".into()),
             Self::Pem(error) => error.hint(),
             Self::Generation { .. }
             | Self::Malformed
             | Self::NoKey
+            | Self::Password
             | Self::RsaExponent(_)
             | Self::RsaPrimes
             | Self::RsaSize(_)

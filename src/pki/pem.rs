@@ -25,7 +25,7 @@ pub enum Block {
     Crl(Vec<u8>),
     /// `CERTIFICATE REQUEST`: its DER.
     Csr(Vec<u8>),
-    /// `PRIVATE KEY`, `EC PRIVATE KEY` or `RSA PRIVATE KEY`.
+    /// `PRIVATE KEY`, `ENCRYPTED PRIVATE KEY`, `EC PRIVATE KEY` or `RSA PRIVATE KEY`.
     Key(KeyBlock),
     /// `PUBLIC KEY`: the DER of a SubjectPublicKeyInfo.
     PublicKey(Vec<u8>),
@@ -49,6 +49,8 @@ impl fmt::Debug for KeyBlock {
 /// The structure inside a private key block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyKind {
+    /// `ENCRYPTED PRIVATE KEY`, PKCS#8 under a password.
+    Encrypted,
     /// `RSA PRIVATE KEY`, PKCS#1.
     Pkcs1,
     /// `PRIVATE KEY`, PKCS#8.
@@ -74,9 +76,13 @@ pub enum PemError {
     /// Nothing at all.
     #[error("it is empty")]
     Empty,
-    /// An encrypted key, which certkit cannot open.
-    #[error("the {label} block at line {line} is encrypted")]
-    Encrypted {
+    /// A key under a password in the form openssl had before PKCS#8: one round of MD5 stands between the
+    /// password and the key.
+    #[error(
+        "the {label} block at line {line} is encrypted in openssl's old form (DEK-Info); convert it: \
+         openssl pkcs8 -topk8 -in FILE -out FILE.new"
+    )]
+    OldEncryption {
         /// The block's label.
         label: String,
         /// The line of its BEGIN marker.
@@ -125,9 +131,11 @@ impl PemError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Der => Some("openssl x509 -inform DER -in FILE -out FILE.crt".into()),
-            Self::Encrypted { .. } => {
-                Some("decrypt it first: openssl pkey -in FILE -out FILE.decrypted".into())
-            }
+            Self::OldEncryption { .. } => Some(
+                "openssl pkcs8 -topk8 -in FILE -out FILE.new keeps it encrypted, in the form certkit \
+                 reads; openssl pkey -in FILE -out FILE.new writes it in clear"
+                    .into(),
+            ),
             Self::UnknownLabel { label, .. } if label == "TRUSTED CERTIFICATE" => {
                 Some("openssl x509 -in FILE -out FILE.crt".into())
             }
@@ -142,7 +150,7 @@ impl PemError {
     }
 }
 
-/// Reads every block. Encrypted keys and unknown labels are errors; `EC PARAMETERS` and `DH PARAMETERS`,
+/// Reads every block. Unknown labels are errors; `EC PARAMETERS` and `DH PARAMETERS`,
 /// which openssl writes before keys and which say nothing the key does not, are passed over.
 pub fn read(bytes: &[u8]) -> Result<Vec<Block>, PemError> {
     sections(bytes)?
@@ -204,13 +212,30 @@ impl Section<'_> {
 
     fn decode(&self) -> Result<Block, PemError> {
         let (label, line) = (self.label.to_owned(), self.line);
-        if self.encrypted || self.label == "ENCRYPTED PRIVATE KEY" {
-            return Err(PemError::Encrypted { label, line });
+        if self.encrypted {
+            return Err(PemError::OldEncryption { label, line });
+        }
+        if self.label == ENCRYPTED {
+            return self.encrypted_key();
         }
         match rustls_pemfile::read_one_from_slice(self.text) {
             Err(_) => Err(PemError::Base64 { label, line }),
             Ok(None) => Err(PemError::UnknownLabel { label, line }),
             Ok(Some((item, _))) => block(item).ok_or(PemError::UnknownLabel { label, line }),
+        }
+    }
+}
+
+impl Section<'_> {
+    /// rustls-pemfile passes over this label, so it is given the block under the one it has in clear.
+    fn encrypted_key(&self) -> Result<Block, PemError> {
+        let text = String::from_utf8_lossy(self.text).replace(ENCRYPTED, "PRIVATE KEY");
+        let clear = Section { label: "PRIVATE KEY", text: text.as_bytes(), ..*self };
+        match clear.decode() {
+            Ok(Block::Key(key)) => Ok(Block::Key(KeyBlock { kind: KeyKind::Encrypted, ..key })),
+            Ok(_) | Err(_) => {
+                Err(PemError::Base64 { label: self.label.to_owned(), line: self.line })
+            }
         }
     }
 }
@@ -242,6 +267,8 @@ fn block(item: Item) -> Option<Block> {
     })
 }
 
+/// The label of PKCS#8 under a password.
+const ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
 const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
@@ -335,12 +362,12 @@ mod tests {
                 PemError::UnknownLabel { label: "TRUSTED CERTIFICATE".into(), line: 1 },
             ),
             (
-                &sample("ENCRYPTED PRIVATE KEY"),
-                PemError::Encrypted { label: "ENCRYPTED PRIVATE KEY".into(), line: 1 },
+                &sample("ENCRYPTED PRIVATE KEY").replace("MA", "!!"),
+                PemError::Base64 { label: "ENCRYPTED PRIVATE KEY".into(), line: 1 },
             ),
             (
                 "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n",
-                PemError::Encrypted { label: "RSA PRIVATE KEY".into(), line: 1 },
+                PemError::OldEncryption { label: "RSA PRIVATE KEY".into(), line: 1 },
             ),
         ] {
             assert_eq!(read(text.as_bytes()), Err(error), "{text:?}");

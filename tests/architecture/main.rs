@@ -75,8 +75,8 @@ const SPREAD: &[(&str, &[&str], &str)] = &[
     ("time", &["model::timestamp", "pki"], "rcgen and x509-parser speak it"),
     (
         "zeroize",
-        &["document", "ops", "pki", "store", "tls"],
-        "wherever a private key's octets pass",
+        &["cli", "document", "ops", "pki", "store", "tls"],
+        "wherever a private key's or password's octets pass",
     ),
 ];
 

@@ -252,6 +252,18 @@ faults! {
     a_certificate_without_its_key: OneHost, "key-missing", "pki/scheduler.key", |t| {
         fs::remove_file(t.file("pki/scheduler.key")).unwrap();
     }
+    a_key_under_a_password: OneHost, "key-encrypted", "pki/scheduler.key", |t| {
+        let file = t.file("pki/scheduler.key");
+        let sealed = t.file("sealed");
+        support::run(
+            Command::new("openssl")
+                .args(["pkcs8", "-topk8", "-passout", "pass:secret", "-in"])
+                .arg(&file)
+                .arg("-out")
+                .arg(&sealed),
+        );
+        fs::rename(sealed, file).unwrap();
+    }
     a_certificate_that_is_gone: OneHost, "missing", "pki/front-proxy-client.crt", |t| {
         fs::remove_file(t.file("pki/front-proxy-client.crt")).unwrap();
     }

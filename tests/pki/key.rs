@@ -5,7 +5,7 @@ use certkit::{
     pki::{
         inspect,
         issue::{self, Issuer},
-        key::{KeyError, KeyFormat, PrivateKey, PublicKey},
+        key::{CaKey, KeyError, KeyFormat, PrivateKey, PublicKey, SealedKey},
         pem::{self, Block, PemError},
     },
 };
@@ -128,8 +128,7 @@ fn a_key_without_its_public_key_takes_it_from_the_certificate() {
 #[test]
 fn each_key_that_cannot_be_used_is_named() {
     let unsupported = |what: &str| KeyError::Unsupported(what.into());
-    let encrypted =
-        |label: &str| KeyError::Pem(PemError::Encrypted { label: label.into(), line: 1 });
+    let old = |label: &str| KeyError::Pem(PemError::OldEncryption { label: label.into(), line: 1 });
     let table = [
         ("genrsa -traditional -out key.pem 1024", KeyError::RsaSize(1024)),
         ("genrsa -out key.pem 5120", KeyError::RsaSize(5120)),
@@ -149,13 +148,10 @@ fn each_key_that_cannot_be_used_is_named() {
              ec -in whole.pem -conv_form compressed -out key.pem",
             KeyError::CompressedPoint,
         ),
-        (
-            "genpkey -algorithm ed25519 -aes128 -pass pass:secret -out key.pem",
-            encrypted("ENCRYPTED PRIVATE KEY"),
-        ),
+        ("genpkey -algorithm ed25519 -aes128 -pass pass:secret -out key.pem", KeyError::Encrypted),
         (
             "genrsa -traditional -aes128 -passout pass:secret -out key.pem 2048",
-            encrypted("RSA PRIVATE KEY"),
+            old("RSA PRIVATE KEY"),
         ),
     ];
     for (command, error) in table {
@@ -236,4 +232,123 @@ fn a_private_key_is_never_shown() {
     assert!(certificate.validity().not_after > now());
     let issuer = Issuer::new(certificate, key).unwrap();
     assert!(format!("{issuer:?}").contains("elided"));
+}
+
+/// Commands that encrypt `key.pem` into `sealed.pem` with the password `an old secret`.
+const SEALING: &[&str] = &[
+    "pkcs8 -topk8 -in key.pem -out sealed.pem -passout file:password",
+    "pkcs8 -topk8 -v2 aes-128-cbc -in key.pem -out sealed.pem -passout file:password",
+    "pkcs8 -topk8 -v2 aes-192-cbc -in key.pem -out sealed.pem -passout file:password",
+    "pkcs8 -topk8 -v2 aes-256-cbc -v2prf hmacWithSHA1 -in key.pem -out sealed.pem -passout file:password",
+    "pkcs8 -topk8 -v2 aes-256-cbc -v2prf hmacWithSHA512 -in key.pem -out sealed.pem -passout file:password",
+    "pkcs8 -topk8 -iter 100000 -in key.pem -out sealed.pem -passout file:password",
+    "pkcs8 -topk8 -scrypt -in key.pem -out sealed.pem -passout file:password",
+    "pkcs8 -topk8 -scrypt -scrypt_N 1024 -scrypt_r 4 -scrypt_p 2 -in key.pem -out sealed.pem \
+     -passout file:password",
+    "pkey -aes256 -in key.pem -out sealed.pem -passout file:password",
+];
+
+fn sealed(openssl: &Openssl, command: &str) -> SealedKey {
+    openssl.write("password", "an old secret\n");
+    openssl.run(command);
+    SealedKey::from_pem(&openssl.read("sealed.pem")).expect(command).expect("an encrypted key")
+}
+
+#[test]
+fn keys_that_openssl_encrypted_open_with_their_password_only() {
+    for command in SEALING {
+        let openssl = Openssl::new();
+        openssl.run("ecparam -name prime256v1 -genkey -noout -out key.pem");
+        let key = sealed(&openssl, command);
+        let open = key.open(b"an old secret", None).expect(command);
+        let clear = PrivateKey::from_pem(&openssl.read("key.pem")).unwrap();
+        assert_eq!(open.pkcs8(), clear.pkcs8(), "{command}");
+        for wrong in [&b""[..], b"an old secret ", b"An old secret"] {
+            assert_eq!(key.open(wrong, None).unwrap_err(), KeyError::Password, "{command}");
+        }
+    }
+}
+
+#[test]
+fn a_wrong_password_is_told_from_a_damaged_key_every_time() {
+    // One wrong password in 256 leaves what looks like padding.
+    let openssl = Openssl::new();
+    openssl.run("ecparam -name prime256v1 -genkey -noout -out key.pem");
+    let key = sealed(&openssl, "pkcs8 -topk8 -in key.pem -out sealed.pem -passout file:password");
+    for number in 0..1000 {
+        let wrong = format!("wrong {number}");
+        assert_eq!(key.open(wrong.as_bytes(), None).unwrap_err(), KeyError::Password);
+    }
+}
+
+#[test]
+fn keys_of_every_kind_are_encrypted_as_openssl_reads_them() {
+    for (command, algorithm, _) in readable() {
+        let openssl = Openssl::new();
+        openssl.run(command);
+        let key = PrivateKey::from_pem(&openssl.read("key.pem")).unwrap();
+        let password = "p\u{e4}ss 'w\"ord";
+        let sealed = SealedKey::seal(&key, password.as_bytes()).unwrap();
+        let pem = sealed.to_pem();
+        assert!(pem.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----\n"));
+        openssl.write("sealed.pem", pem.as_bytes()).write("password", password);
+        let text = openssl.run("pkcs8 -topk8 -nocrypt -in sealed.pem -passin file:password");
+        assert_eq!(*key.to_pem(KeyFormat::Pkcs8), text, "{command}");
+        let again = SealedKey::from_pem(pem.as_bytes()).unwrap().unwrap();
+        assert_eq!(again.open(password.as_bytes(), None).unwrap().algorithm(), algorithm);
+    }
+}
+
+#[test]
+fn what_cannot_be_opened_is_named() {
+    let openssl = Openssl::new();
+    openssl.run("ecparam -name prime256v1 -genkey -noout -out key.pem");
+    let open = |command: &str| sealed(&openssl, command).open(b"an old secret", None).unwrap_err();
+    let to = "-in key.pem -out sealed.pem -passout file:password";
+    for (options, oid) in
+        [("-v2 des3", "1.2.840.113549.3.7"), ("-v2 camellia256", "1.2.392.200011.61.1.1.1.4")]
+    {
+        let error = open(&format!("pkcs8 -topk8 {options} {to}"));
+        assert_eq!(error, KeyError::Cipher(oid.into()), "{options}");
+        assert!(error.hint().unwrap().contains("openssl pkcs8 -topk8"));
+    }
+    // PBES1, which openssl before 1.1 wrote.
+    let error = open(&format!("pkcs8 -topk8 -v1 PBE-SHA1-3DES {to}"));
+    assert!(matches!(error, KeyError::Cipher(_)), "{error:?}");
+    // Half a gigabyte is more than a key is worth. openssl does not make such a one: r is put up to 127.
+    sealed(&openssl, &format!("pkcs8 -topk8 -scrypt -scrypt_N 65536 -scrypt_r 2 -scrypt_p 1 {to}"));
+    let Block::Key(block) = pem::read(&openssl.read("sealed.pem")).unwrap().remove(0) else {
+        panic!("a key");
+    };
+    let mut der = block.der.to_vec();
+    let cost = [2, 3, 1, 0, 0, 2, 1, 2];
+    let at = der.windows(cost.len()).position(|window| window == cost).unwrap();
+    der[at + cost.len() - 1] = 127;
+    let pem = pem::encode("ENCRYPTED PRIVATE KEY", &der);
+    let error = SealedKey::from_pem(pem.as_bytes()).unwrap().unwrap().open(b"x", None).unwrap_err();
+    assert_eq!(error, KeyError::Costly);
+}
+
+#[test]
+fn an_encrypted_key_is_a_cas_and_no_leafs() {
+    let openssl = Openssl::new();
+    openssl.run("ecparam -name prime256v1 -genkey -noout -out key.pem");
+    sealed(&openssl, SEALING[0]);
+    let pem = openssl.read("sealed.pem");
+    assert!(matches!(CaKey::from_pem(&pem, None), Ok(CaKey::Sealed(_))));
+    assert!(matches!(CaKey::from_pem(&openssl.read("key.pem"), None), Ok(CaKey::Clear(_))));
+    assert_eq!(PrivateKey::from_pem(&pem).unwrap_err(), KeyError::Encrypted);
+    assert_eq!(PublicKey::from_pem(&pem).unwrap_err(), KeyError::Encrypted);
+}
+
+#[test]
+fn an_opened_key_without_its_public_half_takes_it_from_the_certificate() {
+    let openssl = Openssl::new();
+    openssl.run("ecparam -name prime256v1 -genkey -noout -out whole.pem");
+    openssl.run("req -x509 -new -key whole.pem -subj /CN=ca -out ca.crt");
+    openssl.run("ec -in whole.pem -no_public -out key.pem");
+    let key = sealed(&openssl, SEALING[0]);
+    let certificate = &inspect::from_pem(&openssl.read("ca.crt")).unwrap()[0];
+    let open = key.open(b"an old secret", Some(certificate.public_key())).unwrap();
+    assert_eq!(open.public_key(), certificate.public_key());
 }

@@ -92,7 +92,7 @@ fn ending(
     let term = evidence.cluster.validity.leaf;
     if issues && end >= evidence.at && end < evidence.at.plus(term) {
         // Nothing is issued where the key is not.
-        if matches!(held.key, FoundKey::Present(_)) {
+        if matches!(held.key, FoundKey::Present(_) | FoundKey::Encrypted(_)) {
             let what = format!("it ends {end}, before a certificate issued today for {term} would");
             let finding = Finding::new(Code::CaEnding, evidence.label(index), what);
             found.push(finding.file(&held.cert_file).about(index));

@@ -92,6 +92,10 @@ codes! {
         "Key and certificate do not belong together"
         "The public key in the certificate is not the private key's. A component that loads the pair does not start, or keeps the old pair in memory until its next restart."
         "restore the one that is wrong, or issue the certificate again: certkit rotate NAME"
+    KeyEncrypted "key-encrypted" Critical Breaks
+        "A key that is encrypted"
+        "A password keeps the private key, and no component of Kubernetes can open it. The key of a CA that only certkit signs with is better kept so: then this is no more than a note. For a CA's key that a component can be told to read it is a warning."
+        "write it in clear where a component reads it: openssl pkey -in KEY -out KEY.clear"
     WeakKey "weak-key" Critical Breaks
         "A key that is too weak"
         "RSA of less than 2048 bits, or RSA with a public exponent below 65537. OpenSSL and ring refuse such keys at their default levels, Go refuses RSA below 1024 bits."

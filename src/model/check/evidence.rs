@@ -79,6 +79,8 @@ pub enum FoundKey {
     Missing,
     /// It is read and usable.
     Present(KeyView),
+    /// A password keeps it: how.
+    Encrypted(String),
     /// It is a key, and too weak to be used: why.
     Weak(String),
     /// It is a key of a kind certkit cannot use: which.

@@ -6,7 +6,10 @@ use super::{
     evidence::{Evidence, FoundKey},
     finding::Finding,
 };
-use crate::model::{catalogue::Scope, inventory::Piece};
+use crate::model::{
+    catalogue::{Scope, USES, Value},
+    inventory::Piece,
+};
 
 /// What gathering says when it may not read a file.
 pub const FORBIDDEN: &str = "cannot be read";
@@ -90,6 +93,33 @@ fn key(evidence: &Evidence<'_>, index: usize, found: &mut Vec<Finding>) {
                 found.push(finding(Code::KeyMissing, what));
             }
         }
+        (FoundKey::Encrypted(how), Some(_)) if spec.is_ca() => {
+            let reader = USES.iter().find(|row| row.value == Value::Key(spec.id));
+            let (severity, what, hint) = match reader.map(|row| (row.component, row.flag)) {
+                Some((component, flag)) => (
+                    Severity::Warning,
+                    format!(
+                        "{how}: {component} cannot read it, and does not start where \
+                         --{} names it",
+                        flag.unwrap_or_default()
+                    ),
+                    None,
+                ),
+                None => (
+                    Severity::Info,
+                    format!("{how}: whether it belongs to the certificate shows when it signs"),
+                    Some("nothing; commands that sign take --ca-key-password-file FILE"),
+                ),
+            };
+            let finding = finding(Code::KeyEncrypted, what).severity(severity);
+            found.push(match hint {
+                Some(hint) => finding.hint(hint),
+                None => finding,
+            });
+        }
+        (FoundKey::Encrypted(how), _) => {
+            found.push(finding(Code::KeyEncrypted, how.clone()));
+        }
         (FoundKey::Weak(why), _) => found.push(finding(Code::WeakKey, why.clone())),
         (FoundKey::Bad(why), _) => found.push(finding(Code::Damaged, why.clone())),
         (FoundKey::Unreadable(why), _) => found.push(finding(Code::Unreadable, why.clone())),
@@ -109,6 +139,9 @@ fn key_pairs(evidence: &Evidence<'_>, found: &mut Vec<Finding>) {
         match &pair.private {
             FoundKey::Bad(why) => {
                 found.push(finding(Code::Damaged, why.clone()).file(&pair.private_file));
+            }
+            FoundKey::Encrypted(how) => {
+                found.push(finding(Code::KeyEncrypted, how.clone()).file(&pair.private_file));
             }
             FoundKey::Weak(why) => {
                 found.push(finding(Code::WeakKey, why.clone()).file(&pair.private_file));

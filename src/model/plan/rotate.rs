@@ -43,6 +43,8 @@ pub struct Request {
     pub csr_only: bool,
     /// certkit.yaml's text, where it has to say more than it does.
     pub declaration: Option<String>,
+    /// Whether a CA's key that is encrypted can be opened.
+    pub can_open: bool,
     /// The time.
     pub now: Timestamp,
 }
@@ -113,6 +115,11 @@ pub enum Obstacle {
         /// What is to be done first.
         remedy: String,
     },
+    /// Its CA's key is encrypted, and there is no password.
+    Sealed {
+        /// The CA's key.
+        key: PathBuf,
+    },
     /// Another CA signed it than the one in place, and nobody declared that this is wrong.
     Foreign {
         /// Who signed it.
@@ -136,6 +143,9 @@ impl fmt::Display for Obstacle {
         match self {
             Self::External { authority } => {
                 write!(f, "not renewable here: the key of {} is elsewhere", authority.display())
+            }
+            Self::Sealed { key } => {
+                write!(f, "not renewable without a password: {} is encrypted", key.display())
             }
             Self::Foreign { issuer, authority } => {
                 write!(f, "left alone: {issuer} signed it, not {}", authority.display())
@@ -161,6 +171,9 @@ impl Obstacle {
                                       `certkit import FILE...`"
                     .into()
             }
+            Self::Sealed { .. } => "give the password with --ca-key-password-file FILE or in \
+                 CERTKIT_CA_KEY_PASSWORD, or run it on a terminal"
+                .into(),
             Self::Foreign { .. } => {
                 "renew it where it was signed, or name it to have it signed by the \
                                      CA in place"
@@ -415,12 +428,16 @@ impl One<'_> {
         match &observed.key {
             Piece::Missing => return Some(Obstacle::External { authority: file.clone() }),
             Piece::Bad(why) => {
-                let hint = "decrypt or restore it: it must be a private key that is not encrypted";
+                let hint = "restore it, or have openssl write it as certkit reads it: openssl pkcs8 \
+                            -topk8 -in FILE -out FILE.new";
                 return Some(broken(key_file, why, hint));
             }
             Piece::Present(key) if key.public_key != authority.public_key => {
                 let why = format!("does not belong to {}", file.display());
                 return Some(broken(key_file, &why, "restore the one that is wrong"));
+            }
+            Piece::Present(key) if key.is_sealed && !self.request.can_open => {
+                return Some(Obstacle::Sealed { key: key_file.clone() });
             }
             Piece::Present(_) => {}
         }

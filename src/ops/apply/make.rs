@@ -31,7 +31,14 @@ impl Context<'_> {
             // No plan keeps a CA's key for a new certificate.
             KeyChoice::Existing => return Err(Error::Gone { label: instance.label() }),
         };
-        let pem = key.to_pem(KeyFormat::Traditional);
+        // A request's key is written again, as any other, once its certificate has come back.
+        let pem = match action {
+            Action::Request { .. } => key.to_pem(KeyFormat::Traditional),
+            _ => self
+                .passwords
+                .write(instance.spec.id, &key)
+                .map_err(|source| Error::Key { label: instance.label(), source })?,
+        };
         let profile = resolve::profile(instance, self.layout.cluster);
         let validity = resolve::validity(instance, self.layout.cluster, self.now);
         let made = match (instance.issuer, action) {

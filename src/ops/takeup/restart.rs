@@ -101,6 +101,7 @@ pub fn restart(
 fn systemctl(unit: &'static str) -> Result<String, RestartError> {
     let output = Command::new("systemctl")
         .args(["try-restart", unit])
+        .env_remove(crate::ops::password::VARIABLE)
         .output()
         .map_err(RestartError::Start)?;
     match output.status.success() {

@@ -19,6 +19,7 @@ use crate::{
     pki::{
         inspect::{self, Certificate},
         key::{KeyError, PrivateKey},
+        pem::PemError,
     },
     tls::handshake::Identity,
 };
@@ -98,7 +99,9 @@ impl Found {
             Err(FoundKey::Weak(why) | FoundKey::Unsupported(why) | FoundKey::Bad(why)) => {
                 return Some(Err(why.clone()));
             }
-            Err(FoundKey::Unreadable(why)) => return Some(Err(why.clone())),
+            Err(FoundKey::Encrypted(why) | FoundKey::Unreadable(why)) => {
+                return Some(Err(why.clone()));
+            }
             Err(FoundKey::Present(_)) => return None,
         };
         let chain: Vec<Vec<u8>> = all.iter().map(|c| c.der().to_vec()).collect();
@@ -127,7 +130,11 @@ impl Found {
 
 /// A key as plain data.
 pub fn key_view(key: &PrivateKey) -> KeyView {
-    KeyView { public_key: key.public_key().der().to_vec(), algorithm: key.algorithm() }
+    KeyView {
+        public_key: key.public_key().der().to_vec(),
+        algorithm: key.algorithm(),
+        is_sealed: false,
+    }
 }
 
 /// A key, or what is wrong with it.
@@ -137,6 +144,9 @@ pub fn read_key(pem: &[u8], certificate: Option<&Certificate>) -> Result<Private
         None => PrivateKey::from_pem(pem),
     };
     key.map_err(|error| match &error {
+        KeyError::Encrypted | KeyError::Pem(PemError::OldEncryption { .. }) => {
+            FoundKey::Encrypted(with_causes(&error))
+        }
         KeyError::RsaSize(bits) if *bits < 2048 => FoundKey::Weak(error.to_string()),
         KeyError::RsaExponent(_) => FoundKey::Weak(error.to_string()),
         KeyError::RsaSize(_) | KeyError::RsaPrimes | KeyError::Unsupported(_) => {

@@ -7,7 +7,7 @@ use crate::{
     },
     pki::{
         der::{Malformed, Reader},
-        key::{KeyError, PrivateKey, bit_string},
+        key::{KeyError, Sign, bit_string},
     },
 };
 
@@ -33,12 +33,12 @@ pub fn replace(draft: &[u8], replacements: &[Replacement<'_>]) -> Result<Vec<u8>
 }
 
 /// The signed structure: body, algorithm, signature.
-pub fn signed(body: Vec<u8>, key: &PrivateKey) -> Result<Vec<u8>, KeyError> {
+pub fn signed(body: Vec<u8>, key: &dyn Sign) -> Result<Vec<u8>, KeyError> {
     let signature = bit_string(&key.sign(&body)?);
     Ok(sequence(&[body, signature_algorithm(key.algorithm()).to_vec(), signature]))
 }
 
-/// The AlgorithmIdentifier of the signatures [`PrivateKey::sign`] makes.
+/// The AlgorithmIdentifier of the signatures [`Sign::sign`] makes.
 pub fn signature_algorithm(key: KeyAlgorithm) -> &'static [u8] {
     match key {
         // ecdsa-with-SHA256, -SHA384, -SHA512 (RFC 5758, 3.2): no parameters.

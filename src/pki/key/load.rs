@@ -34,6 +34,7 @@ impl From<pkcs8::der::Error> for KeyError {
 pub fn first(bytes: &[u8], hint: Option<&PublicKey>) -> Result<PrivateKey, KeyError> {
     let block = pem::first_key(bytes)?.ok_or(KeyError::NoKey)?;
     let (material, format) = match block.kind {
+        KeyKind::Encrypted => return Err(KeyError::Encrypted),
         KeyKind::Pkcs1 => (pkcs1(&block.der)?, KeyFormat::Traditional),
         KeyKind::Pkcs8 => (pkcs8(&block.der, hint)?, KeyFormat::Pkcs8),
         KeyKind::Sec1 => (ec(&block.der, None, hint)?, KeyFormat::Traditional),
