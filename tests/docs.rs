@@ -248,6 +248,7 @@ fn condition(condition: Condition) -> String {
         Condition::Always => "always".into(),
         Condition::Addon(name) => format!("with addon {name}"),
         Condition::NoConfigFile(component) => format!("where {component} has no file"),
+        Condition::EtcdMembers => "unless some members are not declared".into(),
         Condition::EtcdPeerName => "if peers' certificates have that name".into(),
         Condition::ManagedEtcd => "unless etcd is external".into(),
         Condition::SingleRoot => "with a single root".into(),
@@ -285,6 +286,15 @@ fn value(value: Value) -> String {
         Value::Literal(text) => format!("`{text}`"),
         Value::PrivateKey(id) => format!("private key of `{id}`"),
         Value::PublicKey(id) => format!("public keys of `{id}`"),
+        Value::Setting(Setting::AdvertiseAddress) => "the host's address".into(),
+        Value::Setting(Setting::ApiPort) => "the port of the host's apiserver".into(),
+        Value::Setting(Setting::EtcdClientUrl) => "the host's client URL".into(),
+        Value::Setting(Setting::EtcdClientUrls) => {
+            "client URLs of the loopback address and of the host's".into()
+        }
+        Value::Setting(Setting::EtcdMembers) => "`NAME=URL` of every member".into(),
+        Value::Setting(Setting::EtcdPeerUrl) => "the host's URL for peers".into(),
+        Value::Setting(Setting::HostName) => "the host's name".into(),
         Value::Setting(Setting::EndpointHost) => "the endpoint's host".into(),
         Value::Setting(Setting::EtcdServers) => "etcd's client URLs".into(),
         Value::Setting(Setting::ServiceAccountIssuer) => {

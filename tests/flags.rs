@@ -25,6 +25,7 @@ fn host(name: &str, address: &str, control_plane: bool, etcd: bool) -> Host {
     Host {
         name: name.parse().unwrap(),
         addresses: vec![address.parse().unwrap()],
+        port: None,
         control_plane,
         etcd,
         node: control_plane || !etcd,
@@ -135,27 +136,27 @@ fn etcd_parses_the_flags_and_the_environment_and_fails_only_at_the_missing_files
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let listen = [
-        "--listen-peer-urls=https://127.0.0.1:0",
-        "--listen-client-urls=https://127.0.0.1:0",
-        "--advertise-client-urls=https://127.0.0.1:1",
-        "--data-dir",
-    ];
     let data = folder.path().join("data");
     let flags = text(&one_host(), Format::Args, &["etcd"]);
-    let out = Command::new("etcd").args(listen).arg(&data).args(flags.lines()).output().unwrap();
-    let out = both(&out);
+    let mut etcd = Command::new("etcd");
+    let out = both(&etcd.arg("--data-dir").arg(&data).args(flags.lines()).output().unwrap());
     assert!(out.contains("/etc/kubernetes/pki/etcd/") && out.contains("no such file"), "{out}");
     assert!(!out.contains("flag provided but not defined"), "{out}");
 
     let file = folder.path().join("etcd.env");
     fs::write(&file, text(&one_host(), Format::Env, &["etcd"])).unwrap();
-    let script = "set -a; . \"$0\"; exec etcd \"$@\"";
+    let script = "set -a; . \"$0\"; exec etcd --data-dir \"$1\"";
     let mut shell = Command::new("sh");
-    shell.args(["-c", script]).arg(&file).args(listen).arg(&data);
+    shell.args(["-c", script]).arg(&file).arg(&data);
     let out = both(&shell.output().unwrap());
     assert!(out.contains("/etc/kubernetes/pki/etcd/") && out.contains("no such file"), "{out}");
     assert!(!out.contains("unrecognized environment variable"), "{out}");
+
+    let file = folder.path().join("etcd.yaml");
+    let config = text(&one_host(), Format::Config, &["etcd"]);
+    fs::write(&file, format!("{config}data-dir: {}\n", data.display())).unwrap();
+    let out = both(&Command::new("etcd").arg("--config-file").arg(&file).output().unwrap());
+    assert!(out.contains("/etc/kubernetes/pki/etcd/") && out.contains("no such file"), "{out}");
 }
 
 #[test]
@@ -493,8 +494,13 @@ fn a_host_must_be_named_where_hosts_differ() {
     let error = ask(&workspace(), &request(Format::Args, &[])).unwrap_err();
     assert!(matches!(error, FlagsError::HostNeeded { .. }), "{error}");
     assert!(error.hint().unwrap().contains("worker-1"));
-    // One component is the same on all of its hosts.
-    assert!(ask(&workspace(), &request(Format::Args, &["etcd"])).is_ok());
+    // Each member has addresses of its own.
+    let error = ask(&workspace(), &request(Format::Args, &["etcd"])).unwrap_err();
+    assert!(matches!(error, FlagsError::HostNeeded { .. }), "{error}");
+    assert_eq!(error.hint().unwrap(), "name one with --host, of etcd1, etcd2, etcd3");
+    // Other components are the same on all of their hosts.
+    assert!(ask(&workspace(), &request(Format::Args, &["kubelet"])).is_ok());
+    assert!(ask(&workspace(), &request(Format::Kubeadm, &[])).is_ok());
     for (host, component) in [("nobody", "etcd"), ("worker-1", "etcd")] {
         let asked = FlagsRequest { host: Some(host.into()), ..request(Format::Args, &[component]) };
         let error = ask(&workspace(), &asked).unwrap_err();

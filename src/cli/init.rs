@@ -131,6 +131,7 @@ fn host(text: &str) -> Result<HostDraft, String> {
             .split(',')
             .map(|a| a.parse().map_err(|_| format!("`{}` is no IP address", a.escape_default())))
             .collect::<Result<_, _>>()?,
+        port: None,
     })
 }
 
@@ -248,7 +249,10 @@ fn overlay(draft: &mut Draft, args: &InitArgs) {
         draft.single_root = Some(true);
     }
     if !args.hosts.is_empty() {
+        // The flag cannot say a port, and so leaves what a file says of one.
+        let port = draft.control_plane.first().and_then(|host| host.port);
         draft.control_plane.clone_from(&args.hosts);
+        draft.control_plane[0].port = port;
     }
     if !args.service_subnet.is_empty() {
         draft.service_subnets = Some(args.service_subnet.clone());

@@ -121,16 +121,30 @@ pub(super) fn read(reader: &mut Reader, document: &Node) -> Draft {
     draft
 }
 
+/// The hosts that have an apiserver, and so a port of their own.
+const CONTROL_PLANE: &str = "controlPlane";
+
 fn hosts(reader: &mut Reader, node: &Node, path: &str) -> Vec<HostDraft> {
     let mut hosts = Vec::new();
+    let known = match path {
+        CONTROL_PLANE => &["name", "addresses", "port"][..],
+        _ => &["name", "addresses"],
+    };
     for (path, item) in reader.items(node, path) {
         let mut host = HostDraft::default();
         let mut named = item.map().is_none();
-        for (key, field, node) in reader.fields(item, &path, &["name", "addresses"]) {
-            if key == "name" {
-                named = true;
-                host.name = reader.parse(node, &field);
-                continue;
+        for (key, field, node) in reader.fields(item, &path, known) {
+            match key {
+                "name" => {
+                    named = true;
+                    host.name = reader.parse(node, &field);
+                    continue;
+                }
+                "port" => {
+                    host.port = reader.parse(node, &field);
+                    continue;
+                }
+                _ => {}
             }
             for (field, node) in reader.items(node, &field) {
                 host.addresses.extend(reader.address(node, &field));
@@ -362,7 +376,8 @@ pub fn write(cluster: &Cluster) -> String {
         for host in of {
             let addresses = row(host.addresses.iter().map(ToString::to_string));
             let name = scalar(host.name.as_ref());
-            line(format_args!("  - {{name: {name}, addresses: {addresses}}}"));
+            let port = host.port.map(|port| format!(", port: {port}")).unwrap_or_default();
+            line(format_args!("  - {{name: {name}, addresses: {addresses}{port}}}"));
         }
     };
     hosts("controlPlane", &|host| host.control_plane);

@@ -66,6 +66,8 @@ pub struct HostDraft {
     pub name: Option<HostName>,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
+    /// The port of its apiserver.
+    pub port: Option<u16>,
 }
 
 /// Where etcd runs, when not on the control plane.
@@ -107,9 +109,11 @@ impl Draft {
             ("etcd", members, false, true, false),
             ("nodes", nodes, false, false, true),
         ] {
-            for (index, HostDraft { name, addresses }) in drafts.into_iter().enumerate() {
+            for (index, HostDraft { name, addresses, port }) in drafts.into_iter().enumerate() {
                 match name {
-                    Some(name) => hosts.push(Host { name, addresses, control_plane, etcd, node }),
+                    Some(name) => {
+                        hosts.push(Host { name, addresses, port, control_plane, etcd, node })
+                    }
                     None => {
                         let field = format!("{list}[{index}].name");
                         mistakes.push(self.placed(Fault { field, why: "is missing".into() }));
@@ -117,8 +121,11 @@ impl Draft {
                 }
             }
         }
-        let first = hosts.iter().find(|host| host.control_plane).and_then(Host::address);
-        let by_default = first.map(|ip| Endpoint { host: San::Ip(ip), port: API_PORT });
+        let first = hosts.iter().find(|host| host.control_plane);
+        let by_default = first.and_then(|host| {
+            let port = host.port.unwrap_or(API_PORT);
+            Some(Endpoint { host: San::Ip(host.address()?), port })
+        });
         let Some(endpoint) = self.endpoint.take().or(by_default) else {
             if mistakes.is_empty() {
                 let why = "needs at least one host with an address".into();
@@ -147,6 +154,13 @@ impl Draft {
         cluster.single_root = self.single_root.unwrap_or(cluster.single_root);
         cluster.host_dir = self.host_dir.take();
         cluster.absent = std::mem::take(&mut self.absent);
+        // Said once, it stays: with a further host another port would follow.
+        let ports: Vec<_> = cluster.hosts.iter().map(|host| cluster.api_port(host)).collect();
+        for (host, port) in cluster.hosts.iter_mut().zip(ports) {
+            if host.control_plane && port != API_PORT {
+                host.port.get_or_insert(port);
+            }
+        }
         for fault in cluster.faults() {
             mistakes.push(match host_of(&cluster, &fault) {
                 Some(field) => Mistake {

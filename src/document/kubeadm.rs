@@ -86,6 +86,7 @@ fn read_init(reader: &mut Reader, document: &Node, draft: &mut Draft) -> Option<
             }
         }
     }
+    host.port = port;
     if host != HostDraft::default() {
         draft.control_plane.push(host);
     }

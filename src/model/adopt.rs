@@ -27,7 +27,14 @@ use super::{
 /// but places may be taken from it.
 pub fn anything(name: HostName) -> Cluster {
     let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let host = Host { name, addresses: vec![address], control_plane: true, etcd: true, node: true };
+    let host = Host {
+        name,
+        addresses: vec![address],
+        port: None,
+        control_plane: true,
+        etcd: true,
+        node: true,
+    };
     let endpoint = Endpoint { host: San::Ip(address), port: API_PORT };
     let mut cluster = Cluster::new("kubernetes".into(), endpoint, vec![host]);
     cluster.addons = catalogue::addons().into_iter().map(str::to_owned).collect();
@@ -86,7 +93,7 @@ pub fn declare(layout: &Layout<'_>, inventory: &Inventory, hints: &Hints) -> Clu
     // What a host has beyond the address that the apiserver names is the etcd certificates' own matter.
     addresses.truncate(1);
     let endpoint = endpoint.unwrap_or(Endpoint { host: San::Ip(addresses[0]), port: API_PORT });
-    let host = Host { name, addresses, control_plane: true, etcd: true, node: true };
+    let host = Host { name, addresses, port: None, control_plane: true, etcd: true, node: true };
     let mut cluster = Cluster::new(
         hints.name.clone().unwrap_or_else(|| "kubernetes".into()),
         endpoint,

@@ -15,7 +15,7 @@ pub mod uses;
 pub use certificates::CERTIFICATES;
 pub use components::COMPONENTS;
 pub use keys::KEYS;
-pub use listeners::LISTENERS;
+pub use listeners::{API, ETCD_CLIENTS, ETCD_PEERS, LISTENERS};
 pub use paths::PATHS;
 pub use required::{MAY_BE_AWAY, REQUIRED};
 pub use uses::USES;
@@ -25,6 +25,9 @@ pub use uses::USES;
 /// apiserver's etcd client certificate, could speak the peer protocol (etcd checks SANs against the
 /// remote address only if there are any: etcd `client/pkg/transport/listener_tls.go`).
 pub const ETCD_PEER_NAME: &str = "etcd-peer.kubernetes.internal";
+
+/// What a cluster is said to do without, of which not all members of etcd are declared.
+pub const ALL_ETCD_MEMBERS: &str = "etcd-members";
 
 /// One certificate of the cluster: what it is, and where it lives.
 #[derive(Debug)]
@@ -187,6 +190,8 @@ pub enum Condition {
     Addon(&'static str),
     /// When hosts' trees are without this component's configuration file.
     NoConfigFile(&'static str),
+    /// When all members of etcd are declared; of clusters that something else made only one may be.
+    EtcdMembers,
     /// When etcd's peer certificates have the name that only peers have; those of a cluster that
     /// something else made may lack it.
     EtcdPeerName,
@@ -241,6 +246,8 @@ pub struct ComponentSpec {
     /// What a patch is called by which kubeadm takes this component's settings, or that kubectl applies to
     /// its manifest.
     pub patch: Option<&'static str>,
+    /// What it needs, or is often given, that is no matter of certificates and that certkit cannot know.
+    pub besides: &'static [&'static str],
 }
 
 /// A component's own configuration file.
@@ -307,14 +314,47 @@ pub enum Value {
 /// Values that depend on the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setting {
+    /// The address that the host's apiserver advertises.
+    AdvertiseAddress,
+    /// The port on which the host's apiserver listens.
+    ApiPort,
     /// The host part of the cluster's endpoint.
     EndpointHost,
+    /// Where others reach the host's etcd member as clients.
+    EtcdClientUrl,
+    /// Where the host's etcd member serves clients.
+    EtcdClientUrls,
+    /// The members of etcd, with their URLs for peers.
+    EtcdMembers,
+    /// Where other members reach the host's etcd member.
+    EtcdPeerUrl,
     /// The client URLs of etcd.
     EtcdServers,
+    /// The host's name.
+    HostName,
     /// `https://kubernetes.default.svc.DOMAIN`
     ServiceAccountIssuer,
     /// The service subnets.
     ServiceSubnets,
+}
+
+impl Setting {
+    /// Whether it is another one on each host.
+    pub fn is_of_host(self) -> bool {
+        match self {
+            Self::AdvertiseAddress
+            | Self::ApiPort
+            | Self::EtcdClientUrl
+            | Self::EtcdClientUrls
+            | Self::EtcdMembers
+            | Self::EtcdPeerUrl
+            | Self::HostName => true,
+            Self::EndpointHost
+            | Self::EtcdServers
+            | Self::ServiceAccountIssuer
+            | Self::ServiceSubnets => false,
+        }
+    }
 }
 
 /// How a component takes up a changed file.
@@ -336,7 +376,7 @@ pub enum Reload {
 }
 
 /// Where a component listens with TLS.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Listener {
     /// The component's id.
     pub component: &'static str,

@@ -4,6 +4,7 @@
 //! is [`Cluster::faults`].
 
 pub mod address;
+mod network;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -80,6 +81,8 @@ pub struct Host {
     pub name: HostName,
     /// Its addresses; the first is the one it advertises.
     pub addresses: Vec<IpAddr>,
+    /// The port on which its apiserver listens, where it is not the one that follows from the rest.
+    pub port: Option<u16>,
     /// Whether it is in the control plane.
     pub control_plane: bool,
     /// Whether it is an etcd member.
@@ -204,6 +207,9 @@ impl Cluster {
         match condition {
             Condition::Always => true,
             Condition::Addon(name) => self.addons.iter().any(|a| a == name),
+            Condition::EtcdMembers => {
+                self.has(Condition::ManagedEtcd) && !self.is_absent(catalogue::ALL_ETCD_MEMBERS)
+            }
             Condition::EtcdPeerName => {
                 let declared = self.overrides.get("etcd-peer").and_then(|o| o.sans.as_ref());
                 let name = San::Dns(catalogue::ETCD_PEER_NAME.to_owned());
@@ -259,6 +265,9 @@ impl Cluster {
             let list = host.list();
             if !names.insert(&host.name) {
                 fault(list, format!("host `{}` is declared twice", host.name));
+            }
+            if host.port == Some(0) || host.port.is_some() && !host.control_plane {
+                fault(list, format!("host `{}`: `port` is an apiserver's, 1 to 65535", host.name));
             }
             if host.addresses.is_empty() {
                 fault(list, format!("host `{}` needs at least one address", host.name));
@@ -340,6 +349,7 @@ fn is_known(id: &str) -> bool {
     catalogue::certificate(id).is_some()
         || catalogue::key(id).is_some()
         || catalogue::config_file(id).is_some()
+        || id == catalogue::ALL_ETCD_MEMBERS
         || authority.and_then(catalogue::certificate).is_some_and(|spec| spec.is_ca())
 }
 
@@ -399,6 +409,7 @@ mod tests {
         Host {
             name: name.parse().unwrap(),
             addresses: vec![address.parse().unwrap()],
+            port: None,
             control_plane: true,
             etcd: true,
             node: true,

@@ -399,6 +399,7 @@ mod tests {
         Host {
             name: name.parse().unwrap(),
             addresses: vec![std::net::Ipv4Addr::new(10, 0, 0, n).into()],
+            port: None,
             control_plane,
             etcd,
             node: !etcd || control_plane,

@@ -5,18 +5,16 @@
 mod mount;
 mod tree;
 
-use std::{collections::BTreeSet, net::IpAddr, path::Path};
+use std::{collections::BTreeSet, path::Path};
 
 pub use mount::{Mount, kubeadm_mounts, mounts_missing};
 pub use tree::{Line, Scalar, lines};
 
 use super::{
-    catalogue::{self, ComponentSpec, Home, Reload, Scope, Setting, USES, Use, Value},
+    catalogue::{self, ComponentSpec, Home, Reload, Setting, USES, Use, Value},
     cluster::{Cluster, Etcd, Host, KubeconfigStyle},
 };
 
-/// The port on which etcd serves clients.
-pub const ETCD_CLIENT_PORT: u16 = 2379;
 /// How often client-go reads the files again that a kubeconfig names (client-go
 /// `transport/cert_rotation.go`).
 const KUBECONFIG_POLL: u32 = 300;
@@ -81,7 +79,7 @@ pub fn settings(
             Some(value) => Some(value),
             // What the cluster does without cannot be named.
             None if row.subject().is_some_and(|id| cluster.is_absent(id)) => None,
-            None if cluster.has(row.present) => value_of(row, cluster, &root),
+            None if cluster.has(row.present) => value_of(row, cluster, host, &root),
             None => None,
         };
         let Some(value) = value else { continue };
@@ -138,6 +136,11 @@ impl SettingValue {
         }
     }
 
+    /// Whether it is another one on each host.
+    pub fn is_of_host(&self) -> bool {
+        matches!(self.row.value, Value::Setting(setting) if setting.is_of_host())
+    }
+
     /// The last part of the field's path: what the setting is called within its part of the file.
     pub fn field_name(&self) -> String {
         self.field.and_then(|path| tree::parts(path).pop()).unwrap_or_default()
@@ -169,7 +172,7 @@ impl SettingValue {
     }
 }
 
-fn value_of(row: &Use, cluster: &Cluster, root: &str) -> Option<String> {
+fn value_of(row: &Use, cluster: &Cluster, host: Option<&Host>, root: &str) -> Option<String> {
     let in_root = |file: &str| format!("{root}/{file}");
     match row.value {
         Value::Literal(text) => Some(text.to_owned()),
@@ -199,38 +202,32 @@ fn value_of(row: &Use, cluster: &Cluster, root: &str) -> Option<String> {
         },
         Value::PrivateKey(id) => catalogue::key(id).map(|spec| in_root(spec.private)),
         Value::PublicKey(id) => catalogue::key(id).map(|spec| in_root(spec.public)),
-        Value::Setting(setting) => Some(of_cluster(setting, cluster)),
+        Value::Setting(setting) => of_cluster(setting, cluster, host),
     }
 }
 
-fn of_cluster(setting: Setting, cluster: &Cluster) -> String {
+/// Nothing where it is not known.
+fn of_cluster(setting: Setting, cluster: &Cluster, host: Option<&Host>) -> Option<String> {
+    let list = |all: Vec<String>| Some(all.join(",")).filter(|text| !text.is_empty());
     match setting {
-        Setting::EndpointHost => cluster.endpoint.host_text(),
-        Setting::EtcdServers => etcd_endpoints(cluster).join(","),
+        Setting::AdvertiseAddress => cluster.advertised(host?).map(|ip| ip.to_string()),
+        Setting::ApiPort => Some(cluster.api_port(host?).to_string()),
+        Setting::EndpointHost => Some(cluster.endpoint.host_text()),
+        Setting::EtcdClientUrl => cluster.etcd_client_url(host?),
+        Setting::EtcdClientUrls => list(cluster.etcd_client_urls(host?)),
+        Setting::EtcdMembers => {
+            let member = |(name, url): (&str, String)| format!("{name}={url}");
+            list(cluster.etcd_members().into_iter().map(member).collect())
+        }
+        Setting::EtcdPeerUrl => cluster.etcd_peer_url(host?),
+        Setting::EtcdServers => list(cluster.etcd_endpoints(host)),
+        Setting::HostName => Some(host?.name.to_string()),
         Setting::ServiceAccountIssuer => {
-            format!("https://kubernetes.default.svc.{}", cluster.dns_domain)
+            Some(format!("https://kubernetes.default.svc.{}", cluster.dns_domain))
         }
         Setting::ServiceSubnets => {
-            let subnets: Vec<String> =
-                cluster.service_subnets.iter().map(ToString::to_string).collect();
-            subnets.join(",")
+            list(cluster.service_subnets.iter().map(ToString::to_string).collect())
         }
-    }
-}
-
-/// Where an apiserver of this cluster finds etcd: its own member, or all of them.
-pub fn etcd_endpoints(cluster: &Cluster) -> Vec<String> {
-    match &cluster.etcd {
-        Etcd::Stacked => vec![format!("https://127.0.0.1:{ETCD_CLIENT_PORT}")],
-        Etcd::Hosts => cluster
-            .hosts_in(Scope::Etcd)
-            .filter_map(Host::address)
-            .map(|address| match address {
-                IpAddr::V4(ip) => format!("https://{ip}:{ETCD_CLIENT_PORT}"),
-                IpAddr::V6(ip) => format!("https://[{ip}]:{ETCD_CLIENT_PORT}"),
-            })
-            .collect(),
-        Etcd::External { endpoints, .. } => endpoints.clone(),
     }
 }
 

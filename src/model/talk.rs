@@ -1,8 +1,12 @@
 //! The ways a cluster talks, spelled out for people: the catalogue's paths with names, files and flags in
 //! place of ids, for one declared cluster or for any.
 
+use std::collections::BTreeSet;
+
 use super::{
-    catalogue::{self, Credential, Dials, Home, PATHS, Path, Protection, USES, Value, certificate},
+    catalogue::{
+        self, Credential, Dials, Home, PATHS, Path, Protection, Scope, USES, Value, certificate,
+    },
     cluster::Cluster,
     san::San,
 };
@@ -108,11 +112,15 @@ fn talk(path: &'static Path, cluster: Option<&Cluster>) -> Talk {
     }
 }
 
-/// Only the endpoint's port is the cluster's own affair.
+/// Only the apiserver's port is the cluster's own affair: the endpoint's, and those of the hosts.
 fn port(path: &Path, cluster: Option<&Cluster>) -> String {
-    match (path.dials, cluster) {
-        (Dials::Endpoint, Some(cluster)) if path.port == "6443" => {
-            cluster.endpoint.port.to_string()
+    let is_api = path.port == catalogue::API.port.to_string();
+    match (path.dials, cluster.filter(|_| is_api)) {
+        (Dials::Endpoint, Some(cluster)) => cluster.endpoint.port.to_string(),
+        (_, Some(cluster)) => {
+            let ports = cluster.hosts_in(Scope::ControlPlane).map(|host| cluster.api_port(host));
+            let ports: BTreeSet<u16> = ports.collect();
+            ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")
         }
         _ => path.port.to_owned(),
     }
@@ -236,6 +244,7 @@ mod tests {
         let host = super::super::cluster::Host {
             name: "cp1".parse().unwrap(),
             addresses: vec![[10, 0, 0, 11].into()],
+            port: None,
             control_plane: true,
             etcd: true,
             node: true,

@@ -100,7 +100,15 @@ pub fn files(
     for spec in &specs {
         let on =
             host.filter(|h| h.is_in(spec.scope)).or_else(|| cluster.hosts_in(spec.scope).next());
-        let found = settings(&cluster, on, spec, place);
+        let of = |on| {
+            let mut found = settings(&cluster, on, spec, place);
+            // A ClusterConfiguration is every host's; kubeadm knows by itself what differs.
+            if request.format == Format::Kubeadm {
+                found.retain(|setting| !setting.is_of_host());
+            }
+            found
+        };
+        let found = of(on);
         if !request.format.suits(&cluster, &found, spec, templates) {
             if request.components.is_empty() {
                 continue;
@@ -108,12 +116,9 @@ pub fn files(
             return Err(no_form(&cluster, spec, request.format, place, templates));
         }
         if host.is_none() {
-            let all: Vec<_> = cluster
-                .hosts_in(spec.scope)
-                .map(|h| settings(&cluster, Some(h), spec, place))
-                .collect();
+            let all: Vec<_> = cluster.hosts_in(spec.scope).map(|h| of(Some(h))).collect();
             if all.windows(2).any(|pair| values(&pair[0]) != values(&pair[1])) {
-                return Err(FlagsError::HostNeeded { hosts: names(cluster.hosts.iter()) });
+                return Err(FlagsError::HostNeeded { hosts: names(cluster.hosts_in(spec.scope)) });
             }
         }
         printable(&found)?;
@@ -121,7 +126,7 @@ pub fn files(
         let form = Form { format: request.format, explain: request.explain };
         sheets.push(Sheet::new(spec, host, found, root, form, &cluster));
     }
-    print(&cluster, &sheets, request, templates)
+    print(&cluster, host, &sheets, request, templates)
 }
 
 /// The CAs whose certificate is in the directory and whose key is not: somebody else signs with it.
@@ -144,6 +149,7 @@ fn is_folder(path: &str) -> bool {
 
 fn print(
     cluster: &Cluster,
+    host: Option<&Host>,
     sheets: &[Sheet],
     request: &FlagsRequest,
     templates: &Templates,
@@ -155,7 +161,7 @@ fn print(
         return whole("flags.json", templates.render("flags/json.json", sheet::all(sheets))?);
     }
     if let Format::Kubeadm = format {
-        let text = templates.render("flags/kubeadm.yaml", sheet::kubeadm(cluster, sheets))?;
+        let text = templates.render("flags/kubeadm.yaml", sheet::kubeadm(cluster, host, sheets))?;
         return whole("kubeadm.yaml", text);
     }
     let file = |sheet: &Sheet| {
@@ -312,6 +318,7 @@ fn needs(condition: Condition) -> String {
             "its etcd peers' certificates, as `overrides` declares them, lack the peers' name"
                 .into()
         }
+        Condition::EtcdMembers => "its etcd's members are not all declared".into(),
         Condition::ManagedEtcd => "its etcd is external".into(),
         Condition::SingleRoot => "it has no single root".into(),
         Condition::Always | Condition::NoConfigFile(_) => String::new(),

@@ -282,11 +282,11 @@ fn listening(
             let Some(served) = request.changed.iter().find(|s| s.instance == index) else {
                 continue;
             };
+            let port = request.cluster.port(listener, change.host);
             for address in addresses(request, change.host, listener, &request.places[index]) {
-                let socket = SocketAddr::new(address, listener.port);
+                let socket = SocketAddr::new(address, port);
                 if TcpStream::connect_timeout(&socket, PROBE).is_ok() {
-                    let target =
-                        Target { host: address.to_string(), port: listener.port, sni: None };
+                    let target = Target { host: address.to_string(), port, sni: None };
                     watched.push((number, target, served.fingerprint.clone()));
                 }
             }

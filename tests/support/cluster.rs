@@ -430,8 +430,6 @@ impl Cluster {
         let mut emit = certkit();
         emit.args(["flags", name, "--host", &host.name, "--dir"]).arg(&self.dir);
         let printed = stdout(&mut emit);
-        // Hosts that share one machine share its 127.0.0.1 too: theirs is their own address.
-        let printed = printed.replace("127.0.0.1", &host.address.to_string());
         let mut flags: Vec<String> = printed.lines().map(str::to_owned).collect();
         flags.extend(self.settle(number, component));
         let more = self.flags.iter().filter(|(of, _)| *of == component);
@@ -443,20 +441,11 @@ impl Cluster {
     fn settle(&self, number: usize, component: Component) -> Vec<String> {
         let host = &self.hosts[number];
         let address = host.address;
-        let url = |host: &Host, port: u16| format!("https://{}:{port}", host.address);
         match component {
             Component::Etcd => {
-                let members: Vec<String> =
-                    self.hosts.iter().map(|h| format!("{}={}", h.name, url(h, 2380))).collect();
                 let data = self.folder.path().join(format!("{}.etcd", host.name));
                 vec![
-                    format!("--name={}", host.name),
                     format!("--data-dir={}", data.display()),
-                    format!("--listen-client-urls={}", url(host, 2379)),
-                    format!("--advertise-client-urls={}", url(host, 2379)),
-                    format!("--listen-peer-urls={}", url(host, 2380)),
-                    format!("--initial-advertise-peer-urls={}", url(host, 2380)),
-                    format!("--initial-cluster={}", members.join(",")),
                     // Test machines are slow and shared; a lost election is no finding here.
                     "--heartbeat-interval=300".into(),
                     "--election-timeout=3000".into(),
@@ -528,7 +517,7 @@ pub fn take_turn() -> File {
 }
 
 /// A net of the loopback network that no other test uses while the listener is there: `127.A.B.0/24`.
-fn claim_addresses() -> (TcpListener, [u8; 4]) {
+pub fn claim_addresses() -> (TcpListener, [u8; 4]) {
     let first = std::process::id();
     for number in 0..u16::MAX {
         // 127.0 and 127.1 are other people's.

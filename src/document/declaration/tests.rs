@@ -201,8 +201,10 @@ prop_compose! {
         overrides in collection::btree_map(id(), over(), 0..3),
         (embedded, single_root) in any::<(bool, bool)>(),
         host_dir in prop::option::of("/[ -~ä]{0,12}"),
+        ports in collection::vec(prop::option::of(1_u16..), 3),
         absent in collection::btree_set(
-            prop::sample::select(vec!["sa", "kubelet", "ca-bundle", "istio-ca-chain", "admin.conf"]),
+            prop::sample::select(vec!["sa", "kubelet", "ca-bundle", "istio-ca-chain", "admin.conf",
+                                     "kubelet-config.yaml", "etcd-members"]),
             0..3,
         ),
     ) -> Cluster {
@@ -221,6 +223,7 @@ prop_compose! {
                 name: if i == 0 { name.clone() } else { format!("{name}.h{i}") }.parse().unwrap(),
                 addresses: vec![format!("11.0.0.{}", i + 1).parse().unwrap(),
                                 format!("fd00::{}", i + 1).parse().unwrap()],
+                port: ports.get(i).copied().flatten().filter(|_| role.0),
                 control_plane: role.0,
                 etcd: role.1,
                 node: role.2,

@@ -12,6 +12,10 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         unit: Some("etcd.service"),
         static_pod: true,
         patch: Some("etcd+json.yaml"),
+        besides: &[
+            "--data-dir: where it keeps its data",
+            "--initial-cluster-state=existing: on a member that joins others that run already",
+        ],
     },
     ComponentSpec {
         id: "kube-apiserver",
@@ -21,6 +25,10 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         unit: Some("kube-apiserver.service"),
         static_pod: true,
         patch: Some("kube-apiserver+json.yaml"),
+        besides: &[
+            "--allow-privileged=true: where pods may be privileged, as those of network plugins are",
+            "--enable-bootstrap-token-auth=true: where nodes join with tokens",
+        ],
     },
     ComponentSpec {
         id: "kube-controller-manager",
@@ -30,6 +38,9 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         unit: Some("kube-controller-manager.service"),
         static_pod: true,
         patch: Some("kube-controller-manager+json.yaml"),
+        besides: &[
+            "--allocate-node-cidrs=true and --cluster-cidr: where it gives nodes their ranges of pod addresses",
+        ],
     },
     ComponentSpec {
         id: "kube-scheduler",
@@ -44,6 +55,7 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         unit: Some("kube-scheduler.service"),
         static_pod: true,
         patch: Some("kube-scheduler+json.yaml"),
+        besides: &[],
     },
     ComponentSpec {
         id: "kubelet",
@@ -58,6 +70,11 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         unit: Some("kubelet.service"),
         static_pod: false,
         patch: Some("kubeletconfiguration+strategic.yaml"),
+        besides: &[
+            "clusterDNS and clusterDomain, in its file: what pods resolve names by",
+            "containerRuntimeEndpoint, in its file: where it is not unix:///run/containerd/containerd.sock",
+            "--hostname-override: where the node is not called as its host",
+        ],
     },
     ComponentSpec {
         id: "kube-proxy",
@@ -72,6 +89,9 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         unit: Some("kube-proxy.service"),
         static_pod: false,
         patch: None,
+        besides: &[
+            "--cluster-cidr: where traffic from outside of the pods' range is to be masqueraded",
+        ],
     },
     ComponentSpec {
         id: "konnectivity-server",
@@ -81,6 +101,10 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         unit: Some("konnectivity-server.service"),
         static_pod: true,
         patch: Some("konnectivity-server+json.yaml"),
+        besides: &[
+            "--server-count: where there are several",
+            "--agent-namespace, --agent-service-account and --authentication-audience: where agents show tokens",
+        ],
     },
     ComponentSpec {
         id: "konnectivity-agent",
@@ -90,6 +114,7 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         unit: Some("konnectivity-agent.service"),
         static_pod: false,
         patch: None,
+        besides: &[],
     },
     // The egress selector's file is read by the apiserver, but it is a file of its own with a kind of its
     // own, so it is a row of its own.
@@ -106,6 +131,7 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         unit: None,
         static_pod: false,
         patch: None,
+        besides: &[],
     },
     ComponentSpec {
         id: "istiod",
@@ -115,6 +141,7 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         unit: None,
         static_pod: false,
         patch: None,
+        besides: &[],
     },
     ComponentSpec {
         id: "etcdctl",
@@ -124,6 +151,7 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         unit: None,
         static_pod: false,
         patch: None,
+        besides: &[],
     },
     ComponentSpec {
         id: "kubectl",
@@ -133,5 +161,6 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         unit: None,
         static_pod: false,
         patch: None,
+        besides: &[],
     },
 ];

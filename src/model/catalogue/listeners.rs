@@ -6,30 +6,38 @@ const PORTS: &str = "Kubernetes 1.36, pkg/cluster/ports/ports.go";
 const ETCD: &str = "etcd 3.6, server/embed/config.go";
 const KONNECTIVITY: &str = "https://kubernetes.io/docs/tasks/extend-kubernetes/setup-konnectivity/";
 
+/// Where etcd serves clients.
+pub const ETCD_CLIENTS: Listener = Listener {
+    component: "etcd",
+    port: 2379,
+    certificate: "etcd-server",
+    loopback: true,
+    source: ETCD,
+};
+
+/// Where the apiserver serves, unless a host's declaration says otherwise.
+pub const API: Listener = Listener {
+    component: "kube-apiserver",
+    port: 6443,
+    certificate: "apiserver",
+    loopback: true,
+    source: PORTS,
+};
+
+/// Where etcd serves other members: kubeadm lets it listen on the host's address only.
+pub const ETCD_PEERS: Listener = Listener {
+    component: "etcd",
+    port: 2380,
+    certificate: "etcd-peer",
+    loopback: false,
+    source: ETCD,
+};
+
 /// All that speak TLS, in the order of the components.
 pub static LISTENERS: &[Listener] = &[
-    Listener {
-        component: "etcd",
-        port: 2379,
-        certificate: "etcd-server",
-        loopback: true,
-        source: ETCD,
-    },
-    // kubeadm lets etcd's peers listen on the host's address only.
-    Listener {
-        component: "etcd",
-        port: 2380,
-        certificate: "etcd-peer",
-        loopback: false,
-        source: ETCD,
-    },
-    Listener {
-        component: "kube-apiserver",
-        port: 6443,
-        certificate: "apiserver",
-        loopback: true,
-        source: PORTS,
-    },
+    ETCD_CLIENTS,
+    ETCD_PEERS,
+    API,
     Listener {
         component: "kube-controller-manager",
         port: 10257,

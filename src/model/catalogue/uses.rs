@@ -154,7 +154,65 @@ pub static USES: &[Use] = &[
         "only peer certificates carry this name, so no other certificate of the etcd CA can join",
     )
     .when(Condition::EtcdPeerName),
+    // Where it listens. With an http URL etcd ignores every certificate, and http is its default.
+    etcd(
+        "advertise-client-urls",
+        "advertise-client-urls",
+        Value::Setting(Setting::EtcdClientUrl),
+        Reload::Nothing,
+        "http://localhost:2379, which is of no use to others",
+        "where others reach it as clients",
+    ),
+    etcd(
+        "initial-advertise-peer-urls",
+        "initial-advertise-peer-urls",
+        Value::Setting(Setting::EtcdPeerUrl),
+        Reload::Nothing,
+        "http://localhost:2380: no other member finds it",
+        "where other members reach it; counts when the member is new",
+    ),
+    etcd(
+        "initial-cluster",
+        "initial-cluster",
+        Value::Setting(Setting::EtcdMembers),
+        Reload::Nothing,
+        "this member alone, by http",
+        "the members that make a new cluster; counts when the member is new",
+    )
+    .when(Condition::EtcdMembers),
+    etcd(
+        "listen-client-urls",
+        "listen-client-urls",
+        Value::Setting(Setting::EtcdClientUrls),
+        Reload::Nothing,
+        "http://localhost:2379: without TLS, whatever certificates are given",
+        "https: etcd ignores certificates where it listens with http",
+    ),
+    etcd(
+        "listen-peer-urls",
+        "listen-peer-urls",
+        Value::Setting(Setting::EtcdPeerUrl),
+        Reload::Nothing,
+        "http://localhost:2380: without TLS, whatever certificates are given",
+        "https: etcd ignores certificates where it listens with http",
+    ),
+    etcd(
+        "name",
+        "name",
+        Value::Setting(Setting::HostName),
+        Reload::Nothing,
+        "default",
+        "what initial-cluster calls this member",
+    ),
     // kube-apiserver
+    flag(
+        API,
+        "advertise-address",
+        Value::Setting(Setting::AdvertiseAddress),
+        Reload::Nothing,
+        "the address of the interface of the default route",
+        "an address that its certificate names, for the service kubernetes to lead to",
+    ),
     flag(
         API,
         "authorization-mode",
@@ -303,6 +361,14 @@ pub static USES: &[Use] = &[
         Reload::Nothing,
         "none",
         "the header every aggregated API server reads",
+    ),
+    flag(
+        API,
+        "secure-port",
+        Value::Setting(Setting::ApiPort),
+        Reload::Nothing,
+        "6443",
+        "the port that kubeconfigs name",
     ),
     flag(
         API,
@@ -670,6 +736,15 @@ pub static USES: &[Use] = &[
     // konnectivity
     flag(
         "konnectivity-server",
+        "agent-port",
+        Value::Literal("8132"),
+        Reload::Nothing,
+        "8091",
+        "where agents dial it",
+    )
+    .when(KONNECTIVITY),
+    flag(
+        "konnectivity-server",
         "cluster-ca-cert",
         Value::Bundle("konnectivity-agent-ca"),
         Reload::Restart,
@@ -738,6 +813,15 @@ pub static USES: &[Use] = &[
         Reload::Restart,
         "the apiserver's side has no TLS",
         "the key of server-cert",
+    )
+    .when(KONNECTIVITY),
+    flag(
+        "konnectivity-server",
+        "server-port",
+        Value::Literal("8131"),
+        Reload::Nothing,
+        "8090",
+        "where the apiserver dials it",
     )
     .when(KONNECTIVITY),
     flag(
@@ -893,6 +977,15 @@ pub static USES: &[Use] = &[
         Reload::Nothing,
         "no client certificate: etcd refuses",
         "an identity of its own, so that the apiserver's stays with the apiserver",
+    )
+    .when(Condition::ManagedEtcd),
+    flag(
+        "etcdctl",
+        "endpoints",
+        Value::Setting(Setting::EtcdServers),
+        Reload::Nothing,
+        "127.0.0.1:2379",
+        "where the members are",
     )
     .when(Condition::ManagedEtcd),
     flag(

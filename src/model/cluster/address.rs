@@ -6,7 +6,10 @@ use std::{
     str::FromStr,
 };
 
-use crate::model::san::{San, dns_name_fault};
+use crate::model::{
+    catalogue,
+    san::{San, dns_name_fault},
+};
 
 /// A host's name, which is a node name, a certificate's common name and a folder's name: an RFC 1123
 /// subdomain in lower case.
@@ -71,7 +74,7 @@ pub struct Endpoint {
 }
 
 /// The apiserver's port unless told otherwise.
-pub const API_PORT: u16 = 6443;
+pub const API_PORT: u16 = catalogue::API.port;
 
 /// A text that is no endpoint.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

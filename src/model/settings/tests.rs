@@ -8,6 +8,7 @@ fn host(name: &str, address: &str, control_plane: bool, etcd: bool) -> Host {
     Host {
         name: name.parse().unwrap(),
         addresses: vec![address.parse().unwrap()],
+        port: None,
         control_plane,
         etcd,
         node: control_plane || !etcd,

@@ -1,6 +1,6 @@
 //! What listeners serve, compared with what is on disk.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::{
     Connect, Fault, Request,
@@ -66,15 +66,18 @@ pub fn rows(
 
 /// A listener that was named: what it serves follows from its port, and its host from its address.
 fn named(target: &Target, cluster: &Cluster) -> Ask {
-    let listener = LISTENERS.iter().find(|l| l.port == target.port);
     let address: Option<IpAddr> = target.host.parse().ok();
-    let hosts = cluster.declared.iter().flat_map(|c| &c.hosts);
-    let host = hosts
-        .filter(|_| cluster.trees.len() > 1)
-        .find(|h| {
+    let declared = cluster.declared.as_ref();
+    let host = declared.and_then(|declared| {
+        let is = |h: &&Host| {
             h.name.as_ref() == target.host || address.is_some_and(|a| h.addresses.contains(&a))
-        })
-        .map(|h| h.name.to_string());
+        };
+        let only = declared.hosts.first().filter(|_| declared.hosts.len() == 1);
+        declared.hosts.iter().find(is).or(only)
+    });
+    let port = |l: &Listener| declared.map_or(l.port, |declared| declared.port(l, host));
+    let listener = LISTENERS.iter().find(|l| port(l) == target.port);
+    let host = host.filter(|_| cluster.trees.len() > 1).map(|h| h.name.to_string());
     Ask { target: target.clone(), id: listener.map(|l| l.certificate), host }
 }
 
@@ -108,9 +111,12 @@ fn expected(
                 (false, Some(host)) => host.addresses.first().copied(),
                 (false, None) => address(listener, gathered),
             };
-            let address = address.unwrap_or(IpAddr::from([127, 0, 0, 1]));
+            let loopback = || host.map_or(Ipv4Addr::LOCALHOST.into(), Host::loopback);
+            let address = address.unwrap_or_else(loopback);
+            let declared = cluster.declared.as_ref();
+            let port = declared.map_or(listener.port, |declared| declared.port(listener, host));
             Ask {
-                target: Target { host: address.to_string(), port: listener.port, sni: None },
+                target: Target { host: address.to_string(), port, sni: None },
                 id: Some(listener.certificate),
                 host: name.clone(),
             }

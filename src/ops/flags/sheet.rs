@@ -9,8 +9,7 @@ use crate::{
         catalogue::{ComponentSpec, Reload},
         cluster::{Cluster, Etcd, Host},
         settings::{
-            Mount, Scalar, SettingValue, etcd_endpoints, kubeadm_mounts, lines, mounts_missing,
-            reload_words,
+            Mount, Scalar, SettingValue, kubeadm_mounts, lines, mounts_missing, reload_words,
         },
     },
     render::word,
@@ -54,6 +53,8 @@ pub struct Sheet {
     left_out: Vec<Entry>,
     /// The configuration file.
     config: Vec<ConfigLine>,
+    /// What `--explain` says is still to be added.
+    besides: &'static [&'static str],
     /// What a static pod of kubeadm's does not have mounted.
     mounts: Vec<MountEntry>,
     #[serde(skip)]
@@ -161,6 +162,7 @@ impl Sheet {
             variable: format!("{}_PKI_ARGS", shout(spec.id)),
             words: words.join(" "),
             config: config(spec, &values, &settings),
+            besides: if explain { spec.besides } else { &[] },
             mounts: entries(mounts_missing(&values, cluster, &root, &mounted)),
             host,
             root,
@@ -287,6 +289,15 @@ pub struct Kubeadm<'a> {
     etcd_local: &'a [Entry],
     etcd_external: Vec<External>,
     kubelet: &'a [ConfigLine],
+    init: Vec<Init>,
+}
+
+/// What differs from host to host: kubeadm's InitConfiguration.
+#[derive(Serialize)]
+struct Init {
+    name: String,
+    address: String,
+    port: u16,
 }
 
 #[derive(Serialize)]
@@ -303,8 +314,9 @@ struct External {
     files: Vec<(&'static str, String)>,
 }
 
-/// The ClusterConfiguration with these sheets' settings.
-pub fn kubeadm<'a>(cluster: &'a Cluster, sheets: &'a [Sheet]) -> Kubeadm<'a> {
+/// The ClusterConfiguration with these sheets' settings, and what kubeadm is to know of the host that it runs
+/// on.
+pub fn kubeadm<'a>(cluster: &'a Cluster, host: Option<&Host>, sheets: &'a [Sheet]) -> Kubeadm<'a> {
     let root = sheets.first().map_or("", |sheet| &sheet.root);
     let certificates = format!("{root}/pki");
     let sheet = |id: &str| sheets.iter().find(|sheet| sheet.component == id);
@@ -324,7 +336,7 @@ pub fn kubeadm<'a>(cluster: &'a Cluster, sheets: &'a [Sheet]) -> Kubeadm<'a> {
         let names =
             [("caFile", "etcd-cafile"), ("certFile", "etcd-certfile"), ("keyFile", "etcd-keyfile")];
         External {
-            endpoints: etcd_endpoints(cluster),
+            endpoints: cluster.etcd_endpoints(None),
             files: names
                 .iter()
                 .filter_map(|(name, flag)| Some((*name, file(flag)?.value.clone())))
@@ -332,6 +344,10 @@ pub fn kubeadm<'a>(cluster: &'a Cluster, sheets: &'a [Sheet]) -> Kubeadm<'a> {
         }
     });
     let subnets: Vec<String> = cluster.service_subnets.iter().map(ToString::to_string).collect();
+    let init = host.filter(|host| host.control_plane).and_then(|host| {
+        let (name, port) = (host.name.to_string(), cluster.api_port(host));
+        Some(Init { name, address: cluster.advertised(host)?.to_string(), port })
+    });
     Kubeadm {
         cluster_name: &cluster.name,
         endpoint: cluster.endpoint.to_string(),
@@ -342,6 +358,7 @@ pub fn kubeadm<'a>(cluster: &'a Cluster, sheets: &'a [Sheet]) -> Kubeadm<'a> {
         etcd_local: sheet("etcd").map_or(&[], |sheet| &sheet.flags),
         etcd_external: external.into_iter().collect(),
         kubelet: sheet("kubelet").map_or(&[], |sheet| &sheet.config),
+        init: init.into_iter().collect(),
     }
 }
 

@@ -52,6 +52,7 @@ pub fn cluster(dir: &Path) -> Option<Assumed> {
     let host = Host {
         name,
         addresses: address.into_iter().collect(),
+        port: None,
         control_plane: true,
         etcd: true,
         node: true,
