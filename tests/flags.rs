@@ -131,35 +131,6 @@ fn etcds_flags_are_known_to_etcd() {
 }
 
 #[test]
-fn etcd_parses_the_flags_and_the_environment_and_fails_only_at_the_missing_files() {
-    if support::need("etcd").is_none() {
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
-    let flags = text(&one_host(), Format::Args, &["etcd"]);
-    let mut etcd = Command::new("etcd");
-    let out = both(&etcd.arg("--data-dir").arg(&data).args(flags.lines()).output().unwrap());
-    assert!(out.contains("/etc/kubernetes/pki/etcd/") && out.contains("no such file"), "{out}");
-    assert!(!out.contains("flag provided but not defined"), "{out}");
-
-    let file = folder.path().join("etcd.env");
-    fs::write(&file, text(&one_host(), Format::Env, &["etcd"])).unwrap();
-    let script = "set -a; . \"$0\"; exec etcd --data-dir \"$1\"";
-    let mut shell = Command::new("sh");
-    shell.args(["-c", script]).arg(&file).arg(&data);
-    let out = both(&shell.output().unwrap());
-    assert!(out.contains("/etc/kubernetes/pki/etcd/") && out.contains("no such file"), "{out}");
-    assert!(!out.contains("unrecognized environment variable"), "{out}");
-
-    let file = folder.path().join("etcd.yaml");
-    let config = text(&one_host(), Format::Config, &["etcd"]);
-    fs::write(&file, format!("{config}data-dir: {}\n", data.display())).unwrap();
-    let out = both(&Command::new("etcd").arg("--config-file").arg(&file).output().unwrap());
-    assert!(out.contains("/etc/kubernetes/pki/etcd/") && out.contains("no such file"), "{out}");
-}
-
-#[test]
 fn golden_files() {
     let hold = |name: String, made: Result<String, FlagsError>| {
         let made = made.unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -552,7 +523,7 @@ fn an_own_template_takes_the_built_in_ones_place() {
     let templates = Templates::with_folder(folder.path()).unwrap();
     let asked = request(Format::Args, &["etcdctl"]);
     let made = flags(&one_host(), Path::new(DIR), &asked, &templates).unwrap();
-    assert_eq!(made, "cacert\ncert\nkey\n");
+    assert_eq!(made, "cacert\ncert\nendpoints\nkey\n");
     let asked = request(Format::Env, &["etcdctl"]);
     let made = flags(&one_host(), Path::new(DIR), &asked, &templates).unwrap();
     assert_eq!(made, text(&one_host(), Format::Env, &["etcdctl"]));

@@ -134,17 +134,13 @@ fn hosts(reader: &mut Reader, node: &Node, path: &str) -> Vec<HostDraft> {
         let mut host = HostDraft::default();
         let mut named = item.map().is_none();
         for (key, field, node) in reader.fields(item, &path, known) {
-            match key {
-                "name" => {
-                    named = true;
-                    host.name = reader.parse(node, &field);
-                    continue;
-                }
-                "port" => {
-                    host.port = reader.parse(node, &field);
-                    continue;
-                }
-                _ => {}
+            if key == "name" {
+                named = true;
+                host.name = reader.parse(node, &field);
+                continue;
+            } else if key == "port" {
+                host.port = reader.parse(node, &field);
+                continue;
             }
             for (field, node) in reader.items(node, &field) {
                 host.addresses.extend(reader.address(node, &field));

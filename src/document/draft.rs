@@ -154,13 +154,7 @@ impl Draft {
         cluster.single_root = self.single_root.unwrap_or(cluster.single_root);
         cluster.host_dir = self.host_dir.take();
         cluster.absent = std::mem::take(&mut self.absent);
-        // Said once, it stays: with a further host another port would follow.
-        let ports: Vec<_> = cluster.hosts.iter().map(|host| cluster.api_port(host)).collect();
-        for (host, port) in cluster.hosts.iter_mut().zip(ports) {
-            if host.control_plane && port != API_PORT {
-                host.port.get_or_insert(port);
-            }
-        }
+        cluster.settle_ports();
         for fault in cluster.faults() {
             mistakes.push(match host_of(&cluster, &fault) {
                 Some(field) => Mistake {

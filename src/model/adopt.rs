@@ -52,6 +52,12 @@ pub struct Hints {
     pub service_subnets: Vec<Subnet>,
     /// The address a manifest advertises.
     pub advertised: Option<IpAddr>,
+    /// The servers that kubeconfigs name.
+    pub servers: Vec<Endpoint>,
+    /// The port on which a manifest has the apiserver listen.
+    pub port: Option<u16>,
+    /// Whether a manifest has etcd join members on other hosts.
+    pub has_other_members: bool,
     /// An etcd of somebody else's that a manifest names.
     pub etcd: Option<Etcd>,
     /// The configuration files that are in the tree, by their names.
@@ -99,6 +105,14 @@ pub fn declare(layout: &Layout<'_>, inventory: &Inventory, hints: &Hints) -> Clu
         endpoint,
         vec![host],
     );
+    let own = |server: &&Endpoint| match &server.host {
+        San::Ip(ip) => cluster.hosts[0].addresses.contains(ip),
+        _ => false,
+    };
+    // kubeconfigs of programs of this host name its own apiserver.
+    let port = hints.port.or_else(|| hints.servers.iter().find(own).map(|server| server.port));
+    cluster.hosts[0].port = port.filter(|port| *port != cluster.api_port(&cluster.hosts[0]));
+    cluster.settle_ports();
     cluster.etcd = hints.etcd.clone().unwrap_or(Etcd::Stacked);
     cluster.hosts[0].etcd = cluster.etcd == Etcd::Stacked;
     cluster.single_root = seen.single_root;
@@ -135,6 +149,9 @@ pub fn declare(layout: &Layout<'_>, inventory: &Inventory, hints: &Hints) -> Clu
     }
     cluster.absent = absent(&cluster, layout, inventory);
     cluster.absent.extend(without_config(&cluster, hints));
+    if hints.has_other_members && cluster.has(Condition::ManagedEtcd) {
+        cluster.absent.insert(catalogue::ALL_ETCD_MEMBERS.to_owned());
+    }
     overrides(&mut cluster, &found, hints);
     cluster
 }

@@ -171,7 +171,13 @@ fn hints(seen: &Cluster, dir: &Path, observation: &Observation) -> Hints {
         subjects: subjects(observation),
         ..Hints::default()
     };
-    let names = ["admin.conf", "super-admin.conf", "kubelet.conf", "controller-manager.conf"];
+    let names = [
+        "admin.conf",
+        "super-admin.conf",
+        "kubelet.conf",
+        "controller-manager.conf",
+        "scheduler.conf",
+    ];
     for name in names {
         let Piece::Present(content) = read::file(&dir.join(name)) else { continue };
         let Ok(view) = kubeconfig::parse(&content) else { continue };
@@ -179,14 +185,19 @@ fn hints(seen: &Cluster, dir: &Path, observation: &Observation) -> Hints {
         hints.name.get_or_insert_with(|| cluster.name.clone());
         let server = cluster.server.as_deref().and_then(|s| s.strip_prefix("https://"));
         let endpoint: Option<Endpoint> = server.and_then(|s| s.trim_end_matches('/').parse().ok());
+        hints.servers.extend(endpoint.clone());
         hints.endpoint = hints.endpoint.or(endpoint);
     }
-    let flags = apiserver_flags(dir);
+    let etcd = manifest_flags(dir, "etcd");
+    let members = etcd.get("initial-cluster").map_or(0, |members| members.split(',').count());
+    hints.has_other_members = members > 1;
+    let flags = manifest_flags(dir, "kube-apiserver");
     let list = |flag: &str| -> Vec<String> {
         flags.get(flag).map(|v| v.split(',').map(str::to_owned).collect()).unwrap_or_default()
     };
     let subnets = list("service-cluster-ip-range");
     hints.service_subnets = subnets.iter().filter_map(|s| s.trim().parse().ok()).collect();
+    hints.port = flags.get("secure-port").and_then(|v| v.parse::<u16>().ok());
     hints.advertised = flags.get("advertise-address").and_then(|v| v.parse::<IpAddr>().ok());
     let client = flags.get("etcd-certfile");
     let own = client.is_none_or(|file| file.ends_with("pki/apiserver-etcd-client.crt"));
@@ -213,9 +224,9 @@ fn subjects(observation: &Observation) -> BTreeMap<usize, Subject> {
     leaves.chain(authorities).map(|(index, c)| (index, subject(c))).collect()
 }
 
-/// The apiserver's flags as its static pod is started with them.
-fn apiserver_flags(dir: &Path) -> BTreeMap<String, String> {
-    let path = dir.join("manifests/kube-apiserver.yaml");
+/// A component's flags as its static pod is started with them.
+fn manifest_flags(dir: &Path, component: &str) -> BTreeMap<String, String> {
+    let path = dir.join(format!("manifests/{component}.yaml"));
     let Piece::Present(content) = read::file(&path) else { return BTreeMap::new() };
     let arguments = manifest::arguments(&content).unwrap_or_default();
     let flag = |argument: String| {

@@ -233,6 +233,7 @@ prop_compose! {
         let endpoint = format!("{endpoint}:{port}").parse().unwrap();
         let mut cluster = Cluster::new(name, endpoint, hosts);
         cluster.absent = absent.into_iter().map(str::to_owned).collect();
+        cluster.settle_ports();
         cluster.dns_domain = domain;
         if v6 {
             cluster.service_subnets = vec!["fd01::/108".parse::<Subnet>().unwrap(), Subnet::DEFAULT];

@@ -24,6 +24,17 @@ impl Cluster {
         }
     }
 
+    /// Says the ports that follow from the endpoint: once said they stay, where with a further host others would
+    /// follow.
+    pub fn settle_ports(&mut self) {
+        let ports: Vec<_> = self.hosts.iter().map(|host| self.api_port(host)).collect();
+        for (host, port) in self.hosts.iter_mut().zip(ports) {
+            if host.control_plane && port != API.port {
+                host.port.get_or_insert(port);
+            }
+        }
+    }
+
     /// The port of a listener on a host.
     pub fn port(&self, listener: &Listener, host: Option<&Host>) -> u16 {
         match host.filter(|host| host.control_plane && listener.certificate == API.certificate) {
