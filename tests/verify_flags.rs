@@ -321,3 +321,202 @@ fn a_file_that_tells_nothing_is_an_error_with_its_name() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("hosts") && said.contains("hint:"), "{said}");
 }
+
+/// A tree or workspace, and the hosts whose settings are asked for.
+fn layouts(folder: &Path) -> Vec<(std::path::PathBuf, Vec<&'static str>)> {
+    let init = |name: &str, more: &[&str]| {
+        let dir = folder.join(name);
+        support::run(support::certkit().arg("init").arg("--dir").arg(&dir).args(more));
+        dir
+    };
+    let addons = ["--addon=konnectivity", "--addon=kube-proxy", "--addon=istio"];
+    let one = ["--host=cp1=10.0.0.11", "--endpoint=api.example.com:7443"];
+    let text = "apiVersion: certkit/v1\nkind: Cluster\nname: c\nendpoint: lb.example.com:443\n\
+                controlPlane:\n- {name: cp1, addresses: [10.0.0.1], port: 7443}\n\
+                - {name: cp2, addresses: [\"fd00::2\", 10.0.0.2]}\n\
+                etcd: [{name: e1, addresses: [10.0.0.3]}, {name: e2, addresses: [10.0.0.4]}]\n\
+                nodes: [{name: w1, addresses: [10.0.0.5]}]\naddons: [konnectivity, kube-proxy]\n";
+    let file = folder.join("cluster.yaml");
+    fs::write(&file, text).unwrap();
+    let file = format!("--config={}", file.display());
+    vec![
+        (init("one", &[&one[..], &addons[..]].concat()), vec!["cp1"]),
+        (
+            init("root", &[&one[..], &["--single-root", "--kubeconfig-style=embedded"]].concat()),
+            vec!["cp1"],
+        ),
+        (init("many", &[&file]), vec!["cp1", "cp2", "e1", "w1"]),
+    ]
+}
+
+#[test]
+fn everything_that_certkit_prints_is_accepted_without_a_finding() {
+    let folder = support::temp_dir();
+    let clean = |dir: &Path, files: &[std::path::PathBuf]| {
+        let mut command = support::certkit();
+        command.args(["verify", "-o", "json", "--dir"]).arg(dir);
+        for file in files {
+            command.arg("--flags").arg(file);
+        }
+        let output = command.output().unwrap();
+        let report = String::from_utf8_lossy(&output.stdout).into_owned();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{files:?}: {report}{said}");
+        assert!(report.contains("\"findings\": []"), "{files:?}: {report}");
+    };
+    for (n, (dir, hosts)) in layouts(folder.path()).into_iter().enumerate() {
+        for host in hosts {
+            for format in ["args", "env", "systemd", "static-pod", "config", "kubeadm", "json"] {
+                for more in [&[][..], &["--explain"]] {
+                    let flags = || {
+                        let mut command = support::certkit();
+                        command.args(["flags", "--host", host, "--format", format]).args(more);
+                        command.arg("--dir").arg(&dir);
+                        command
+                    };
+                    let printed = support::stdout(&mut flags());
+                    // A host may have nothing that a format is for.
+                    if printed.trim().is_empty() {
+                        continue;
+                    }
+                    // All in one file whose name says nothing, and each in its own.
+                    let file = folder.path().join("printed");
+                    fs::write(&file, printed).unwrap();
+                    clean(&dir, &[file]);
+                    let out = folder.path().join(format!("{n}-{host}-{format}-{}", more.len()));
+                    let listed = support::stdout(flags().arg("--output-dir").arg(&out));
+                    let files: Vec<_> = listed.lines().map(Into::into).collect();
+                    clean(&dir, &files);
+                    if more.is_empty() && n == 0 {
+                        files.iter().for_each(|file| clean(&dir, std::slice::from_ref(file)));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn one_components_flags_are_recognized_without_a_name() {
+    let folder = support::temp_dir();
+    let (dir, _) = layouts(folder.path()).swap_remove(0);
+    let file = folder.path().join("x.txt");
+    for component in [
+        "etcd",
+        "kube-apiserver",
+        "kube-controller-manager",
+        "kube-scheduler",
+        "kubelet",
+        "konnectivity-server",
+        "konnectivity-agent",
+        "etcdctl",
+    ] {
+        let printed =
+            support::stdout(support::certkit().args(["flags", component, "--dir"]).arg(&dir));
+        // Something to find, so that it is known to be read as this component's.
+        let more = match component {
+            "etcd" => "--listen-client-urls=http://10.0.0.11:2379\n",
+            "kube-apiserver" => "--authorization-mode=AlwaysAllow\n",
+            "kube-controller-manager" | "kube-scheduler" => "--tls-min-version=VersionTLS10\n",
+            "kubelet" => "--anonymous-auth=true\n",
+            _ => "",
+        };
+        fs::write(&file, printed + more).unwrap();
+        let found = findings(&dir, &[&file], &now());
+        assert_eq!(found.is_empty(), more.is_empty(), "{component}: {found:?}");
+    }
+}
+
+/// The current time, for trees made now.
+fn now() -> String {
+    let now = Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]).output().unwrap();
+    String::from_utf8(now.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn kubesprays_environment_file_of_etcd_is_judged() {
+    let folder = support::temp_dir();
+    let (dir, _) = layouts(folder.path()).swap_remove(0);
+    let file = folder.path().join("etcd.env");
+    let pki = dir.join("pki/etcd");
+    let pki = pki.display();
+    let text = format!(
+        "# Environment file for etcd v3.6.6\nETCD_DATA_DIR=/var/lib/etcd\n\
+         ETCD_ADVERTISE_CLIENT_URLS=https://10.0.0.11:2379\n\
+         ETCD_INITIAL_ADVERTISE_PEER_URLS=https://10.0.0.11:2380\nETCD_INITIAL_CLUSTER_STATE=existing\n\
+         ETCD_METRICS=basic\nETCD_LISTEN_CLIENT_URLS=https://10.0.0.11:2379,https://127.0.0.1:2379\n\
+         ETCD_ELECTION_TIMEOUT=5000\nETCD_HEARTBEAT_INTERVAL=250\nETCD_INITIAL_CLUSTER_TOKEN=k8s_etcd\n\
+         ETCD_LISTEN_PEER_URLS=https://10.0.0.11:2380\nETCD_NAME=etcd1\n\
+         ETCD_INITIAL_CLUSTER=etcd1=https://10.0.0.11:2380\n\n# TLS settings\n\
+         ETCD_TRUSTED_CA_FILE={pki}/ca.crt\nETCD_CERT_FILE={pki}/server.crt\n\
+         ETCD_KEY_FILE={pki}/server.key\nETCD_CLIENT_CERT_AUTH=true\n\n\
+         ETCD_PEER_TRUSTED_CA_FILE={pki}/ca.crt\nETCD_PEER_CERT_FILE={pki}/peer.crt\n\
+         ETCD_PEER_KEY_FILE={pki}/peer.key\nETCD_PEER_CLIENT_CERT_AUTH=True\n\n# CLI settings\n\
+         ETCDCTL_ENDPOINTS=https://127.0.0.1:2379\nETCDCTL_CACERT={pki}/ca.crt\n\
+         ETCDCTL_KEY={pki}/server.key\nETCDCTL_CERT={pki}/server.crt\n"
+    );
+    fs::write(&file, &text).unwrap();
+    let found = findings(&dir, &[&file], &now());
+    assert_eq!(found, [("etcd-peer-open".to_owned(), "warning".to_owned())]);
+    let wrong = text
+        .replace("ETCD_CLIENT_CERT_AUTH=true\n", "")
+        .replace("ETCD_TRUSTED_CA_FILE", "NOT_IT")
+        .replace("URLS=https://10.0.0.11:2379,", "URLS=http://10.0.0.11:2379,")
+        .replace("server.key", "peer.key");
+    fs::write(&file, wrong).unwrap();
+    let found = findings(&dir, &[&file], &now());
+    for code in ["etcd-open", "plain-http", "flag-pair"] {
+        assert!(found.iter().any(|(found, _)| found == code), "{code} in {found:?}");
+    }
+}
+
+#[test]
+fn a_unit_is_judged_with_its_drop_ins_and_environment_files() {
+    let folder = support::temp_dir();
+    let (dir, _) = layouts(folder.path()).swap_remove(0);
+    let at = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let out = folder.path().join("out");
+    let write = |format: &str| {
+        let mut flags = support::certkit();
+        flags.args(["flags", "--format", format, "--output-dir"]).arg(&out);
+        support::run(flags.arg("--dir").arg(&dir));
+    };
+    write("env");
+    write("systemd");
+    let unit = |start: &str| format!("[Unit]\nDescription=x\n[Service]\nExecStart={start}\n");
+    let api =
+        at("kube-apiserver.service", &unit("/usr/bin/kube-apiserver $KUBE_APISERVER_PKI_ARGS"));
+    let etcd = at("etcd.service", &unit("/usr/bin/etcd --data-dir=/var/lib/etcd"));
+    let codes = |files: &[&Path]| -> Vec<String> {
+        findings(&dir, files, &now()).into_iter().map(|(code, _)| code).collect()
+    };
+    // Alone each unit says too little; with what it is given there is nothing to find.
+    assert!(codes(&[&api]).contains(&"kubelet-ca-missing".to_owned()));
+    assert!(codes(&[&etcd]).contains(&"etcd-open".to_owned()));
+    for (unit, name) in [(&api, "kube-apiserver"), (&etcd, "etcd")] {
+        let env = out.join(format!("{name}.env"));
+        assert_eq!(codes(&[unit, &env]), [] as [&str; 0], "{name}");
+        assert_eq!(codes(&[&env, unit]), [] as [&str; 0], "{name}");
+        let drop_in = out.join(format!("{name}.service.d/10-certkit-pki.conf"));
+        assert_eq!(codes(&[unit, &drop_in]), [] as [&str; 0], "{name}");
+    }
+    // A later drop-in that starts it otherwise counts.
+    let later = at(
+        "kube-apiserver.service.d/20.conf",
+        "[Service]\nExecStart=\nExecStart=/bin/kube-apiserver\n",
+    );
+    let drop_in = out.join("kube-apiserver.service.d/10-certkit-pki.conf");
+    assert!(codes(&[&later, &api, &drop_in]).contains(&"kubelet-ca-missing".to_owned()));
+    // A patch counts with the manifest it is for, and alone nothing is missing from it.
+    let manifest = Path::new("tests/fixtures/kubeadm-1.36/manifests/kube-apiserver.yaml");
+    write("static-pod");
+    let patch = out.join("kube-apiserver+json.yaml");
+    assert_eq!(codes(&[&patch]), [] as [&str; 0]);
+    assert!(codes(&[manifest]).contains(&"kubelet-ca-missing".to_owned()));
+    assert!(!codes(&[manifest, &patch]).contains(&"kubelet-ca-missing".to_owned()));
+}

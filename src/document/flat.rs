@@ -26,11 +26,11 @@ impl Flat {
     }
 }
 
-/// The documents of a stream; empty ones are left out.
+/// The documents of a stream that are maps or lists; a list's paths begin with its items' numbers.
 pub fn documents(text: &str) -> Result<Vec<Flat>, SyntaxError> {
     let mut found = Vec::new();
     for document in yaml::documents(text)? {
-        if document.map().is_some() {
+        if document.map().is_some() || document.list().is_some() {
             let mut flat = Flat::default();
             walk(&document, String::new(), &mut flat);
             found.push(flat);

@@ -246,6 +246,8 @@ pub struct ComponentSpec {
     /// What a patch is called by which kubeadm takes this component's settings, or that kubectl applies to
     /// its manifest.
     pub patch: Option<&'static str>,
+    /// Its section of a kubeadm ClusterConfiguration, where that has one.
+    pub kubeadm: Option<&'static str>,
     /// What it needs, or is often given, that is no matter of certificates and that certkit cannot know.
     pub besides: &'static [&'static str],
 }

@@ -7,11 +7,10 @@ use std::{
 
 use super::{
     catalogue::{
-        self, ApiServer, CERTIFICATES, COMPONENTS, CertSpec, ComponentSpec, Home, Issuer, KEYS,
-        KeySpec, Scope, USES, Use, Value,
+        self, CERTIFICATES, COMPONENTS, CertSpec, ComponentSpec, Home, Issuer, KEYS, KeySpec,
+        Scope, USES, Use, Value,
     },
-    cluster::{API_PORT, Cluster, Endpoint, Host, KubeconfigStyle},
-    san::San,
+    cluster::{Cluster, Host, KubeconfigStyle},
 };
 
 /// Where hosts keep their tree unless told otherwise: kubeadm's place.
@@ -313,15 +312,6 @@ impl Cluster {
             (None, None) => dir.to_path_buf(),
             (None, Some(host)) if self.is_local(host) => dir.to_path_buf(),
             (None, Some(_)) => PathBuf::from(DEFAULT_HOST_DIR),
-        }
-    }
-
-    /// Which apiserver a kubeconfig on this host is to name.
-    pub fn server_for(&self, server: ApiServer, host: Option<&Host>) -> Endpoint {
-        let local = host.filter(|h| h.control_plane).and_then(|h| h.address());
-        match (server, local) {
-            (ApiServer::Local, Some(ip)) => Endpoint { host: San::Ip(ip), port: API_PORT },
-            _ => self.endpoint.clone(),
         }
     }
 

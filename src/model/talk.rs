@@ -9,6 +9,7 @@ use super::{
     },
     cluster::Cluster,
     san::San,
+    settings::{Placement, settings},
 };
 
 /// One path, spelled out.
@@ -102,9 +103,16 @@ fn talk(path: &'static Path, cluster: Option<&Cluster>) -> Talk {
         client: shown(path.client),
         server: shown(path.server),
         names: names(path.dials, cluster, path),
-        client_trusts: path.client_trusts.and_then(trusted),
-        server_trusts: path.server_trusts.and_then(trusted),
-        settings: path.settings.iter().map(|(component, name)| told(component, name)).collect(),
+        client_trusts: path.client_trusts.and_then(|id| trusted(id, cluster)),
+        server_trusts: path.server_trusts.and_then(|id| trusted(id, cluster)),
+        settings: path
+            .settings
+            .iter()
+            .filter_map(|(component, name)| match cluster {
+                Some(cluster) => told_in(cluster, component, name),
+                None => Some(told(component, name)),
+            })
+            .collect(),
         protection,
         why,
         remedy,
@@ -139,17 +147,16 @@ fn shown(credential: Credential) -> Shown {
     Shown { what, is_certificate: spec.is_some(), file }
 }
 
-fn trusted(authority: &'static str) -> Option<Trusted> {
-    match certificate(authority)?.home {
-        Home::Authority { cert, bundle, .. } => {
-            Some(Trusted { authority, file: bundle.unwrap_or(cert) })
-        }
-        Home::Files { .. } | Home::Kubeconfig { .. } => None,
-    }
+fn trusted(authority: &'static str, cluster: Option<&Cluster>) -> Option<Trusted> {
+    let file = match (cluster, certificate(authority)?.home) {
+        (Some(cluster), _) => cluster.trust_file(authority)?,
+        (None, Home::Authority { cert, bundle, .. }) => bundle.unwrap_or(cert),
+        (None, Home::Files { .. } | Home::Kubeconfig { .. }) => return None,
+    };
+    Some(Trusted { authority, file })
 }
 
-/// The names by which a client knows its server, in words where no cluster is declared.
-pub fn names(dials: Dials, cluster: Option<&Cluster>, path: &Path) -> Vec<String> {
+fn names(dials: Dials, cluster: Option<&Cluster>, path: &Path) -> Vec<String> {
     let Some(cluster) = cluster else {
         return match dials {
             Dials::Endpoint => vec!["the cluster's endpoint".into()],
@@ -189,6 +196,26 @@ pub fn plain(san: &San) -> String {
     }
 }
 
+/// A setting as this cluster's components are told it; nothing for what they are not told.
+fn told_in(cluster: &Cluster, component: &'static str, name: &str) -> Option<Told> {
+    let spec = catalogue::component(component)?;
+    let without_keys = BTreeSet::new();
+    let place = Placement { dir: ROOT, without_keys: &without_keys };
+    let cluster = Cluster { host_dir: Some(ROOT.to_owned()), ..cluster.clone() };
+    let host = cluster.hosts_in(spec.scope).next();
+    let all = settings(&cluster, host, spec, place);
+    let found = all.into_iter().find(|s| s.flag == Some(name) || s.field == Some(name))?;
+    let value = match found.value.strip_prefix(ROOT).and_then(|rest| rest.strip_prefix('/')) {
+        Some(file) => file.to_owned(),
+        None => found.value.clone(),
+    };
+    // What is another one on each host is no host's here.
+    Some(Told { value: Some(value).filter(|_| !found.is_of_host()), ..told(component, name) })
+}
+
+/// A folder that stands for every host's tree.
+const ROOT: &str = "/HOST";
+
 fn told(component: &'static str, name: &str) -> Told {
     let row = USES
         .iter()
@@ -204,14 +231,11 @@ fn told(component: &'static str, name: &str) -> Told {
 fn file_of(value: Value) -> Option<String> {
     let home = |id: &str| certificate(id).map(|spec| spec.home);
     let text = match value {
-        Value::Bundle(id) => trusted(certificate(id)?.id)?.file,
+        // Without a root above it, which few clusters have, a CA's chain is its bundle.
+        Value::Bundle(id) | Value::Chain(id) => trusted(certificate(id)?.id, None)?.file,
         Value::Cert(id) => match home(id)? {
             Home::Files { cert, .. } | Home::Authority { cert, .. } => cert,
             Home::Kubeconfig { file, .. } => file,
-        },
-        Value::Chain(id) => match home(id)? {
-            Home::Authority { chain, .. } => chain?,
-            Home::Files { .. } | Home::Kubeconfig { .. } => return None,
         },
         Value::Key(id) => match home(id)? {
             Home::Files { key, .. } | Home::Authority { key, .. } => key,

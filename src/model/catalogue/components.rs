@@ -12,6 +12,7 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         unit: Some("etcd.service"),
         static_pod: true,
         patch: Some("etcd+json.yaml"),
+        kubeadm: Some("etcd.local"),
         besides: &[
             "--data-dir: where it keeps its data",
             "--initial-cluster-state=existing: on a member that joins others that run already",
@@ -25,6 +26,7 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         unit: Some("kube-apiserver.service"),
         static_pod: true,
         patch: Some("kube-apiserver+json.yaml"),
+        kubeadm: Some("apiServer"),
         besides: &[
             "--allow-privileged=true: where pods may be privileged, as those of network plugins are",
             "--enable-bootstrap-token-auth=true: where nodes join with tokens",
@@ -38,6 +40,7 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         unit: Some("kube-controller-manager.service"),
         static_pod: true,
         patch: Some("kube-controller-manager+json.yaml"),
+        kubeadm: Some("controllerManager"),
         besides: &[
             "--allocate-node-cidrs=true and --cluster-cidr: where it gives nodes their ranges of pod addresses",
         ],
@@ -55,6 +58,7 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         unit: Some("kube-scheduler.service"),
         static_pod: true,
         patch: Some("kube-scheduler+json.yaml"),
+        kubeadm: Some("scheduler"),
         besides: &[],
     },
     ComponentSpec {
@@ -70,6 +74,7 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         unit: Some("kubelet.service"),
         static_pod: false,
         patch: Some("kubeletconfiguration+strategic.yaml"),
+        kubeadm: None,
         besides: &[
             "clusterDNS and clusterDomain, in its file: what pods resolve names by",
             "containerRuntimeEndpoint, in its file: where it is not unix:///run/containerd/containerd.sock",
@@ -89,6 +94,7 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         unit: Some("kube-proxy.service"),
         static_pod: false,
         patch: None,
+        kubeadm: None,
         besides: &[
             "--cluster-cidr: where traffic from outside of the pods' range is to be masqueraded",
         ],
@@ -101,6 +107,7 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         unit: Some("konnectivity-server.service"),
         static_pod: true,
         patch: Some("konnectivity-server+json.yaml"),
+        kubeadm: None,
         besides: &[
             "--server-count: where there are several",
             "--agent-namespace, --agent-service-account and --authentication-audience: where agents show tokens",
@@ -114,6 +121,7 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         unit: Some("konnectivity-agent.service"),
         static_pod: false,
         patch: None,
+        kubeadm: None,
         besides: &[],
     },
     // The egress selector's file is read by the apiserver, but it is a file of its own with a kind of its
@@ -131,6 +139,7 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         unit: None,
         static_pod: false,
         patch: None,
+        kubeadm: None,
         besides: &[],
     },
     ComponentSpec {
@@ -141,6 +150,7 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         unit: None,
         static_pod: false,
         patch: None,
+        kubeadm: None,
         besides: &[],
     },
     ComponentSpec {
@@ -151,6 +161,7 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         unit: None,
         static_pod: false,
         patch: None,
+        kubeadm: None,
         besides: &[],
     },
     ComponentSpec {
@@ -161,6 +172,7 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         unit: None,
         static_pod: false,
         patch: None,
+        kubeadm: None,
         besides: &[],
     },
 ];

@@ -27,6 +27,8 @@ pub struct Told {
     pub component: &'static str,
     /// Whether it is the component's configuration file; else they are flags.
     pub is_config: bool,
+    /// Whether it adds to what is said elsewhere, so that nothing can be missing here.
+    pub is_partial: bool,
     /// What is set, in its order.
     pub settings: Vec<Setting>,
     /// What the files hold that are named, by path as named.
@@ -117,8 +119,13 @@ pub fn findings(evidence: &Evidence<'_>, all: &[Told]) -> Vec<Finding> {
                 named(evidence, told, row, name, path, &mut found);
             }
         }
-        pairs(told, &mut found);
-        secure::findings(told, all, &mut found);
+        if !told.is_partial {
+            pairs(told, &mut found);
+        }
+        let mut secure = Vec::new();
+        secure::findings(told, all, &mut secure);
+        secure.retain(|finding| !told.is_partial || secure::is_of_what_is_set(told, finding));
+        found.extend(secure);
     }
     found
 }

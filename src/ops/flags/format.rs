@@ -101,7 +101,7 @@ impl Format {
                 Self::Args | Self::Env => has_flags,
                 Self::Config => spec.config.is_some(),
                 Self::Json => true,
-                Self::Kubeadm => sheet::in_kubeadm(spec.id, cluster),
+                Self::Kubeadm => sheet::in_kubeadm(spec, cluster),
                 Self::StaticPod => has_flags && spec.static_pod,
                 Self::Systemd => has_flags && spec.unit.is_some(),
             }

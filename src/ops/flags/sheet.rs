@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::Format;
 use crate::{
     model::{
-        catalogue::{ComponentSpec, Reload},
+        catalogue::{COMPONENTS, ComponentSpec, Reload, Scope},
         cluster::{Cluster, Etcd, Host},
         settings::{
             Mount, Scalar, SettingValue, kubeadm_mounts, lines, mounts_missing, reload_words,
@@ -264,18 +264,12 @@ pub fn all(sheets: &[Sheet]) -> All<'_> {
 }
 
 /// Whether kubeadm's configuration can set this component: its own etcd, not one on other hosts.
-pub fn in_kubeadm(component: &str, cluster: &Cluster) -> bool {
-    KUBEADM.iter().any(|(id, _)| *id == component)
-        || component == "kubelet"
-        || component == "etcd" && cluster.etcd == Etcd::Stacked
+pub fn in_kubeadm(spec: &ComponentSpec, cluster: &Cluster) -> bool {
+    let is_member = spec.scope == Scope::Etcd;
+    let has_section = spec.kubeadm.is_some() && (!is_member || cluster.etcd == Etcd::Stacked);
+    // The kubelet's is a document of its own.
+    has_section || spec.config.is_some() && spec.patch.is_some() && !spec.static_pod
 }
-
-/// Components with a section of their own in a ClusterConfiguration.
-const KUBEADM: [(&str, &str); 3] = [
-    ("kube-apiserver", "apiServer"),
-    ("kube-controller-manager", "controllerManager"),
-    ("kube-scheduler", "scheduler"),
-];
 
 /// A kubeadm ClusterConfiguration.
 #[derive(Serialize)]
@@ -320,11 +314,12 @@ pub fn kubeadm<'a>(cluster: &'a Cluster, host: Option<&Host>, sheets: &'a [Sheet
     let root = sheets.first().map_or("", |sheet| &sheet.root);
     let certificates = format!("{root}/pki");
     let sheet = |id: &str| sheets.iter().find(|sheet| sheet.component == id);
-    let sections: Vec<_> = KUBEADM
+    let sections: Vec<_> = COMPONENTS
         .iter()
-        .filter_map(|(id, name)| {
-            let sheet = sheet(id)?;
-            let mounted = kubeadm_mounts(id, &certificates);
+        .filter(|spec| spec.scope == Scope::ControlPlane)
+        .filter_map(|spec| {
+            let (name, sheet) = (spec.kubeadm?, sheet(spec.id)?);
+            let mounted = kubeadm_mounts(spec.id, &certificates);
             let mounts = mounts_missing(&sheet.values, cluster, &sheet.root, &mounted);
             Some(Section { name, flags: &sheet.flags, mounts: entries(mounts) })
         })

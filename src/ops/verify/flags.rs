@@ -2,7 +2,9 @@
 //! lines.
 
 mod argv;
+mod printed;
 mod unit;
+mod variables;
 
 use std::{
     collections::BTreeMap,
@@ -10,11 +12,13 @@ use std::{
     sync::Arc,
 };
 
+use variables::Variables;
+
 use super::found::{facts, has_key, key_view, read_key};
 use crate::{
     document::flat::{self, Flat},
     model::{
-        catalogue::COMPONENTS,
+        catalogue::{COMPONENTS, USES},
         check::{
             evidence::FoundKey,
             flags::{Content, Setting, Told},
@@ -41,8 +45,9 @@ impl FlagsError {
     /// What to do next.
     pub fn hint(&self) -> String {
         format!(
-            "give a static pod's manifest, a systemd unit, /proc/PID/cmdline, a configuration file, or a \
-             file of flags that begins with its component: {}",
+            "give a static pod's manifest, a systemd unit, an environment file, /proc/PID/cmdline, a \
+             configuration file, anything that `certkit flags` prints, or a file of flags that is called \
+             after its component: {}",
             COMPONENTS.iter().map(|c| c.id).collect::<Vec<_>>().join(", ")
         )
     }
@@ -85,47 +90,125 @@ impl<'a> Hosts<'a> {
     }
 }
 
-/// Reads what files tell components.
+/// What a file is.
+enum Said {
+    /// A unit or drop-ins for one: the unit's name, and the text.
+    Unit(String, String),
+    /// An environment file.
+    Variables(Variables),
+    /// Something that tells components by itself.
+    Told(Vec<Told>),
+}
+
+/// Reads what files tell components. What belongs together is taken together: a unit, its drop-ins and its
+/// environment files; a manifest and patches for it.
 pub fn read_all(files: &[PathBuf], hosts: &Hosts<'_>) -> Result<Vec<Told>, FlagsError> {
     let mut all = Vec::new();
+    let mut units: BTreeMap<String, Vec<(&PathBuf, String)>> = BTreeMap::new();
+    let mut environments = Vec::new();
+    let nothing = |file: &Path| {
+        let why = "it tells no component of Kubernetes anything that certkit knows".to_owned();
+        FlagsError { file: file.to_path_buf(), why }
+    };
     for file in files {
-        let found = read_one(file).map_err(|why| FlagsError { file: file.clone(), why })?;
+        match read_one(file).map_err(|why| FlagsError { file: file.clone(), why })? {
+            Said::Told(found) if found.is_empty() => return Err(nothing(file)),
+            Said::Told(found) => all.extend(found),
+            Said::Unit(name, text) => units.entry(name).or_default().push((file, text)),
+            Said::Variables(variables) => environments.push((file, variables)),
+        }
+    }
+    let given: Variables = environments.iter().flat_map(|(_, v)| v.clone()).collect();
+    let mut taken = vec![false; environments.len()];
+    for parts in units.into_values() {
+        // A unit comes before its drop-ins, and they come in the order of their names.
+        let mut parts = parts;
+        parts.sort_by_key(|(file, _)| (is_drop_in(file), file.file_name()));
+        let text: Vec<&str> = parts.iter().map(|(_, text)| text.as_str()).collect();
+        let unit = unit::read(&text.join("\n"));
+        let found = unit.told(parts[0].0, &given);
         if found.is_empty() {
-            let why = "it tells no component of Kubernetes anything that certkit knows".to_owned();
-            return Err(FlagsError { file: file.clone(), why });
+            return Err(nothing(parts[0].0));
+        }
+        all.extend(found);
+        for ((_, variables), taken) in environments.iter().zip(&mut taken) {
+            *taken |= variables.keys().any(|name| unit.takes(name));
+        }
+    }
+    for ((file, variables), _) in environments.iter().zip(taken).filter(|(_, taken)| !taken) {
+        let found = variables::told(file, variables);
+        if found.is_empty() {
+            return Err(nothing(file));
         }
         all.extend(found);
     }
+    let mut all = patched(all);
     for told in &mut all {
         told.contents = contents(told, hosts);
     }
     Ok(all)
 }
 
-fn read_one(file: &Path) -> Result<Vec<Told>, String> {
+/// Adds what only adds to others to what is there of them.
+fn patched(all: Vec<Told>) -> Vec<Told> {
+    let (parts, mut whole): (Vec<Told>, Vec<Told>) = all.into_iter().partition(|t| t.is_partial);
+    for part in parts {
+        let is = |t: &&mut Told| t.component == part.component && t.is_config == part.is_config;
+        match whole.iter_mut().find(is) {
+            Some(told) => told.settings.extend(part.settings),
+            None => whole.push(part),
+        }
+    }
+    whole
+}
+
+/// The name of the folder that a unit's drop-ins are in, without the unit's.
+const DROP_INS: &str = ".d";
+
+fn is_drop_in(file: &Path) -> bool {
+    unit_of_folder(file).is_some()
+}
+
+/// The unit that a file is a drop-in for.
+fn unit_of_folder(file: &Path) -> Option<String> {
+    let folder = file.parent()?.file_name()?.to_str()?;
+    folder.strip_suffix(DROP_INS).filter(|unit| unit.contains('.')).map(str::to_owned)
+}
+
+fn read_one(file: &Path) -> Result<Said, String> {
     let content = match read::file(file) {
         Piece::Present(content) => content,
         Piece::Missing => return Err("there is no such file".into()),
         Piece::Bad(why) => return Err(why),
     };
     let text = String::from_utf8_lossy(&content);
+    if let Some(variables) = variables::of_file(&text) {
+        return Ok(Said::Variables(variables));
+    }
     if text.contains('\0') {
         let words = text.split('\0').filter(|w| !w.is_empty()).map(|w| (w.to_owned(), None));
-        return Ok(argv::told(file, words.collect()).into_iter().collect());
+        return Ok(Said::Told(argv::told(file, words.collect()).into_iter().collect()));
     }
     if unit::is_unit(&text) {
-        return Ok(unit::told(file, &text));
+        let own = || file.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = unit_of_folder(file).or_else(own).unwrap_or_default();
+        return Ok(Said::Unit(name, text.into_owned()));
     }
     if looks_like_flags(&text) {
-        let words = argv::words_by_line(&text);
         let stem = file.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-        return Ok(argv::told(file, words.clone())
-            .or_else(|| argv::told_of(file, &stem, words))
-            .into_iter()
-            .collect());
+        let told = argv::parts(&text).into_iter().filter_map(|(heading, words)| {
+            let told = || argv::told(file, words.clone());
+            let of = |name: &str| argv::told_of(file, name, words.clone());
+            heading
+                .and_then(of)
+                .or_else(told)
+                .or_else(|| of(&stem))
+                .or_else(|| argv::guess(&words).and_then(of))
+        });
+        return Ok(Said::Told(told.collect()));
     }
     let documents = flat::documents(&text).map_err(|error| with_causes(&error))?;
-    Ok(documents.iter().flat_map(|document| of_document(file, document)).collect())
+    Ok(Said::Told(documents.iter().flat_map(|document| of_document(file, document)).collect()))
 }
 
 /// One flag a line, or a command line.
@@ -144,6 +227,10 @@ fn of_document(file: &Path, document: &Flat) -> Vec<Told> {
         COMPONENTS.iter().find(|c| c.config.is_some_and(|c| !c.kind.is_empty() && c.kind == kind));
     if let Some(component) = config {
         return vec![fields(file, component.id, document)];
+    }
+    let printed = printed::told(file, document);
+    if !printed.is_empty() {
+        return printed;
     }
     if kind.is_empty() {
         let keys = ["client-transport-security", "listen-client-urls", "peer-transport-security"];
@@ -164,9 +251,7 @@ fn of_document(file: &Path, document: &Flat) -> Vec<Told> {
                 words.extend(document.list(&format!("{at}.args")));
                 let words = words.into_iter().map(|(word, line)| (word, Some(line))).collect();
                 let mut told = argv::told(file, words);
-                if let Some(told) = &mut told
-                    && told.component == "etcd"
-                {
+                if let Some(told) = &mut told {
                     environment(told, document, &at);
                 }
                 found.extend(told);
@@ -178,17 +263,13 @@ fn of_document(file: &Path, document: &Flat) -> Vec<Told> {
 
 /// etcd takes each flag from the environment too.
 fn environment(told: &mut Told, document: &Flat, container: &str) {
+    let mut variables = Variables::new();
     for n in 0.. {
         let at = |key: &str| document.get(&format!("{container}.env.{n}.{key}"));
         let Some(name) = at("name") else { break };
-        told.settings.extend(etcd_variable(name, at("value").unwrap_or_default()));
+        variables.insert(name.to_owned(), at("value").unwrap_or_default().to_owned());
     }
-}
-
-/// `ETCD_CERT_FILE` is `--cert-file`.
-fn etcd_variable(name: &str, value: &str) -> Option<Setting> {
-    let flag = name.strip_prefix("ETCD_")?.to_ascii_lowercase().replace('_', "-");
-    Some(Setting { name: flag, value: value.to_owned(), line: None })
+    told.settings.extend(variables::read_by_itself(told.component, &variables));
 }
 
 fn fields(file: &Path, component: &'static str, document: &Flat) -> Told {
@@ -205,6 +286,7 @@ fn fields(file: &Path, component: &'static str, document: &Flat) -> Told {
         file: file.to_path_buf(),
         component,
         is_config: true,
+        is_partial: false,
         settings,
         contents: BTreeMap::new(),
     }

@@ -18,6 +18,15 @@ pub fn findings(told: &Told, all: &[Told], found: &mut Vec<Finding>) {
     tls(told, found);
 }
 
+/// Whether a finding is about something that is set, and not about something that is missing.
+pub fn is_of_what_is_set(told: &Told, finding: &Finding) -> bool {
+    match finding.code {
+        Code::EtcdAutoTls | Code::PlainHttp | Code::TlsTooOld => true,
+        Code::AlwaysAllow => told.set("authorization-mode").is_some(),
+        _ => false,
+    }
+}
+
 fn push(told: &Told, found: &mut Vec<Finding>, code: Code, what: impl Into<String>) {
     found.push(told.finding(code, what.into()));
 }

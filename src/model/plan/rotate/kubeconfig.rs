@@ -72,7 +72,9 @@ fn redirected(
     let is = |san: &San| has_name(std::slice::from_ref(san), &host);
     if is(&wanted.host) {
         // The same host on another port.
-        let moved = server == ApiServer::Endpoint && !url.ends_with(&format!(":{}", wanted.port));
+        let is_said = instance.host.is_some_and(|host| host.port.is_some());
+        let moved = (server == ApiServer::Endpoint || is_said)
+            && !url.ends_with(&format!(":{}", wanted.port));
         return moved.then_some(wanted);
     }
     let is_of = |one: &crate::model::cluster::Host| {

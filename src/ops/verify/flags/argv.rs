@@ -1,9 +1,12 @@
 //! Command lines.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use crate::model::{
-    catalogue::COMPONENTS,
+    catalogue::{COMPONENTS, USES},
     check::flags::{Setting, Told, known},
 };
 
@@ -70,9 +73,54 @@ fn of(file: &Path, component: &'static str, words: &[Word]) -> Told {
         file: file.to_path_buf(),
         component,
         is_config: false,
+        is_partial: false,
         settings,
         contents: BTreeMap::new(),
     }
+}
+
+/// A component's name as variables have it: `kube-apiserver` as `KUBE_APISERVER`.
+pub fn shout(component: &str) -> String {
+    component.to_ascii_uppercase().replace('-', "_")
+}
+
+/// The component whose flags these are, where nothing says so: the one that certkit tells the most of them, and
+/// of what certkit tells it the most are there.
+pub fn guess(words: &[Word]) -> Option<&'static str> {
+    let name = |word: &Word| {
+        let flag = word.0.strip_prefix("--")?;
+        Some(flag.split_once('=').map_or(flag, |(name, _)| name).to_owned())
+    };
+    let given: BTreeSet<String> = words.iter().filter_map(name).collect();
+    let alike = |id: &str| {
+        let told: BTreeSet<&str> =
+            USES.iter().filter(|u| u.component == id).filter_map(|u| u.flag).collect();
+        let both = told.iter().filter(|flag| given.contains(**flag)).count();
+        // In parts of a thousand, of all that either has.
+        both * 1000 / (told.len() + given.len() - both).max(1)
+    };
+    let scores = COMPONENTS.iter().map(|c| (alike(c.id), c.id));
+    scores.filter(|(score, _)| *score >= 300).max_by_key(|(score, _)| *score).map(|(_, id)| id)
+}
+
+/// The parts of a file of flags: a comment that is a component's name begins the next one's.
+pub fn parts(text: &str) -> Vec<(Option<&'static str>, Vec<Word>)> {
+    let mut parts: Vec<(Option<&'static str>, String)> = vec![(None, String::new())];
+    for (number, line) in text.lines().enumerate() {
+        let heading = line
+            .strip_prefix("# ")
+            .and_then(|name| COMPONENTS.iter().map(|c| c.id).find(|id| *id == name.trim_end()));
+        if heading.is_some() {
+            // Lines keep their numbers.
+            parts.push((heading, "\n".repeat(number)));
+        }
+        if let Some((_, text)) = parts.last_mut() {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    let parts = parts.into_iter().map(|(id, text)| (id, words_by_line(&text)));
+    parts.filter(|(_, words)| !words.is_empty()).collect()
 }
 
 /// The words of every line that is no comment.

@@ -1,69 +1,82 @@
 //! systemd units and drop-ins: `ExecStart=` with its continuation lines and variables, `Environment=`.
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
-use super::{argv, etcd_variable};
-use crate::model::{catalogue::COMPONENTS, check::flags::Told};
+use super::{
+    argv,
+    variables::{self, Variables},
+};
+use crate::model::check::flags::Told;
 
 /// Whether a text is a unit.
 pub fn is_unit(text: &str) -> bool {
     text.lines().any(|line| matches!(line.trim(), "[Service]" | "[Unit]" | "[Install]"))
 }
 
-/// What a unit tells the components it starts; a later `ExecStart=` with nothing drops the earlier ones.
-pub fn told(file: &Path, text: &str) -> Vec<Told> {
-    let mut variables: BTreeMap<String, String> = BTreeMap::new();
-    let mut commands: Vec<(String, usize)> = Vec::new();
+/// A unit, with its drop-ins if they are given too.
+pub struct Unit {
+    /// The variables that it sets.
+    variables: Variables,
+    /// The commands that it starts, each with its line.
+    commands: Vec<(String, usize)>,
+}
+
+/// Reads a unit and what follows it; a later `ExecStart=` with nothing drops the earlier ones.
+pub fn read(text: &str) -> Unit {
+    let mut unit = Unit { variables: Variables::new(), commands: Vec::new() };
     for (line, number) in logical_lines(text) {
         let Some((key, value)) = line.split_once('=') else { continue };
         match key.trim() {
             "Environment" => {
                 let pairs = argv::split(value.trim());
                 let pairs = pairs.iter().filter_map(|pair| pair.split_once('='));
-                variables.extend(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
+                // A percent sign is doubled, as one alone begins a specifier.
+                unit.variables
+                    .extend(pairs.map(|(name, value)| (name.to_owned(), value.replace("%%", "%"))));
             }
-            "ExecStart" if value.trim().is_empty() => commands.clear(),
-            "ExecStart" => commands.push((value.trim().to_owned(), number)),
+            "ExecStart" if value.trim().is_empty() => unit.commands.clear(),
+            "ExecStart" => unit.commands.push((value.trim().to_owned(), number)),
             _ => {}
         }
     }
-    let mut all = Vec::new();
-    for (command, number) in commands {
-        // `@`, `-`, `:`, `+` and `!` before the program are systemd's own.
-        let command = command.trim_start_matches(['@', '-', ':', '+', '!']);
-        let words = argv::split(command).into_iter().flat_map(|word| expand(&word, &variables));
-        let words = words.map(|word| (word, Some(number))).collect();
-        if let Some(mut told) = argv::told(file, words) {
-            if told.component == "etcd" {
-                let set = variables.iter().filter_map(|(name, value)| etcd_variable(name, value));
-                told.settings.extend(set);
+    unit
+}
+
+impl Unit {
+    /// Whether it takes a variable: its command names it, or its program reads it by itself.
+    pub fn takes(&self, variable: &str) -> bool {
+        self.commands.iter().any(|(command, _)| {
+            let own = |word: &String| {
+                let only = Variables::from([(variable.to_owned(), String::new())]);
+                argv::component(word)
+                    .is_some_and(|id| !variables::read_by_itself(id, &only).is_empty())
+            };
+            command.contains(&format!("${variable}"))
+                || command.contains(&format!("${{{variable}}}"))
+                || argv::split(command).iter().any(own)
+        })
+    }
+
+    /// What it tells the components it starts, with these variables over its own, as those of environment
+    /// files are.
+    pub fn told(&self, file: &Path, given: &Variables) -> Vec<Told> {
+        let mut variables = self.variables.clone();
+        let taken = given.iter().filter(|(name, _)| self.takes(name));
+        variables.extend(taken.map(|(name, value)| (name.clone(), value.clone())));
+        let mut all = Vec::new();
+        for (command, number) in &self.commands {
+            // `@`, `-`, `:`, `+` and `!` before the program are systemd's own.
+            let command = command.trim_start_matches(['@', '-', ':', '+', '!']);
+            let words = argv::split(command).into_iter().flat_map(|word| expand(&word, &variables));
+            let words = words.map(|word| (word, Some(*number))).collect();
+            if let Some(mut told) = argv::told(file, words) {
+                told.settings.extend(variables::read_by_itself(told.component, &variables));
+                all.push(told);
             }
-            all.push(told);
         }
+        // A drop-in may hold nothing but variables.
+        if all.is_empty() { variables::told(file, &variables) } else { all }
     }
-    // A drop-in may hold etcd's environment alone.
-    if all.is_empty() && variables.keys().any(|name| name.starts_with("ETCD_")) {
-        let words = vec![("etcd".to_owned(), None)];
-        if let Some(mut told) = argv::told(file, words) {
-            told.settings.extend(variables.iter().filter_map(|(n, v)| etcd_variable(n, v)));
-            all.push(told);
-        }
-    }
-    // Or flags for the unit's own ExecStart, in a variable that the component's name is in.
-    if all.is_empty() {
-        for (name, value) in &variables {
-            let words: Vec<_> = argv::split(value).into_iter().map(|word| (word, None)).collect();
-            let component = COMPONENTS
-                .iter()
-                .find(|c| name.contains(&c.id.to_ascii_uppercase().replace('-', "_")));
-            if let Some(component) = component
-                && words.iter().any(|(word, _)| word.starts_with("--"))
-            {
-                all.extend(argv::told_of(file, component.id, words));
-            }
-        }
-    }
-    all
 }
 
 /// Lines with their continuations, and the number of the first of each. Comments may stand in between.
@@ -91,7 +104,7 @@ fn logical_lines(text: &str) -> Vec<(String, usize)> {
 }
 
 /// `$NAME` as a word of its own is split into words, `${NAME}` is put in its place (systemd.service(5)).
-fn expand(word: &str, variables: &BTreeMap<String, String>) -> Vec<String> {
+fn expand(word: &str, variables: &Variables) -> Vec<String> {
     if let Some(value) = word.strip_prefix('$').and_then(|name| variables.get(name)) {
         return argv::split(value);
     }
@@ -111,7 +124,7 @@ mod tests {
         let unit = "[Service]\nEnvironment=\"ARGS=--v=2 --config=/a\" CA=/b\n\
                     ExecStart=/usr/bin/old --x\nExecStart=\nExecStart=-/usr/bin/kubelet $ARGS \\\n\
                     # said in between\n  --client-ca-file=${CA} \\\n  --port 1\n";
-        let all = told(Path::new("u"), unit);
+        let all = read(unit).told(Path::new("u"), &Variables::new());
         assert_eq!(all.len(), 1);
         let set: Vec<_> = all[0].settings.iter().map(|s| (&*s.name, &*s.value)).collect();
         assert_eq!(set, [("v", "2"), ("config", "/a"), ("client-ca-file", "/b"), ("port", "1")]);
@@ -120,6 +133,7 @@ mod tests {
     #[test]
     fn etcds_environment_counts() {
         let unit = "[Service]\nEnvironment=ETCD_CLIENT_CERT_AUTH=true\n";
-        assert!(told(Path::new("u"), unit)[0].is_true("client-cert-auth"));
+        let all = read(unit).told(Path::new("u"), &Variables::new());
+        assert!(all[0].is_true("client-cert-auth"));
     }
 }
