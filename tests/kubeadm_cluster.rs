@@ -98,7 +98,7 @@ fn kubeadms_control_plane_runs_on_what_certkit_renewed_and_hosts_join_it() {
     // the API, and what is kept in the cluster.
     run(&mut made.kubeadm(&["init", "phase", "kubelet-start"]));
     let mut kubelet = Kubelet::start(&made.machine, &kubelet_command(&made.machine));
-    wait_for_node(&mut plane, &mut kubelet, "cp1");
+    plane.wait_for_node(&mut kubelet, "cp1");
     for phase in [
         &["upload-config", "all"][..],
         &["bootstrap-token", "--skip-token-print"],
@@ -137,13 +137,7 @@ fn kubeadms_control_plane_runs_on_what_certkit_renewed_and_hosts_join_it() {
     admin(&plane);
     // With the credentials that certkit makes of that, all components come up anew.
     run(&mut made.certkit(&["rotate", "--all", "--new-key"]));
-    for component in COMPONENTS.iter().rev() {
-        plane.stop(component);
-    }
-    for component in COMPONENTS {
-        plane.start(component, &manifest(&made.machine, component));
-    }
-    plane.wait_ready();
+    plane.restart(|component| manifest(&made.machine, component));
     admin(&plane);
 
     let invitation = invite(&made);
@@ -166,17 +160,6 @@ fn kubelet_command(machine: &Machine) -> Vec<String> {
     ];
     let all = usual.into_iter().chain(more.unwrap_or_default().split_whitespace());
     all.map(str::to_owned).collect()
-}
-
-/// Waits until a kubelet has registered its node and says how it does.
-fn wait_for_node(plane: &mut Plane<'_>, kubelet: &mut Kubelet, name: &str) {
-    let ready =
-        ["get", "node", name, "-o", "jsonpath={.status.conditions[?(@.type=='Ready')].reason}"];
-    plane.until(&format!("node {name} is not there"), |plane| {
-        kubelet.assert_running();
-        let output = plane.kubectl("super-admin.conf", &ready).output().unwrap();
-        text(&output).contains("Kubelet")
-    });
 }
 
 /// What a cluster's administrator passes on to hosts that are to join.
@@ -253,7 +236,7 @@ fn joins_as_node(made: &Kubeadm, plane: &mut Plane<'_>, invitation: &Invitation)
     let configuration = fs::read_to_string(&file).unwrap();
     fs::write(&file, configuration + "serverTLSBootstrap: true\n").unwrap();
     let mut kubelet = Kubelet::start(&node, &kubelet_command(&node));
-    wait_for_node(plane, &mut kubelet, "node1");
+    plane.wait_for_node(&mut kubelet, "node1");
 
     let ca = made.machine.kubernetes().join("pki/ca.crt");
     let client = node.lib().join("kubelet/pki/kubelet-client-current.pem");

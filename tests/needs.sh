@@ -16,6 +16,7 @@ needs=(
   prlimit:util-linux
   setpriv:util-linux
   ip:iproute2
+  curl:curl
   dot:graphviz
 )
 

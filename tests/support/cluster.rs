@@ -499,7 +499,7 @@ fn declaration(hosts: &[Host], more: &str) -> String {
 }
 
 /// An empty folder for this test's logs.
-fn logs() -> PathBuf {
+pub fn logs() -> PathBuf {
     let folder =
         super::target_folder().join("certkit-logs").join(super::test_name().replace("::", "-"));
     let _ = fs::remove_dir_all(&folder);

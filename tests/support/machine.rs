@@ -1,5 +1,5 @@
-//! A machine for one test: an `/etc` and a `/var/lib` with nothing in them but what the test puts there, and
-//! a network that nobody else is on. What was made for production runs on it with production's
+//! A machine for one test: an `/etc`, `/var/lib` and `/var/log` with nothing in them but what the test puts
+//! there, and a network that nobody else is on. What was made for production runs on it with production's
 //! paths, addresses and ports, and two tests never meet.
 
 use std::{
@@ -19,6 +19,7 @@ const BOOT: &str = r#"
 set -e
 mount --bind "$1/etc" /etc
 mount --bind "$1/lib" /var/lib
+mount --bind "$1/log" /var/log
 for setting in "$1"/kernel/*; do
     mount --bind "$setting" "/proc/sys/$(basename "$setting" | tr : /)"
 done
@@ -46,6 +47,7 @@ const COPIED: &[&str] = &["group", "passwd"];
 /// The machine; gone with all that it holds when dropped.
 pub struct Machine {
     folder: TempDir,
+    logs: PathBuf,
     holder: Child,
 }
 
@@ -64,7 +66,7 @@ impl Machine {
         }
         let mut command = Command::new(unshare);
         command.args(["--mount", "--net"]);
-        Some(Self::hold(command, names))
+        Some(Self::hold(command, names, super::cluster::logs()))
     }
 
     /// Another machine on this one's network.
@@ -72,13 +74,14 @@ impl Machine {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/proc/{}/ns/net", self.holder.id()));
         command.args(["unshare", "--mount"]);
-        Self::hold(command, names)
+        Self::hold(command, names, self.logs.clone())
     }
 
-    fn hold(mut command: Command, names: &[(&str, &str)]) -> Self {
+    fn hold(mut command: Command, names: &[(&str, &str)], logs: PathBuf) -> Self {
         let folder = super::temp_dir();
         fs::create_dir_all(folder.path().join("etc/kubernetes")).expect("etc");
         fs::create_dir_all(folder.path().join("lib")).expect("var/lib");
+        fs::create_dir_all(folder.path().join("log")).expect("var/log");
         fs::create_dir_all(folder.path().join("kernel")).expect("kernel");
         for (name, value) in KERNEL {
             fs::write(folder.path().join("kernel").join(name), value).expect("a setting");
@@ -92,6 +95,8 @@ impl Machine {
             hosts += &format!("{address} {name}\n");
         }
         fs::write(folder.path().join("etc/hosts"), hosts).expect("hosts");
+        // A network without name servers.
+        fs::write(folder.path().join("etc/resolv.conf"), "").expect("resolv.conf");
         let mut holder = command
             .args(["sh", "-c", BOOT, "boot"])
             .arg(folder.path())
@@ -104,7 +109,7 @@ impl Machine {
         let stdout = holder.stdout.as_mut().expect("piped");
         BufReader::new(stdout).read_line(&mut said).expect("readable");
         assert_eq!(said, "ready\n", "the machine does not come up");
-        Self { folder, holder }
+        Self { folder, logs, holder }
     }
 
     /// What is `/etc/kubernetes` there.
@@ -117,9 +122,19 @@ impl Machine {
         self.folder.path()
     }
 
+    /// Where what a program says goes, and stays when the test fails.
+    pub fn log_of(&self, program: &str) -> PathBuf {
+        self.logs.join(format!("{program}.log"))
+    }
+
     /// What is `/var/lib` there.
     pub fn lib(&self) -> PathBuf {
         self.folder.path().join("lib")
+    }
+
+    /// What is `/var/log` there.
+    pub fn log(&self) -> PathBuf {
+        self.folder.path().join("log")
     }
 
     /// The same command, run there. It does not outlive the test.
@@ -143,5 +158,11 @@ impl Drop for Machine {
         // Already ended is as good.
         let _ = self.holder.kill();
         let _ = self.holder.wait();
+        if std::thread::panicking() {
+            eprintln!("what the programs said: {}", self.logs.display());
+        } else {
+            // Kept for nobody; left over is no harm either.
+            let _ = fs::remove_dir_all(&self.logs);
+        }
     }
 }

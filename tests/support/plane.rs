@@ -39,18 +39,53 @@ impl<'m> Plane<'m> {
         Some(Self { machine, programs, processes: BTreeMap::new(), _turn: cluster::take_turn() })
     }
 
+    /// A control plane of certkit's own: files as `certkit init` writes them, flags as printed, and the roles
+    /// of `certkit template rbac`. All components are ready.
+    #[track_caller]
+    pub fn of_certkit(machine: &'m Machine) -> Option<Self> {
+        let mut plane = Self::new(machine)?;
+        let mut init = certkit();
+        init.args([
+            "init",
+            "--name",
+            "prod",
+            "--host",
+            "cp1=10.0.0.11",
+            "--endpoint",
+            "10.0.0.11:6443",
+        ]);
+        run(&mut machine.enter(&init));
+        for component in COMPONENTS {
+            plane.start(component, &flags(machine, component, "10.0.0.11"));
+        }
+        plane.wait_ready();
+        plane.apply(&stdout(certkit().args(["template", "rbac"])));
+        plane.until("admin.conf gets no rights", |plane| {
+            let get = &mut plane.kubectl("admin.conf", &["get", "nodes"]);
+            get.output().expect("kubectl starts").status.success()
+        });
+        Some(plane)
+    }
+
     /// Starts a component with these arguments. Another one of that name has to be stopped before.
     #[track_caller]
     pub fn start(&mut self, component: &str, arguments: &[String]) {
         let mut command = Command::new(&self.programs[component]);
         command.args(arguments).env("ETCD_UNSUPPORTED_ARCH", std::env::consts::ARCH);
+        // Test machines are slow and shared; a lost election is no finding here.
+        match component {
+            "etcd" => command.args(["--heartbeat-interval=300", "--election-timeout=3000"]),
+            "kube-apiserver" => &mut command,
+            _ => command
+                .args(["--leader-elect-lease-duration=60s", "--leader-elect-renew-deadline=55s"]),
+        };
         self.spawn(component, &command);
     }
 
     /// Starts anything else beside them.
     #[track_caller]
     pub fn spawn(&mut self, name: &str, command: &Command) {
-        let log = self.machine.folder().join(format!("{name}.log"));
+        let log = self.machine.log_of(name);
         let process = Process::start(&mut self.machine.enter(command), &log);
         assert!(self.processes.insert(name.into(), process).is_none(), "{name} runs already");
     }
@@ -59,6 +94,23 @@ impl<'m> Plane<'m> {
     #[track_caller]
     pub fn stop(&mut self, name: &str) {
         self.processes.remove(name).unwrap_or_else(|| panic!("{name} does not run")).end();
+    }
+
+    /// Ends every component and starts it again, with what these arguments are now.
+    #[track_caller]
+    pub fn restart(&mut self, arguments: impl Fn(&str) -> Vec<String>) {
+        // Their successors need not wait for the leases of these two to end.
+        for component in ["kube-scheduler", "kube-controller-manager"] {
+            self.stop(component);
+            self.super_admin(&["-n", "kube-system", "delete", "lease", component]);
+        }
+        for component in ["kube-apiserver", "etcd"] {
+            self.stop(component);
+        }
+        for component in COMPONENTS {
+            self.start(component, &arguments(component));
+        }
+        self.wait_ready();
     }
 
     /// What it logged.
@@ -85,6 +137,18 @@ impl<'m> Plane<'m> {
         }
     }
 
+    /// Waits until a kubelet has registered its node and says how it does.
+    #[track_caller]
+    pub fn wait_for_node(&mut self, kubelet: &mut Kubelet, name: &str) {
+        let condition = "jsonpath={.status.conditions[?(@.type=='Ready')].status}";
+        self.until(&format!("node {name} is not ready"), |plane| {
+            kubelet.assert_running();
+            let get =
+                &mut plane.kubectl("super-admin.conf", &["get", "node", name, "-o", condition]);
+            get.output().expect("kubectl starts").stdout == b"True"
+        });
+    }
+
     /// Asks again and again until it is so, while all that was started runs.
     #[track_caller]
     pub fn until(&mut self, otherwise: &str, mut is_so: impl FnMut(&Self) -> bool) {
@@ -93,19 +157,9 @@ impl<'m> Plane<'m> {
             for (name, process) in &mut self.processes {
                 assert!(process.is_running(), "{name} ended:\n{}", process.log());
             }
-            assert!(Instant::now() < end, "{otherwise}\n{}", self.logs());
+            assert!(Instant::now() < end, "{otherwise}");
             std::thread::sleep(Duration::from_millis(200));
         }
-    }
-
-    /// The end of every log.
-    pub fn logs(&self) -> String {
-        let tail = |process: &Process| {
-            let log = process.log();
-            let lines: Vec<&str> = log.lines().collect();
-            lines[lines.len().saturating_sub(25)..].join("\n")
-        };
-        self.processes.iter().map(|(name, p)| format!("--- {name}\n{}\n", tail(p))).collect()
     }
 
     /// `kubectl ARGUMENTS` with this kubeconfig of `/etc/kubernetes`.
@@ -140,16 +194,18 @@ impl<'m> Plane<'m> {
 }
 
 /// What a kubelet needs besides its own command line where it has no containers and may not touch control
-/// groups. It listens at `/var/lib/cri.sock` for its runtime.
+/// groups.
 pub const KUBELET_HERE: &[&str] = &[
     "--container-runtime-endpoint=unix:///var/lib/cri.sock",
+    "--volume-plugin-dir=/var/lib/kubelet/plugins",
     "--fail-cgroupv1=false",
     "--cgroups-per-qos=false",
     "--enforce-node-allocatable=",
     "--cgroup-driver=cgroupfs",
 ];
 
-/// A real kubelet on a machine, with a runtime that runs no container; both end when dropped.
+/// A real kubelet on a machine, with a runtime that runs no container, and takes `/var/log/containers.log` for
+/// what each of them has logged; both end when dropped.
 pub struct Kubelet {
     kubelet: Process,
     _runtime: Process,
@@ -163,15 +219,14 @@ impl Kubelet {
         // Left over by one that was ended.
         let _ = fs::remove_file(&socket);
         let mut runtime = Command::new(program("fake-cri"));
-        runtime.arg("/var/lib/cri.sock");
-        let log = |name: &str| machine.folder().join(format!("{name}.log"));
-        let runtime = Process::start(&mut machine.enter(&runtime), &log("fake-cri"));
+        runtime.args(["/var/lib/cri.sock", "/var/log/containers.log"]);
+        let runtime = Process::start(&mut machine.enter(&runtime), &machine.log_of("fake-cri"));
         while !socket.exists() {
             std::thread::sleep(Duration::from_millis(20));
         }
         let mut kubelet = Command::new(program("kubelet"));
         kubelet.args(arguments).args(KUBELET_HERE);
-        let kubelet = Process::start(&mut machine.enter(&kubelet), &log("kubelet"));
+        let kubelet = Process::start(&mut machine.enter(&kubelet), &machine.log_of("kubelet"));
         Self { kubelet, _runtime: runtime }
     }
 
