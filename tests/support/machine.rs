@@ -74,7 +74,9 @@ impl Machine {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/proc/{}/ns/net", self.holder.id()));
         command.args(["unshare", "--mount"]);
-        Self::hold(command, names, self.logs.clone())
+        let logs = self.logs.join(names.last().map_or("beside", |(name, _)| name));
+        fs::create_dir_all(&logs).expect("a folder for logs");
+        Self::hold(command, names, logs)
     }
 
     fn hold(mut command: Command, names: &[(&str, &str)], logs: PathBuf) -> Self {
