@@ -62,10 +62,10 @@ fn list(plane: &Plane<'_>, kubeconfig: &str) -> String {
 /// The last list request in the aggregated server's audit log: user and groups.
 fn seen(machine: &Machine) -> (String, Vec<String>) {
     let log = fs::read_to_string(machine.log().join("wardle.log")).unwrap();
-    let events = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let mut events =
+        log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let last = events
-        .filter(|event| event["verb"] == "list" && event["objectRef"]["resource"] == "flunders")
-        .last()
+        .rfind(|event| event["verb"] == "list" && event["objectRef"]["resource"] == "flunders")
         .unwrap();
     let groups = last["user"]["groups"].as_array().unwrap();
     let groups = groups.iter().map(|group| group.as_str().unwrap().to_owned()).collect();

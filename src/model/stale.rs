@@ -109,6 +109,7 @@ mod tests {
         let host = Host {
             name: "cp1".parse().unwrap(),
             addresses: vec!["10.0.0.11".parse().unwrap()],
+            port: None,
             control_plane: true,
             etcd: true,
             node: true,
