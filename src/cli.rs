@@ -176,10 +176,36 @@ pub fn print(text: impl AsRef<str>) -> io::Result<()> {
     out.flush()
 }
 
-/// Says something that is no data, on standard error.
-pub fn note(text: impl AsRef<str>) -> io::Result<()> {
+/// Prints the report of what was changed, or what would be. A change is made whether or not that can be told: then
+/// the exit code says that something is amiss, and never that nothing was done.
+pub fn tell(changed: bool, exit: Exit, report: Result<String, Failure>) -> Result<Exit, Failure> {
+    let told = report.and_then(|text| Ok(print(text)?));
+    match told {
+        Err(failure) if changed && failure.is_broken_pipe() => Ok(exit),
+        Err(failure) if changed => {
+            warn(format!("all is done, but the report could not be written: {failure}"));
+            Ok(if exit == Exit::Done { Exit::Partly } else { exit })
+        }
+        told => told.map(|()| exit),
+    }
+}
+
+/// Says something that is no data, on standard error. Where that cannot be written there is nobody to tell.
+pub fn note(text: impl AsRef<str>) {
     use io::Write as _;
-    writeln!(output::stderr(), "note: {}", text.as_ref())
+    let _ = writeln!(output::stderr(), "note: {}", text.as_ref());
+}
+
+/// The same of what needs attention.
+pub fn warn(text: impl AsRef<str>) {
+    use io::Write as _;
+    let _ = writeln!(output::stderr(), "warning: {}", text.as_ref());
+}
+
+/// Says on standard error what to do next.
+pub fn hint(text: impl AsRef<str>) {
+    use io::Write as _;
+    let _ = writeln!(output::stderr(), "hint: {}", text.as_ref());
 }
 
 /// A path as seen from the root, so that flags and kubeconfigs hold wherever they are read. Symlinks stay.

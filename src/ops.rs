@@ -18,5 +18,6 @@ pub mod password;
 pub mod prune;
 pub mod read;
 pub mod rotate;
+pub mod session;
 pub mod takeup;
 pub mod verify;

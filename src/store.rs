@@ -2,12 +2,12 @@
 //!
 //! # The protocol
 //!
-//! One process at a time changes a directory: it holds the operating system's lock on the directory
-//! itself, which needs no file and ends with the process. (The lock is one machine's: two machines that share a
+//! One process at a time changes a directory: it holds the operating system's lock on `.certkit/lock`, a file that
+//! only its owner can open; the lock ends with the process. (It is one machine's: two machines that share a
 //! directory over the network do not see each other.) Then, for one [`Transaction`]:
 //!
 //! 1. **plan**: everything is checked that can be, and nothing is written: paths, symbolic links, what
-//!    is in the places, what would refuse to be replaced.
+//!    is in the places, what would refuse to be replaced, which directory would not let it be.
 //! 2. **record**: `.certkit/staging` lists, durably, all that is going to be made: temporary files
 //!    with their final paths and digests, directories, copies, log lines.
 //! 3. **stage**: missing directories are made; what will be replaced or removed is copied to
@@ -22,7 +22,9 @@
 //!
 //! A run that is interrupted leaves `staging` (or nothing): the next one removes what it names, and all is as it was. Or
 //! it leaves `journal`: the next one does the rest, and all is new. A call that fails before 4 undoes
-//! everything at once; one that fails after it says that the change is decided.
+//! everything at once; one that fails after it is tried again, and says that the change is decided if that fails,
+//! too. What is left of it then is set aside, as `.certkit/rest-TRANSACTION`: every run tries to finish it, and only
+//! its own places cannot be changed until that succeeds.
 //!
 //! What the protocol takes for granted of a file system: a rename within a directory is atomic, and `fsync`
 //! of a file and of a directory mean what POSIX says. Nothing is assumed of the order in which
@@ -35,6 +37,7 @@ mod digest;
 mod disk;
 mod engine;
 mod error;
+mod gate;
 mod journal;
 mod lock;
 mod place;
@@ -44,6 +47,7 @@ mod real;
 mod recover;
 #[cfg(test)]
 mod simulated;
+mod snapshot;
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -52,8 +56,7 @@ mod transaction;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use backup::{Backup, BackupEntry, BackupKind};
 pub(crate) use digest::sha256;
@@ -61,12 +64,16 @@ pub use engine::Committed;
 pub use error::{Error, Operation};
 pub use lock::Holder;
 pub use recover::Recovery;
+pub use snapshot::{Entry as SnapshotEntry, settled, snapshot};
 pub use transaction::{After, Content, Transaction};
 
 use disk::{Disk, Kind};
 use engine::Engine;
-use place::{Place, Tree};
+use gate::Gate;
+use place::Place;
+use plan::{Ground, Look};
 use real::RealDisk;
+use transaction::Action;
 
 /// The directory for the store's own records.
 const METADATA: &str = ".certkit";
@@ -74,41 +81,38 @@ const METADATA: &str = ".certkit";
 /// A directory that is open for change, and locked until this is dropped.
 pub struct Store {
     engine: Engine<RealDisk>,
-    lock: Arc<File>,
+    lock: Option<File>,
 }
 
 impl Store {
     /// Opens a directory for change, waiting at most `lock_wait` for another process that does so,
-    /// and finishes or drops what an interrupted run left.
+    /// and finishes or drops what an interrupted run left. `annex` is a folder elsewhere that may be changed, too, if
+    /// nobody but this user and root can have led here to it.
     ///
     /// A missing directory is made, and removed again if nothing is ever committed. Opening changes
     /// nothing else.
-    pub fn open(dir: &Path, lock_wait: Duration) -> Result<Self, Error> {
+    pub fn open(dir: &Path, annex: Option<&Path>, lock_wait: Duration) -> Result<Self, Error> {
         let path = std::path::absolute(dir).map_err(Error::io(Operation::Open, dir))?;
+        let start = Instant::now();
         loop {
-            let (root, mut roots) = engine::make_root(&RealDisk, &path)?;
-            let inspect = || Error::io(Operation::Inspect, &path);
-            let status = RealDisk.dir_status(&root).map_err(inspect())?;
-            lock::acquire(&root, &status, &path, lock_wait)?;
-            // The one that held the lock may have made the directory for nothing and removed it.
-            let current = RealDisk.open_dir(&path).and_then(|dir| RealDisk.dir_status(&dir));
-            match current {
-                Ok(now) if (now.device, now.inode) == (status.device, status.inode) => {
-                    let lock = Arc::clone(&root);
-                    return Ok(Self { engine: Engine::new(RealDisk, path, root, roots)?, lock });
+            let mut entered = engine::enter(&RealDisk, &path, annex)?;
+            let lock = entered.lock.take();
+            if let Some(file) = &lock {
+                let status = RealDisk.file_status(file);
+                let status = status.map_err(Error::io(Operation::Inspect, &path))?;
+                lock::acquire(file, &status, &path, lock_wait.saturating_sub(start.elapsed()))?;
+                // The one that held the lock may have made all this for nothing and removed it.
+                if !lock::is_current(&path, &status) {
+                    continue;
                 }
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    engine::remove_roots(&RealDisk, &mut roots);
-                    return Err(inspect()(error));
-                }
-                _ => {}
             }
+            return Ok(Self { engine: Engine::new(entered)?, lock });
         }
     }
 
     /// The directory.
     pub fn dir(&self) -> &Path {
-        &self.engine.tree.path
+        &self.engine.gate.path
     }
 
     /// What was done about an earlier run that had been interrupted.
@@ -121,14 +125,16 @@ impl Store {
         self.engine.commit(transaction)
     }
 
-    /// The backups, newest last.
-    pub fn backups(&self) -> Result<Vec<Backup>, Error> {
-        backup::list(&self.engine.tree)
+    /// The backups in the order in which they were made, each with what is wrong with it.
+    pub fn backups(&self) -> Result<Vec<Result<Backup, Error>>, Error> {
+        backup::list(&self.engine.gate)
     }
 
-    /// Removes all backups but the last `keep`; returns the folders that are gone.
-    pub fn prune_backups(&mut self, keep: usize) -> Result<Vec<PathBuf>, Error> {
-        backup::prune(&self.engine.tree, keep)
+    /// Removes all backups but the last `keep`; returns the folders that are gone, and what went wrong. A change
+    /// that was made before is made all the same.
+    pub fn prune_backups(&mut self, keep: usize) -> (Vec<PathBuf>, Vec<String>) {
+        let (removed, failed) = backup::prune(&self.engine.gate, keep);
+        (removed, failed.iter().map(Error::in_one_line).collect())
     }
 
     /// Removes the folders of these files that are empty now, and those above them.
@@ -136,7 +142,7 @@ impl Store {
         for mut folder in files.into_iter().filter_map(Path::parent) {
             // A folder that stays is in nobody's way.
             while let Some(key) = folder.to_str().filter(|key| !key.is_empty())
-                && matches!(self.engine.tree.remove_dir(key), Ok(true))
+                && matches!(self.engine.gate.remove_dir(key), Ok(true))
             {
                 folder = folder.parent().unwrap_or(Path::new(""));
             }
@@ -144,11 +150,11 @@ impl Store {
     }
 
     /// A transaction that brings back what a backup holds: replaced and removed files with content,
-    /// mode and owner; files that had been created are removed.
+    /// mode, owner and attributes; files that had been created are removed.
     ///
     /// Its own backup is named after the restored one unless it is [named](Transaction::named) otherwise.
     pub fn restore(&self, backup: &Backup) -> Result<Transaction, Error> {
-        backup::restore(&self.engine.tree, backup)
+        backup::restore(&self.engine.gate, backup)
     }
 }
 
@@ -156,7 +162,9 @@ impl Drop for Store {
     fn drop(&mut self) {
         // Closing is not enough: a child process that is just being started shares the lock.
         self.engine.abandon_root();
-        let _ = self.lock.unlock();
+        if let Some(lock) = &self.lock {
+            let _ = lock.unlock();
+        }
     }
 }
 
@@ -171,7 +179,8 @@ pub struct Pending {
     pub staged: bool,
 }
 
-/// Looks, without changing anything, for a change that is under way or was interrupted.
+/// Looks, without changing anything, for a change that is under way or was interrupted. Who may not look into
+/// certkit's own records is told of none.
 pub fn pending(dir: &Path) -> Result<Option<Pending>, Error> {
     let path = std::path::absolute(dir).map_err(Error::io(Operation::Open, dir))?;
     let root = match RealDisk.open_dir(&path) {
@@ -179,15 +188,52 @@ pub fn pending(dir: &Path) -> Result<Option<Pending>, Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io(Operation::Open, path)(error)),
     };
-    let status = RealDisk.dir_status(&root).map_err(Error::io(Operation::Inspect, &path))?;
-    let tree = Tree::new(RealDisk, path, root);
+    let gate = Gate::new(RealDisk, path, root);
+    let names = match gate.list(METADATA) {
+        Ok(names) => names,
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let lock = gate.status(&journal::own(lock::NAME))?;
+    let is_left = |name: &String| name == journal::JOURNAL || name.starts_with(journal::REST);
     let pending = Pending {
-        holder: lock::holder(&status),
-        decided: tree.status(&journal::own(journal::JOURNAL))?.is_some(),
-        staged: tree.status(&journal::own(journal::STAGING))?.is_some(),
+        holder: lock.and_then(|status| lock::holder(&status)),
+        decided: names.iter().any(is_left),
+        staged: names.iter().any(|name| name == journal::STAGING),
     };
     let any = pending.holder.is_some() || pending.decided || pending.staged;
     Ok(any.then_some(pending))
+}
+
+/// The backups of a directory that is not opened for change, in the order in which they were made, each with what is
+/// wrong with it.
+pub fn backups(dir: &Path) -> Result<Vec<Result<Backup, Error>>, Error> {
+    let path = std::path::absolute(dir).map_err(Error::io(Operation::Open, dir))?;
+    let root = RealDisk.open_dir(&path).map_err(Error::io(Operation::Open, &path))?;
+    backup::list(&Gate::new(RealDisk, path, root))
+}
+
+/// Why files could not be replaced, for those that cannot: what a change would meet, known before it begins.
+pub fn refusals<'a>(
+    dir: &Path,
+    annex: Option<&Path>,
+    files: impl IntoIterator<Item = &'a Path>,
+) -> Result<Vec<(PathBuf, Error)>, Error> {
+    let path = std::path::absolute(dir).map_err(Error::io(Operation::Open, dir))?;
+    let Ok(root) = RealDisk.open_dir(&path) else { return Ok(Vec::new()) };
+    let gate = Gate::new(RealDisk, path, root).with_annex(annex);
+    // What cannot be read is told when the directory is opened for change.
+    let rests = recover::rests(&gate).unwrap_or_default();
+    let mut ground = Ground::new(&gate, &rests);
+    let mut refused = Vec::new();
+    for file in files {
+        let admitted =
+            Place::parse(file, &gate.path).and_then(|place| ground.admit(place, &Action::probe()));
+        refused.extend(admitted.err().map(|error| (file.to_owned(), error)));
+    }
+    Ok(refused)
 }
 
 /// Writes one file in any directory, at once and durably; only a regular file is replaced.
@@ -205,7 +251,7 @@ pub fn write_below(
 ) -> Result<Vec<PathBuf>, Error> {
     let path = std::path::absolute(dir).map_err(Error::io(Operation::Open, dir))?;
     let (root, mut roots) = engine::make_root(&RealDisk, &path)?;
-    let written = below(&Tree::new(RealDisk, path, root), files, mode);
+    let written = below(&Gate::new(RealDisk, path, root), files, mode);
     if written.is_err() {
         // Only those that are still empty go.
         engine::remove_roots(&RealDisk, &mut roots);
@@ -214,40 +260,40 @@ pub fn write_below(
 }
 
 fn below<D: Disk>(
-    tree: &Tree<D>,
+    gate: &Gate<D>,
     files: &[(PathBuf, Vec<u8>)],
     mode: u32,
 ) -> Result<Vec<PathBuf>, Error> {
     let mut places = Vec::with_capacity(files.len());
     let mut missing = Vec::new();
     for (path, _) in files {
-        let place = Place::parse(path, &tree.path)?;
-        let reject = |key: &str, reason| Error::Path { path: tree.full(key), reason };
+        let place = Place::parse(path, &gate.path)?;
+        let reject = |key: &str, reason| Error::Path { path: gate.full(key), reason };
         if place.is_outside() {
             return Err(reject(place.as_str(), "it is not below the directory"));
         }
         for (end, _) in place.as_str().match_indices('/') {
             let folder = Place::own(&place.as_str()[..end]);
-            match tree.status(&folder)?.map(|status| status.kind) {
+            match gate.status(&folder)?.map(|status| status.kind) {
                 Some(Kind::Directory) => {}
                 Some(_) => return Err(reject(folder.as_str(), "it is not a directory")),
                 None if missing.contains(&folder) => {}
                 None => missing.push(folder),
             }
         }
-        match tree.status(&place)?.map(|status| status.kind) {
+        match gate.status(&place)?.map(|status| status.kind) {
             None | Some(Kind::File) => places.push(place),
             Some(_) => return Err(reject(place.as_str(), "it is not a regular file")),
         }
     }
     for folder in &missing {
-        tree.make_dir(folder.as_str(), 0o755)?;
-        tree.sync_dir(folder.parent())?;
+        gate.make_dir(folder.as_str(), 0o755)?;
+        gate.sync_dir(folder.parent())?;
     }
     let mut written = Vec::with_capacity(places.len());
     for (place, (_, content)) in places.iter().zip(files) {
-        let path = tree.full(place.as_str());
-        replace(&tree.disk, &tree.dir(place.parent())?, place.name(), &path, (content, mode))?;
+        let path = gate.full(place.as_str());
+        replace(&gate.disk, &gate.dir(place.parent())?, place.name(), &path, (content, mode))?;
         written.push(path);
     }
     Ok(written)
@@ -281,8 +327,9 @@ fn replace<D: Disk>(
     path: &Path,
     (content, mode): (&[u8], u32),
 ) -> Result<(), Error> {
-    let temporary = plan::temporary_name(name, &format!("{:x}", disk.nonce()));
-    let written = stage::create_in(disk, dir, &temporary, content, mode, None).and_then(|file| {
+    let temporary = place::temporary_name(name, &format!("{:x}", disk.nonce()));
+    let look = Look { mode, ..Look::default() };
+    let written = stage::create_in(disk, dir, &temporary, content, &look).and_then(|file| {
         disk.sync_file(&file).map_err(|source| (Operation::Sync, source))?;
         let renamed = disk.rename(dir, &temporary, name);
         renamed.map_err(|source| (Operation::Rename, source))

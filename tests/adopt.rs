@@ -294,17 +294,23 @@ fn nothing_that_an_adopted_cluster_does_without_is_missed() {
 
 #[test]
 fn the_kubelets_symlink_stays_one_and_old_files_stay() {
-    let dir = kubeadm("ecdsa-p256");
-    let kubelet = temp_dir();
+    let tree = kubeadm("ecdsa-p256");
+    // The kubelet's own folder is the one beside DIR that certkit changes: the same machine's.
+    let machine = temp_dir();
+    let (dir, kubelet) =
+        (machine.path().join("etc/kubernetes"), machine.path().join("var/lib/kubelet/pki"));
+    fs::create_dir_all(&kubelet).unwrap();
+    fs::create_dir_all(dir.parent().unwrap()).unwrap();
+    run(Command::new("cp").arg("-a").arg(tree.path()).arg(&dir));
     let scratch = temp_dir();
     // As the kubelet leaves it after joining: a dated file and a symlink with an absolute target.
-    let conf = dir.path().join("kubelet.conf");
+    let conf = dir.join("kubelet.conf");
     let cert = embedded(&conf, "client-certificate-data", scratch.path());
     let key = embedded(&conf, "client-key-data", scratch.path());
-    let dated = kubelet.path().join("kubelet-client-2026-01-01-00-00-00.pem");
+    let dated = kubelet.join("kubelet-client-2026-01-01-00-00-00.pem");
     let both = fs::read_to_string(&cert).unwrap() + &fs::read_to_string(&key).unwrap();
     fs::write(&dated, &both).unwrap();
-    let current = kubelet.path().join("kubelet-client-current.pem");
+    let current = kubelet.join("kubelet-client-current.pem");
     std::os::unix::fs::symlink(&dated, &current).unwrap();
     let mut text = fs::read_to_string(&conf).unwrap();
     for field in ["client-certificate", "client-key"] {
@@ -313,7 +319,7 @@ fn the_kubelets_symlink_stays_one_and_old_files_stay() {
         text.replace_range(start..end, &format!("{field}: {}", current.display()));
     }
     fs::write(&conf, &text).unwrap();
-    let report = stdout(&mut rotate(dir.path(), &["kubelet.conf", "-o", "json"]));
+    let report = stdout(&mut rotate(&dir, &["kubelet.conf", "-o", "json"]));
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
     assert_eq!(report["components"][0]["component"], "kubelet");
     assert_eq!(report["components"][0]["restartNeeded"], true, "it never looks at the file again");
@@ -324,11 +330,11 @@ fn the_kubelets_symlink_stays_one_and_old_files_stay() {
     let name = target.file_name().unwrap().to_str().unwrap();
     assert!(name.starts_with("kubelet-client-2") && name.ends_with(".pem"), "{name}");
     assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o600);
-    verify(&dir.path().join("pki/ca.crt"), &target, &["-purpose", "sslclient"]);
+    verify(&dir.join("pki/ca.crt"), &target, &["-purpose", "sslclient"]);
     matches(&target, &target);
-    assert_eq!(fs::read_dir(kubelet.path()).unwrap().count(), 3);
+    assert_eq!(fs::read_dir(&kubelet).unwrap().count(), 3);
     // Back: the symlink points where it did, and the file that was added is gone.
-    run(&mut rotate(dir.path(), &["--rollback"]));
+    run(&mut rotate(&dir, &["--rollback"]));
     assert_eq!(fs::read_link(&current).unwrap(), dated);
     assert!(!target.exists());
 }

@@ -334,7 +334,7 @@ fn only_the_last_backups_are_kept() {
 fn a_lock_that_is_held_is_waited_for_or_told() {
     let dir = temp_dir();
     made(dir.path(), "10.0.0.11", &[]);
-    let held = File::open(dir.path()).unwrap();
+    let held = File::open(dir.path().join(".certkit/lock")).unwrap();
     held.lock().unwrap();
     let before = snapshot(dir.path());
     let output = run_to_exit(&mut rotate(dir.path(), &["--all", "--lock-timeout", "0s"]), 3);
@@ -358,7 +358,7 @@ fn of_two_at_once_one_does_it() {
             || fs::read_dir(dir.path().join(".certkit/backups")).map_or(0, Iterator::count);
         let before = backups();
         // Both see what is due, and only then may one of them begin.
-        let held = File::open(dir.path()).unwrap();
+        let held = File::open(dir.path().join(".certkit/lock")).unwrap();
         held.lock().unwrap();
         let start = || {
             let mut command = rotate(dir.path(), &["--all", "--backups", "100"]);

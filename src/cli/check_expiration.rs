@@ -20,7 +20,7 @@ use crate::{
     },
     ops::{
         expiry::{self, Connect, Request},
-        machine,
+        machine, session,
     },
     parallel, store,
     tls::probe::Target,
@@ -159,6 +159,9 @@ pub fn run(args: &CheckExpirationArgs, global: &Global) -> Result<Exit, Failure>
         let level = verdict.status.level();
         (level, formats.map(|f| f.map(|f| f.render(&row, &verdict, &context))))
     };
+    if let Some(unfinished) = session::unfinished(&dir).filter(|_| args.paths.is_empty()) {
+        super::note(unfinished);
+    }
     reports.summary.files = expiry::run(&request, render, |batch| {
         batch.into_iter().try_for_each(|(level, rendered)| reports.add(level, rendered))
     })?;

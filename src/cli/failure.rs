@@ -83,12 +83,18 @@ impl fmt::Display for Failure {
 
 /// What commands meet: each error knows what to do next, and whether the command line was wrong.
 macro_rules! from {
-    ($($error:ty $(, $is_usage:ident)?;)*) => {
+    ($($error:ty $([$is_decided:ident])? $(, $is_usage:ident)?;)*) => {
         $(impl From<$error> for Failure {
             fn from(error: $error) -> Self {
                 let hint = error.hint();
                 let wrong: &[bool] = &[$(error.$is_usage())?];
-                let exit = if wrong.contains(&true) { Exit::Usage } else { Exit::Failed };
+                // What is decided is not undone: part of it may be in place.
+                let decided: &[bool] = &[$(error.$is_decided())?];
+                let exit = match (wrong.contains(&true), decided.contains(&true)) {
+                    (true, _) => Exit::Usage,
+                    (_, true) => Exit::Partly,
+                    _ => Exit::Failed,
+                };
                 Self { exit, ..Self::new(error).hint(hint) }
             }
         })*
@@ -96,17 +102,17 @@ macro_rules! from {
 }
 
 from! {
-    crate::ops::adopt::Error;
+    crate::ops::adopt::Error [is_decided];
     crate::ops::declared::Error;
     crate::ops::export::Error;
     crate::ops::flags::FlagsError, is_usage;
-    crate::ops::import::Error;
-    crate::ops::init::Error;
-    crate::ops::prune::Error;
-    crate::ops::rotate::Error, is_usage;
+    crate::ops::import::Error [is_decided];
+    crate::ops::init::Error [is_decided];
+    crate::ops::prune::Error [is_decided];
+    crate::ops::rotate::Error [is_decided], is_usage;
     crate::ops::verify::Error;
     crate::render::RenderError;
-    crate::store::Error;
+    crate::store::Error [is_decided];
 }
 
 impl From<io::Error> for Failure {

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
-use super::{Exit, Failure, Format, Global, output, print, when};
+use super::{Exit, Failure, Format, Global, output, when};
 use crate::{
     model::{duration::Span, timestamp::Timestamp},
     ops::{import, takeup},
@@ -62,7 +62,7 @@ pub fn run(args: &ImportArgs, global: &Global) -> Result<Exit, Failure> {
     if let Some(recovered) = &report.recovered
         && !global.quiet
     {
-        super::note(recovered)?;
+        super::note(recovered);
     }
     let outcomes = takeup::run(&takeup::Request {
         dir: &dir,
@@ -75,14 +75,15 @@ pub fn run(args: &ImportArgs, global: &Global) -> Result<Exit, Failure> {
         restart: &[],
         wait: None,
     });
-    match args.output {
+    report.aftermath.warnings.iter().for_each(super::warn);
+    let text = match args.output {
         Format::Json | Format::Yaml => {
-            print(super::document(json(&report, &outcomes, args.dry_run), args.output)?)?
+            super::document(json(&report, &outcomes, args.dry_run), args.output)
         }
-        Format::Table if global.quiet => {}
-        Format::Table => print(table(&report, &outcomes, &dir, args.dry_run))?,
-    }
-    Ok(Exit::Done)
+        Format::Table if global.quiet => return Ok(Exit::Done),
+        Format::Table => Ok(table(&report, &outcomes, &dir, args.dry_run)),
+    };
+    super::tell(!args.dry_run, Exit::Done, text)
 }
 
 fn table(
@@ -107,7 +108,7 @@ fn table(
     if !report.waiting.is_empty() {
         let _ = writeln!(text, "\nstill waiting for signatures: {}", report.waiting.join(", "));
     }
-    if let Some(backup) = &report.backup {
+    if let Some(backup) = &report.aftermath.backup {
         let _ = writeln!(
             text,
             "\nwhat was replaced is kept in {}; `certkit rotate --rollback` brings it back",
@@ -139,7 +140,8 @@ fn json(report: &import::Report, outcomes: &[takeup::Outcome], dry_run: bool) ->
         "dryRun": dry_run,
         "taken": taken,
         "waiting": report.waiting,
-        "backup": report.backup,
+        "backup": report.aftermath.backup,
+        "warnings": report.aftermath.warnings,
         "components": super::rotate::report::components(outcomes),
     });
     format!("{document:#}\n")

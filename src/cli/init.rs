@@ -6,7 +6,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::ValueEnum;
 
-use super::{Exit, Failure, Format, Global, password, print, when};
+use super::{Exit, Failure, Format, Global, password, when};
 use crate::{
     model::{
         algorithm::KeyAlgorithm,
@@ -17,7 +17,7 @@ use crate::{
     ops::{
         adopt,
         declared::{self, Draft, HostDraft},
-        init, machine,
+        init, machine, takeup,
     },
 };
 
@@ -113,6 +113,7 @@ with which kube-controller-manager signs. With --single-root the root's key is e
 EXIT CODES:
   0   done, or nothing was to do
   3   certkit could not do it; nothing was changed
+  4   all is made, but could not be told; or it is decided and not finished: run it again
   64  the command line was wrong
 
 EXAMPLES:
@@ -157,16 +158,28 @@ pub fn run(args: &InitArgs, global: &Global) -> Result<Exit, Failure> {
     if let Some(recovered) = &report.recovered
         && !global.quiet
     {
-        super::note(recovered)?;
+        super::note(recovered);
     }
-    match args.output {
+    report.aftermath.warnings.iter().for_each(super::warn);
+    let outcomes = takeup::run(&takeup::Request {
+        dir: &dir,
+        cluster: &report.cluster,
+        declared: true,
+        places: &report.places,
+        changed: &report.owed,
+        amended: &[],
+        hook: None,
+        restart: &[],
+        wait: None,
+    });
+    let text = match args.output {
         Format::Json | Format::Yaml => {
-            print(super::document(report::json(&report, args.dry_run), args.output)?)?
+            super::document(report::json(&report, &outcomes, args.dry_run), args.output)
         }
-        Format::Table if global.quiet => {}
-        Format::Table => print(report::table(&report, &dir, args.dry_run, global.verbose))?,
-    }
-    Ok(Exit::Done)
+        Format::Table if global.quiet => return Ok(Exit::Done),
+        Format::Table => Ok(report::table(&report, &outcomes, &dir, args.dry_run, global.verbose)),
+    };
+    super::tell(!args.dry_run && !report.plan.is_empty(), Exit::Done, text)
 }
 
 /// Declares what is there.
@@ -179,7 +192,7 @@ fn take_over(args: &InitArgs, global: &Global, dir: &std::path::Path) -> Result<
     };
     let report = adopt::run(&request)?;
     let file = dir.join(declared::FILE);
-    match args.output {
+    let text = match args.output {
         Format::Json | Format::Yaml => {
             let document = serde_json::json!({
                 "apiVersion": "certkit/v1",
@@ -189,19 +202,19 @@ fn take_over(args: &InitArgs, global: &Global, dir: &std::path::Path) -> Result<
                 "declaration": report.text,
                 "absent": report.cluster.absent,
             });
-            print(super::document(format!("{document:#}\n"), args.output)?)?;
+            super::document(format!("{document:#}\n"), args.output)
         }
-        Format::Table if global.quiet => {}
-        Format::Table if args.dry_run => print(&report.text)?,
-        Format::Table => print(format!(
+        Format::Table if global.quiet => return Ok(Exit::Done),
+        Format::Table if args.dry_run => Ok(report.text.clone()),
+        Format::Table => Ok(format!(
             "{}: written; nothing in place differs from it\n\n{}\nnext:\n  look it through: certkit \
              renews by it from now on\n  certkit --dir {} rotate --dry-run\n",
             file.display(),
             report.text,
             dir.display()
-        ))?,
-    }
-    Ok(Exit::Done)
+        )),
+    };
+    super::tell(!args.dry_run, Exit::Done, text)
 }
 
 /// The cluster asked for: a file's, else what DIR declares, else nothing; and the flags over it.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Exit, Failure, Format, Global, output, print, when};
+use super::{Exit, Failure, Format, Global, output, when};
 use crate::{model::duration::Span, ops::prune};
 
 /// Remove what is no longer declared: files of hosts and addons taken out of certkit.yaml, old backups
@@ -52,16 +52,15 @@ pub fn run(args: &PruneArgs, global: &Global) -> Result<Exit, Failure> {
     if let Some(recovered) = &report.recovered
         && !global.quiet
     {
-        super::note(recovered)?;
+        super::note(recovered);
     }
-    match args.output {
-        Format::Json | Format::Yaml => {
-            print(super::document(json(&report, args.dry_run), args.output)?)?;
-        }
-        Format::Table if global.quiet => {}
-        Format::Table => print(table(&report, &dir, args.dry_run))?,
-    }
-    Ok(Exit::Done)
+    report.warnings.iter().for_each(super::warn);
+    let text = match args.output {
+        Format::Json | Format::Yaml => super::document(json(&report, args.dry_run), args.output),
+        Format::Table if global.quiet => return Ok(Exit::Done),
+        Format::Table => Ok(table(&report, &dir, args.dry_run)),
+    };
+    super::tell(!args.dry_run && !report.files.is_empty(), Exit::Done, text)
 }
 
 fn table(report: &prune::Report, dir: &std::path::Path, dry_run: bool) -> String {

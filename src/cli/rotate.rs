@@ -10,7 +10,7 @@ use std::{
 
 use clap::ValueEnum;
 
-use super::{Exit, Failure, Format, Global, password, print, when};
+use super::{Exit, Failure, Format, Global, password, when};
 use crate::{
     model::{
         duration::{Span, Threshold},
@@ -105,7 +105,7 @@ EXIT CODES:
   2   the same, and it has expired
   3   certkit could not do it; nothing was changed
   4   partly done: a certificate, restart, hook or listener that failed, or what would have broken a path
-      that works now, is named; all else is done
+      that works now, is named; all else is done; or all is done, and could not be told
   64  the command line was wrong
 
 EXAMPLES:
@@ -145,7 +145,7 @@ pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
     if let Some(recovered) = &report.recovered
         && !global.quiet
     {
-        super::note(recovered)?;
+        super::note(recovered);
     }
     let outcomes = take_up(
         args,
@@ -158,18 +158,19 @@ pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
     );
     let exit = exit(args, &report, &outcomes);
     let talk = std::io::stdout().is_terminal() || global.verbose;
-    match args.output {
-        Format::Json | Format::Yaml => print(super::document(
-            report::json(&report, &outcomes, args.dry_run, exit),
-            args.output,
-        )?)?,
-        Format::Table if global.quiet => {}
-        Format::Table => {
-            print(report::table(&report, &outcomes, &dir, args.dry_run, talk, global.verbose))?;
+    let text = match args.output {
+        Format::Json | Format::Yaml => {
+            super::document(report::json(&report, &outcomes, args.dry_run, exit), args.output)
         }
-    }
-    report::complain(&report, &outcomes)?;
-    Ok(exit)
+        Format::Table if global.quiet => Ok(String::new()),
+        Format::Table => {
+            Ok(report::table(&report, &outcomes, &dir, args.dry_run, talk, global.verbose))
+        }
+    };
+    let told = super::tell(!args.dry_run && !report.rotation.plan.is_empty(), exit, text);
+    report.aftermath.warnings.iter().for_each(super::warn);
+    report::complain(&report, &outcomes);
+    told
 }
 
 fn roll_back(
@@ -181,22 +182,22 @@ fn roll_back(
     if let Some(recovered) = &done.recovered
         && !global.quiet
     {
-        super::note(recovered)?;
+        super::note(recovered);
     }
     let outcomes = take_up(args, request, &done.cluster, true, &done.places, &done.served, &[]);
-    match args.output {
-        Format::Json | Format::Yaml => print(super::document(
-            report::rollback_json(&done, &outcomes, args.dry_run),
-            args.output,
-        )?)?,
-        Format::Table if global.quiet => {}
-        Format::Table => {
-            print(report::rollback_table(&done, &outcomes, request.dir, args.dry_run))?;
+    let text = match args.output {
+        Format::Json | Format::Yaml => {
+            super::document(report::rollback_json(&done, &outcomes, args.dry_run), args.output)
         }
-    }
-    report::complain_of(&outcomes)?;
+        Format::Table if global.quiet => Ok(String::new()),
+        Format::Table => Ok(report::rollback_table(&done, &outcomes, request.dir, args.dry_run)),
+    };
     let failed = outcomes.iter().any(takeup::Outcome::failed) || takeup::is_unproven(&outcomes);
-    Ok(if failed { Exit::Partly } else { Exit::Done })
+    let exit = if failed { Exit::Partly } else { Exit::Done };
+    let told = super::tell(!args.dry_run, exit, text);
+    done.aftermath.warnings.iter().for_each(super::warn);
+    report::complain_of(&outcomes);
+    told
 }
 
 fn take_up(

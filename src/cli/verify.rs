@@ -15,7 +15,10 @@ use crate::{
         check::{Severity, code::Code},
         timestamp::Timestamp,
     },
-    ops::verify::{self, Report, Request},
+    ops::{
+        session,
+        verify::{self, Report, Request},
+    },
 };
 
 /// Prove that every way the cluster talks will work, and that what must not work will not
@@ -98,6 +101,9 @@ pub fn run(args: &VerifyArgs, global: &Global) -> Result<Exit, Failure> {
         allow: &allow,
         deny: &deny,
     };
+    if let Some(unfinished) = session::unfinished(&dir) {
+        super::note(unfinished);
+    }
     let report = verify::verify(&request)?;
     match args.output {
         Format::Json => print(json::document(&report, request.at))?,

@@ -20,6 +20,9 @@ pub const SECRET: u32 = 0o600;
 /// Mode of certificates and of other files that hold no secret.
 pub const PUBLIC: u32 = 0o644;
 
+/// Where a kubelet keeps what it makes and gets itself, on its host.
+pub const KUBELET_DIR: &str = "/var/lib/kubelet/pki";
+
 /// One certificate that exists: a row of the catalogue, on one host or for the whole cluster.
 #[derive(Clone, Debug)]
 pub struct Instance<'a> {

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{declared, log, observe, observe::Observation, read, rotate};
+use super::{declared, log, observe, observe::Observation, read, rotate, session};
 use crate::{
     document::{self, kubeconfig, manifest},
     model::{
@@ -21,7 +21,7 @@ use crate::{
         timestamp::Timestamp,
     },
     pki::inspect::Certificate,
-    store::{self, Store, Transaction},
+    store::{self, Transaction},
 };
 
 /// What is wanted.
@@ -72,6 +72,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the change is decided, and part of it may be in place.
+    pub fn is_decided(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_decided())
+    }
+
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -102,7 +107,7 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     if request.dry_run {
         return propose(dir, request.now);
     }
-    let mut store = Store::open(dir, request.lock_wait)?;
+    let mut store = session::open(dir, request.lock_wait)?;
     let report = propose(dir, request.now)?;
     let mut transaction = Transaction::new(&request.now.to_compact());
     transaction.write(declared::FILE, report.text.clone(), PUBLIC);

@@ -4,6 +4,8 @@
 mod make;
 mod write;
 
+pub use write::destination;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},

@@ -11,6 +11,7 @@ use super::{
     log, observe,
     observe::{Observation, with_causes},
     read, rotate,
+    session::{self, Aftermath},
     takeup::Served,
 };
 use crate::{
@@ -33,7 +34,7 @@ use crate::{
         key::PrivateKey,
         pem::{self, Block},
     },
-    store::{self, Store},
+    store,
 };
 
 /// What is wanted.
@@ -68,8 +69,8 @@ pub struct Report {
     pub places: Vec<Place>,
     /// What listeners should serve from now on.
     pub served: Vec<Served>,
-    /// Where replaced files were copied to.
-    pub backup: Option<PathBuf>,
+    /// What the change left behind.
+    pub aftermath: Aftermath,
     /// What an earlier run had left and was put in order first.
     pub recovered: Option<String>,
 }
@@ -92,6 +93,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the change is decided, and part of it may be in place.
+    pub fn is_decided(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_decided(),
+            Self::Rotate(error) => error.is_decided(),
+            _ => false,
+        }
+    }
+
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -126,14 +136,24 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
         let places = places(&observation);
         let prepared = apply::publish(imports, &layout, observation, dir, request.now)?;
         let (taken, served) = (prepared.issued, Vec::new());
-        let (backup, recovered) = (None, None);
-        return Ok(Report { cluster, declared, taken, waiting, places, served, backup, recovered });
+        let (aftermath, recovered) = (Aftermath::default(), None);
+        return Ok(Report {
+            cluster,
+            declared,
+            taken,
+            waiting,
+            places,
+            served,
+            aftermath,
+            recovered,
+        });
     }
-    let mut store = Store::open(dir, request.lock_wait)?;
+    let mut store = session::open(dir, request.lock_wait)?;
     let recovered = store.recovered().map(|recovery| recovery.to_string());
     let (cluster, declared) = rotate::cluster(dir)?;
     let layout = Layout::new(&cluster);
     let observation = observe::observe(&layout, dir);
+    let owed = rotate::owed_by(dir, &observation, store.recovered().as_ref());
     let (imports, waiting) = check(request, &layout, &observation)?;
     let places = places(&observation);
     let done: Vec<usize> = imports.iter().map(|import| import.instance).collect();
@@ -147,11 +167,12 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
         let line = log::certificate("import", "import", record, request.now);
         prepared.transaction.log(line);
     }
-    let served = prepared.issued.iter().map(Served::from).collect();
-    let backup = store.commit(prepared.transaction)?.backup;
-    store.prune_backups(request.backups)?;
+    let mut served: Vec<Served> = prepared.issued.iter().map(Served::from).collect();
+    rotate::add_owed(&mut served, owed);
+    let committed = store.commit(prepared.transaction)?;
+    let aftermath = session::conclude(&mut store, committed, request.backups);
     let taken = prepared.issued;
-    Ok(Report { cluster, declared, taken, waiting, places, served, backup, recovered })
+    Ok(Report { cluster, declared, taken, waiting, places, served, aftermath, recovered })
 }
 
 fn places(observation: &Observation) -> Vec<Place> {

@@ -12,17 +12,19 @@ use super::{
     log, observe,
     observe::Observation,
     password::{self, Passwords},
-    prune,
+    prune, rotate,
+    session::{self, Aftermath},
+    takeup::Served,
 };
 use crate::{
     document,
     model::{
         cluster::Cluster,
-        layout::Layout,
+        layout::{Layout, Place},
         plan::{self, Action, Contradiction, Plan},
         timestamp::Timestamp,
     },
-    store::{self, Store, Transaction},
+    store::{self, Transaction},
 };
 
 /// What is wanted.
@@ -53,8 +55,12 @@ pub struct Report {
     pub issued: Vec<apply::Record>,
     /// Certificates whose term was cut to their CA's: label and end.
     pub clamped: Vec<(String, Timestamp)>,
-    /// Where replaced files were copied to.
-    pub backup: Option<PathBuf>,
+    /// What the change left behind.
+    pub aftermath: Aftermath,
+    /// Where each instance is.
+    pub places: Vec<Place>,
+    /// What an earlier run put in place and nobody has taken up.
+    pub owed: Vec<Served>,
     /// What an earlier run had left and was put in order first.
     pub recovered: Option<String>,
 }
@@ -88,6 +94,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the change is decided, and part of it may be in place.
+    pub fn is_decided(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_decided())
+    }
+
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -130,22 +141,40 @@ pub fn run(request: Request<'_>) -> Result<Report, Error> {
     }
     let layout = Layout::new(&cluster);
     if dry_run {
-        let (mut plan, observation) = plan(&layout, dir, now)?;
-        let sealed = apply::try_password(&plan, &layout, &observation, dir, passwords)?;
-        plan.notes.extend(password::notes(&sealed, passwords));
-        let recovered = store::pending(dir)?.map(|_| "an earlier run did not finish".to_owned());
+        let recovered = session::left(dir)?;
+        let decided = store::pending(dir)?.is_some_and(|pending| pending.decided);
+        let plan = match plan(&layout, dir, now) {
+            Ok((mut plan, observation)) => {
+                let sealed = apply::try_password(&plan, &layout, &observation, dir, passwords)?;
+                plan.notes.extend(password::notes(&sealed, passwords));
+                plan
+            }
+            // Half of the files are new: what comes once all are is for that run to say.
+            Err(Error::Contradictions(_)) if decided => Plan::default(),
+            Err(error) => return Err(error),
+        };
+        let files = plan.changes().flat_map(|step| step.files.iter());
+        let files: Vec<_> = files.map(|file| apply::destination(dir, file)).collect();
+        let refused = session::refusals(dir, files.iter().map(PathBuf::as_path))?;
+        if let Some((_, error)) = refused.into_iter().next() {
+            return Err(error.into());
+        }
         return Ok(Report {
             cluster,
             plan,
             issued: vec![],
             clamped: vec![],
-            backup: None,
+            aftermath: Aftermath::default(),
+            places: vec![],
+            owed: vec![],
             recovered,
         });
     }
-    let mut store = Store::open(dir, lock_wait)?;
+    let mut store = session::open(dir, lock_wait)?;
     let recovered = store.recovered().map(|recovery| recovery.to_string());
     let (plan, observation) = plan(&layout, dir, now)?;
+    let owed = rotate::owed_by(dir, &observation, store.recovered().as_ref());
+    let places = observation.inventory.instances.iter().map(|o| o.place.clone()).collect();
     let mut prepared =
         apply::prepare(&plan, &layout, observation, dir, now, Template::Declared, passwords)?;
     write_log(&plan, &prepared.issued, now, &mut prepared.transaction);
@@ -155,7 +184,9 @@ pub fn run(request: Request<'_>) -> Result<Report, Error> {
         plan,
         issued: prepared.issued,
         clamped: prepared.clamped,
-        backup: committed.backup,
+        aftermath: session::conclude(&mut store, committed, usize::MAX),
+        places,
+        owed,
         recovered,
     })
 }

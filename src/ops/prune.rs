@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::declared;
+use super::{declared, session};
 use crate::{
     model::{
         cluster::Cluster,
@@ -14,7 +14,7 @@ use crate::{
         stale::{self, HOSTS, Why},
         timestamp::Timestamp,
     },
-    store::{self, Store, Transaction},
+    store::{self, Transaction},
 };
 
 /// What is wanted.
@@ -41,6 +41,8 @@ pub struct Report {
     pub backup: Option<PathBuf>,
     /// Backups that are gone because there are newer ones enough.
     pub pruned: Vec<PathBuf>,
+    /// What was found or failed once all was in place.
+    pub warnings: Vec<String>,
     /// What an earlier run had left and was put in order first.
     pub recovered: Option<String>,
 }
@@ -57,6 +59,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the change is decided, and part of it may be in place.
+    pub fn is_decided(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_decided())
+    }
+
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -71,11 +78,11 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     let dir = request.dir;
     let files = leftovers(&declared::load(dir)?, dir);
     if request.dry_run {
-        let pending = store::pending(dir)?.filter(|p| p.decided || p.staged);
-        let recovered = pending.map(|_| "an earlier run did not finish".to_owned());
-        return Ok(Report { files, backup: None, pruned: Vec::new(), recovered });
+        let recovered = session::left(dir)?;
+        let (backup, pruned, warnings) = (None, Vec::new(), Vec::new());
+        return Ok(Report { files, backup, pruned, warnings, recovered });
     }
-    let mut store = Store::open(dir, request.lock_wait)?;
+    let mut store = session::open(dir, request.lock_wait)?;
     let recovered = store.recovered().map(|recovery| recovery.to_string());
     // The same again once nobody else may change anything.
     let files = leftovers(&declared::load(dir)?, dir);
@@ -94,10 +101,11 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
             .to_string(),
         );
     }
-    let backup = store.commit(transaction)?.backup;
+    let committed = store.commit(transaction)?;
     store.remove_empty_folders(files.iter().map(|(file, _)| file.as_path()));
-    let pruned = store.prune_backups(request.backups)?;
-    Ok(Report { files, backup, pruned, recovered })
+    let session::Aftermath { backup, pruned, warnings } =
+        session::conclude(&mut store, committed, request.backups);
+    Ok(Report { files, backup, pruned, warnings, recovered })
 }
 
 /// The files that are there and no longer declared, in the order of their paths.

@@ -11,6 +11,7 @@ use super::{
     observe::Observation,
     password::Passwords,
     prune,
+    session::{self, Aftermath},
     takeup::Served,
     verify::narrowing::{self, Broken},
 };
@@ -28,7 +29,7 @@ use crate::{
         san::San,
         timestamp::Timestamp,
     },
-    store::{self, Backup, Store},
+    store::{self, Backup, Recovery},
 };
 
 /// What is wanted.
@@ -81,10 +82,8 @@ pub struct Report {
     pub served: Vec<Served>,
     /// Whose kubeconfigs dial or trust something else from now on.
     pub amended: Vec<usize>,
-    /// Where replaced files were copied to.
-    pub backup: Option<PathBuf>,
-    /// Backups that are gone because there are newer ones enough.
-    pub pruned: Vec<PathBuf>,
+    /// What the change left behind.
+    pub aftermath: Aftermath,
     /// What an earlier run had left and was put in order first.
     pub recovered: Option<String>,
 }
@@ -132,6 +131,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the change is decided, and part of it may be in place.
+    pub fn is_decided(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_decided())
+    }
+
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -186,14 +190,13 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     let left = store::pending(dir)?.filter(|p| p.decided || p.staged);
     if request.dry_run || (work.rotation.plan.is_empty() && left.is_none()) {
         work.make(request, request.now)?;
-        let recovered = left.map(|_| "an earlier run did not finish".to_owned());
-        return Ok(work.report(recovered));
+        return Ok(work.report(session::left(dir)?));
     }
     let start = Instant::now();
     if !work.rotation.plan.is_empty() {
         std::thread::sleep(request.jitter);
     }
-    let mut store = Store::open(dir, request.lock_wait)?;
+    let mut store = session::open(dir, request.lock_wait)?;
     // Waiting may have taken an hour.
     let waited = i64::try_from(start.elapsed().as_secs()).unwrap_or_default();
     let now = request.now.plus(Span(waited));
@@ -202,10 +205,12 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     let mut work = Work::look(request, now)?;
     // Another run that was faster did this one's work.
     work.drop_renewed(&earlier);
+    let owed = work.observation.as_ref();
+    let owed = owed.map(|o| owed_by(dir, o, store.recovered().as_ref())).unwrap_or_default();
     let prepared = work.make(request, now)?;
     let mut report = work.report(recovered);
     let Some(mut prepared) = prepared.filter(|_| !report.rotation.plan.is_empty()) else {
-        return Ok(report);
+        return Ok(Report { served: owed, ..report });
     };
     for record in &prepared.issued {
         prepared.transaction.log(log::certificate("rotate", "issue", record, now));
@@ -219,13 +224,39 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
         prepared.transaction.log(log::step("rotate", action, step, now));
     }
     let committed = store.commit(prepared.transaction)?;
-    report.pruned = store.prune_backups(request.backups)?;
+    report.aftermath = session::conclude(&mut store, committed, request.backups);
     report.served = prepared.issued.iter().map(Served::from).collect();
+    add_owed(&mut report.served, owed);
     report.amended = amended(&report.rotation);
     report.clamped = prepared.clamped;
     report.issued = prepared.issued;
-    report.backup = committed.backup;
     Ok(report)
+}
+
+/// The leaves that an interrupted run put in place, or this one for it: nobody has taken them up.
+pub fn owed_by(dir: &Path, observation: &Observation, recovered: Option<&Recovery>) -> Vec<Served> {
+    let changed = recovered.map(Recovery::changed).unwrap_or_default();
+    let instances = observation.inventory.instances.iter().enumerate();
+    instances
+        .filter(|(_, observed)| {
+            let files = observed.place.files();
+            files.iter().any(|file| changed.contains(&dir.join(file)))
+        })
+        .filter_map(|(instance, observed)| {
+            let certificate = observed.certificate()?;
+            let (fingerprint, serial) =
+                (certificate.fingerprint.clone(), certificate.serial.clone());
+            Some(Served { instance, fingerprint, serial })
+        })
+        .collect()
+}
+
+/// Adds what is owed to what this run itself changed, which comes before.
+pub fn add_owed(served: &mut Vec<Served>, owed: Vec<Served>) {
+    let is_new = |one: &Served| served.iter().all(|other| other.instance != one.instance);
+    let mut owed: Vec<Served> = owed.into_iter().filter(|one| is_new(one)).collect();
+    served.append(&mut owed);
+    served.sort_by_key(|one| one.instance);
 }
 
 /// What was found, and what follows from it.
@@ -248,6 +279,7 @@ impl Work {
         }
         let (cluster, text) = with_former_endpoints(&cluster, &layout, &observation, dir)?;
         let mut rotation = plan(&Layout::new(&cluster), &observation, request, text, now)?;
+        withhold(&mut rotation, &observation, dir, now)?;
         if declared {
             rotation.plan.notes.extend(prune::notes(&cluster, dir));
         }
@@ -307,8 +339,7 @@ impl Work {
             places: self.places,
             served: vec![],
             amended: vec![],
-            backup: None,
-            pruned: vec![],
+            aftermath: Aftermath::default(),
             recovered,
         }
     }
@@ -424,6 +455,55 @@ fn plan(
     Ok(rotate::plan(layout, &observation.inventory, &request))
 }
 
+/// Takes back what is not for certkit to change: a file elsewhere, or behind a link to elsewhere, stands in no
+/// other's way. What the system will not let be changed is an error before anything is, and a dry run says the same
+/// as the run.
+fn withhold(
+    rotation: &mut Rotation,
+    observation: &Observation,
+    dir: &Path,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let files = rotation.plan.changes().flat_map(|step| step.files.iter());
+    let files: Vec<PathBuf> = files.map(|file| apply::destination(dir, file)).collect();
+    let refused = session::refusals(dir, files.iter().map(PathBuf::as_path))?;
+    let (fatal, refused): (Vec<_>, Vec<_>) = refused
+        .into_iter()
+        .partition(|(_, error)| matches!(error, store::Error::Unchangeable { .. }));
+    if let Some((_, error)) = fatal.into_iter().next() {
+        return Err(error.into());
+    }
+    let refusal = |step: &Step| {
+        let mut files = step.files.iter().map(|file| (file, apply::destination(dir, file)));
+        files.find_map(|(file, real)| {
+            refused.iter().find(|(path, _)| *path == real).map(|(_, error)| (file.clone(), error))
+        })
+    };
+    for step in &mut rotation.plan.steps {
+        let (Action::Issue { instance, .. }
+        | Action::Request { instance, .. }
+        | Action::Amend { instance, .. }) = step.action
+        else {
+            continue;
+        };
+        let Some((file, error)) = refusal(step) else { continue };
+        let end = observation.inventory.instances[instance].certificate();
+        step.action = Action::Keep;
+        rotation.blocked.push(Blocked {
+            label: step.label.clone(),
+            file: file.clone(),
+            due: Some(std::mem::replace(&mut step.reason, Reason::Right)),
+            expired: end.is_some_and(|certificate| certificate.validity.not_after < now),
+            obstacle: Obstacle::Broken {
+                file,
+                why: session::why(error),
+                hint: error.hint().unwrap_or_else(|| "mend that, then run it again".into()),
+            },
+        });
+    }
+    Ok(())
+}
+
 fn select(
     layout: &Layout<'_>,
     observation: &Observation,
@@ -459,8 +539,8 @@ pub struct Rollback {
     pub cluster: Cluster,
     /// The backup that was restored.
     pub restored: Backup,
-    /// The backup of what was replaced by it: restoring that undoes it.
-    pub backup: Option<PathBuf>,
+    /// What the change left behind; restoring its backup undoes it.
+    pub aftermath: Aftermath,
     /// Where each instance is.
     pub places: Vec<Place>,
     /// What listeners should serve from now on.
@@ -474,10 +554,13 @@ pub fn roll_back(request: &Request<'_>) -> Result<Rollback, Error> {
     let (dir, now) = (request.dir, request.now);
     let (cluster, _) = cluster(dir)?;
     let layout = Layout::new(&cluster);
-    let mut store = Store::open(dir, request.lock_wait)?;
+    if request.dry_run {
+        return propose(dir, self::cluster(dir)?.0);
+    }
+    let mut store = session::open(dir, request.lock_wait)?;
     let recovered = store.recovered().map(|recovery| recovery.to_string());
     let before = observe::observe(&layout, dir);
-    let last = store.backups()?.pop().ok_or_else(|| Error::NoBackup(dir.to_path_buf()))?;
+    let last = store.backups()?.pop().ok_or_else(|| Error::NoBackup(dir.to_path_buf()))??;
     let mut transaction = store.restore(&last)?.named(&now.to_compact());
     let files: Vec<&Path> = last.files.iter().map(|entry| entry.path.as_path()).collect();
     transaction.log(
@@ -491,18 +574,33 @@ pub fn roll_back(request: &Request<'_>) -> Result<Rollback, Error> {
         })
         .to_string(),
     );
-    let mut backup = None;
-    if !request.dry_run {
-        backup = store.commit(transaction)?.backup;
-        store.prune_backups(request.backups)?;
-    }
+    let committed = store.commit(transaction)?;
+    let aftermath = session::conclude(&mut store, committed, request.backups);
     // What was restored may be what is declared, too.
     let (cluster, _) = self::cluster(dir)?;
     let layout = Layout::new(&cluster);
     let after = observe::observe(&layout, dir);
     let served = served(&before, &after);
     let places = after.inventory.instances.iter().map(|o| o.place.clone()).collect();
-    Ok(Rollback { cluster, restored: last, backup, places, served, recovered })
+    Ok(Rollback { cluster, restored: last, aftermath, places, served, recovered })
+}
+
+/// What would be brought back.
+fn propose(dir: &Path, cluster: Cluster) -> Result<Rollback, Error> {
+    let restored =
+        store::backups(dir)?.pop().ok_or_else(|| Error::NoBackup(dir.to_path_buf()))??;
+    let files: Vec<&Path> = restored.files.iter().map(|entry| entry.path.as_path()).collect();
+    if let Some((_, error)) = session::refusals(dir, files)?.into_iter().next() {
+        return Err(error.into());
+    }
+    Ok(Rollback {
+        cluster,
+        restored,
+        aftermath: Aftermath::default(),
+        places: vec![],
+        served: vec![],
+        recovered: session::left(dir)?,
+    })
 }
 
 /// The leaves that are others than before.

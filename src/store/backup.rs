@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::METADATA;
 use super::digest::sha256;
-use super::disk::{Disk, Owner};
+use super::disk::{Attribute, Disk, Found, Owner};
 use super::error::{Error, Operation};
+use super::gate::Gate;
 use super::journal::own;
-use super::place::{Place, Tree};
+use super::place::Place;
 use super::transaction::{Content, Transaction};
 
 /// The form of the manifest.
@@ -20,7 +21,7 @@ const MANIFEST: &str = "manifest.json";
 /// What one transaction replaced, removed and created.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Backup {
-    /// Its name: the time of the transaction, with `-2`, `-3`, ... when there were more at that time.
+    /// Its name: the time of the transaction, and a number that grows with each.
     pub id: String,
     /// Its folder.
     pub path: PathBuf,
@@ -55,6 +56,9 @@ pub enum BackupKind {
         gid: u32,
         /// The digest of its content, in hexadecimal.
         sha256: String,
+        /// Its extended attributes, access control lists among them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        attributes: Vec<Attribute>,
     },
     /// A symbolic link.
     Symlink {
@@ -77,33 +81,53 @@ impl BackupEntry {
     }
 }
 
-/// The backups, newest last. A folder without manifest is not one: it is being made or removed.
-pub(crate) fn list<D: Disk>(tree: &Tree<D>) -> Result<Vec<Backup>, Error> {
-    let mut ids = tree.list(own(FOLDER).as_str())?;
-    ids.sort_by_key(|id| sort_key(id));
-    let mut backups = Vec::with_capacity(ids.len());
-    for id in ids {
-        let place = manifest_place(&folder(&id));
-        if tree.status(&place)?.is_none() {
-            continue;
+/// The backups in the order in which they were made, each with what is wrong with it. A folder without manifest
+/// is none: it is being made or removed.
+pub(crate) fn list<D: Disk>(gate: &Gate<D>) -> Result<Vec<Result<Backup, Error>>, Error> {
+    let mut backups = Vec::new();
+    for id in ids(gate)? {
+        match gate.status(&manifest_place(&folder(&id))) {
+            Ok(None) => {}
+            Ok(Some(_)) => backups.push(load(gate, id)),
+            Err(error) => backups.push(Err(error)),
         }
-        let path = tree.full(place.as_str());
-        let damaged = |reason: &str| Error::DamagedBackup { path, reason: reason.to_owned() };
-        let manifest: Manifest = match serde_json::from_slice(&tree.read(&place)?) {
-            Ok(manifest) => manifest,
-            Err(_) => return Err(damaged("its manifest is incomplete or not JSON")),
-        };
-        if manifest.version != VERSION {
-            return Err(damaged("a newer certkit made it"));
-        }
-        let path = tree.full(folder(&id).as_str());
-        backups.push(Backup { id, path, files: manifest.files });
     }
     Ok(backups)
 }
 
+/// The names of backups, oldest first. What has another kind of name is none.
+fn ids<D: Disk>(gate: &Gate<D>) -> Result<Vec<String>, Error> {
+    let mut ids = gate.list(own(FOLDER).as_str())?;
+    ids.retain(|id| is_id(id));
+    ids.sort_by(|a, b| sort_key(a).cmp(&sort_key(b)));
+    Ok(ids)
+}
+
+fn load<D: Disk>(gate: &Gate<D>, id: String) -> Result<Backup, Error> {
+    let place = manifest_place(&folder(&id));
+    let path = gate.full(place.as_str());
+    let damaged =
+        |reason: &str| Error::DamagedBackup { path: path.clone(), reason: reason.to_owned() };
+    let content = gate.record(&place)?.ok_or_else(|| damaged("its manifest is gone"))?;
+    let Ok(manifest) = serde_json::from_slice::<Manifest>(&content) else {
+        return Err(damaged("its manifest is incomplete or not JSON"));
+    };
+    if manifest.version != VERSION {
+        return Err(damaged("a newer certkit made it"));
+    }
+    let is_place = |entry: &BackupEntry| {
+        let place = Place::parse(&entry.path, &gate.path);
+        place.is_ok_and(|place| Some(place.as_str()) == entry.path.to_str())
+    };
+    if !manifest.files.iter().all(is_place) {
+        return Err(damaged("it names a path that certkit never writes"));
+    }
+    let path = gate.full(folder(&id).as_str());
+    Ok(Backup { id, path, files: manifest.files })
+}
+
 /// A transaction that brings back what `backup` holds.
-pub(crate) fn restore<D: Disk>(tree: &Tree<D>, backup: &Backup) -> Result<Transaction, Error> {
+pub(crate) fn restore<D: Disk>(gate: &Gate<D>, backup: &Backup) -> Result<Transaction, Error> {
     let mut transaction = Transaction::new(&backup.id);
     for entry in &backup.files {
         match &entry.kind {
@@ -113,71 +137,90 @@ pub(crate) fn restore<D: Disk>(tree: &Tree<D>, backup: &Backup) -> Result<Transa
             BackupKind::Symlink { target } => {
                 transaction.symlink(&entry.path, target);
             }
-            BackupKind::File { mode, uid, gid, sha256: expected } => {
-                let place = Place::parse(&entry.path, &tree.path)?;
+            BackupKind::File { mode, uid, gid, sha256: expected, attributes } => {
+                let place = Place::parse(&entry.path, &gate.path)?;
                 let copy = copy_place(&folder(&backup.id), &place);
-                let content = tree.read(&copy)?;
+                let content = gate.read(&copy)?;
                 if sha256(&content) != *expected {
                     let reason = "its content is not what the manifest says".to_owned();
-                    return Err(Error::DamagedBackup { path: tree.full(copy.as_str()), reason });
+                    return Err(Error::DamagedBackup { path: gate.full(copy.as_str()), reason });
                 }
-                let owner = Owner { uid: *uid, gid: *gid };
-                transaction.write_owned(entry.path.clone(), Content::from(content), *mode, owner);
+                let found = Found {
+                    mode: *mode & 0o777,
+                    owner: Owner { uid: *uid, gid: *gid },
+                    attributes: attributes.clone(),
+                };
+                transaction.write_as(entry.path.clone(), Content::from(content), found);
             }
         }
     }
     Ok(transaction)
 }
 
-/// Removes all backups but the last `keep`; returns the folders that are gone.
-pub(crate) fn prune<D: Disk>(tree: &Tree<D>, keep: usize) -> Result<Vec<PathBuf>, Error> {
-    let mut ids = tree.list(own(FOLDER).as_str())?;
-    ids.sort_by_key(|id| sort_key(id));
-    let mut kept = 0;
+/// Removes all backups but the last `keep`; returns the folders that are gone, and what could not be removed.
+/// What is no backup is left alone.
+pub(crate) fn prune<D: Disk>(gate: &Gate<D>, keep: usize) -> (Vec<PathBuf>, Vec<Error>) {
+    let mut failed = Vec::new();
     let mut removed = Vec::new();
+    let mut kept = 0;
+    let ids = ids(gate).unwrap_or_else(|error| {
+        failed.push(error);
+        Vec::new()
+    });
     for id in ids.iter().rev() {
-        let complete = tree.status(&manifest_place(&folder(id)))?.is_some();
-        if complete && kept < keep {
-            kept += 1;
-            continue;
-        }
         let key = folder(id);
-        // Durably first, even if an earlier run did it: a manifest that comes back would speak of
-        // files that are gone.
-        tree.unlink(&manifest_place(&key))?;
-        tree.sync_dir(&key)?;
-        remove_all(tree, &key)?;
-        removed.push(tree.full(&key));
+        match gate.status(&manifest_place(&key)) {
+            Ok(Some(_)) if kept < keep => kept += 1,
+            Ok(_) => match remove(gate, &key) {
+                Ok(()) => removed.push(gate.full(&key)),
+                Err(error) => failed.push(error),
+            },
+            Err(error) => failed.push(error),
+        }
     }
     removed.reverse();
-    Ok(removed)
+    (removed, failed)
+}
+
+fn remove<D: Disk>(gate: &Gate<D>, key: &str) -> Result<(), Error> {
+    // Durably first, even if an earlier run did it: a manifest that comes back would speak of files
+    // that are gone.
+    gate.unlink(&manifest_place(key))?;
+    gate.sync_dir(key)?;
+    remove_all(gate, key)
 }
 
 /// Removes a folder of the store's own with all that is in it.
-fn remove_all<D: Disk>(tree: &Tree<D>, key: &str) -> Result<(), Error> {
-    for name in tree.list(key)? {
+fn remove_all<D: Disk>(gate: &Gate<D>, key: &str) -> Result<(), Error> {
+    for name in gate.list(key)? {
         let place = Place::own(super::place::join(key, &name));
-        let status = tree.status(&place)?;
+        let status = gate.status(&place)?;
         if status.is_some_and(|status| status.kind == super::disk::Kind::Directory) {
-            remove_all(tree, place.as_str())?;
+            remove_all(gate, place.as_str())?;
         } else {
-            tree.unlink(&place)?;
+            gate.unlink(&place)?;
         }
     }
-    tree.remove_dir(key).map(|_| ())
+    gate.remove_dir(key).map(|_| ())
 }
 
-/// `id`, or with the first number that makes it new.
-pub(crate) fn unused_id<D: Disk>(tree: &Tree<D>, id: &str) -> Result<String, Error> {
-    if id.is_empty() || id.starts_with('.') || id.contains(['/', '\0']) {
-        let path = tree.full(own(FOLDER).as_str()).join(id);
-        return Err(Error::Path { path, reason: "it is not a name for a backup" });
+/// The name of a new backup: `time`, and the next number. The number tells the order, not the clock, which may
+/// be set back.
+pub(crate) fn new_id<D: Disk>(gate: &Gate<D>, time: &str) -> Result<String, Error> {
+    let last = ids(gate)?.iter().map(|id| sort_key(id).0).max().unwrap_or_default();
+    let id = format!("{time}-{}", last.saturating_add(1));
+    if is_id(&id) && !time.is_empty() {
+        return Ok(id);
     }
-    let taken = tree.list(own(FOLDER).as_str())?;
-    let numbered = (2_u64..).map(|number| format!("{id}-{number}"));
-    let mut candidates = std::iter::once(id.to_owned()).chain(numbered);
-    // The iterator has more members than there can be folders.
-    Ok(candidates.find(|candidate| !taken.contains(candidate)).unwrap_or_default())
+    let path = gate.full(own(FOLDER).as_str()).join(time);
+    Err(Error::Path { path, reason: "it is not a name for a backup" })
+}
+
+/// Whether this can be a backup's name.
+pub(crate) fn is_id(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_digit())
+        && name.len() <= 64
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 /// The folder of a backup.
@@ -209,33 +252,36 @@ pub(crate) fn encode_manifest(id: &str, files: &[BackupEntry]) -> Vec<u8> {
 }
 
 /// Where the symbolic link at `place` points.
-pub(crate) fn read_link<D: Disk>(tree: &Tree<D>, place: &Place) -> Result<String, Error> {
-    let target = tree.disk.read_link(&tree.dir(place.parent())?, place.name());
-    let target = target.map_err(Error::io(Operation::Read, tree.full(place.as_str())))?;
+pub(crate) fn read_link<D: Disk>(gate: &Gate<D>, place: &Place) -> Result<String, Error> {
+    let target = gate.disk.read_link(&gate.dir(place.parent())?, place.name());
+    let target = target.map_err(Error::io(Operation::Read, gate.full(place.as_str())))?;
     target.into_string().map_err(|_| Error::Path {
-        path: tree.full(place.as_str()),
+        path: gate.full(place.as_str()),
         reason: "its target is not UTF-8",
     })
 }
 
-/// Orders `T`, `T-2`, ..., `T-10` as they were made.
-fn sort_key(id: &str) -> (String, u64) {
-    let numbered = id.rsplit_once('-').and_then(|(time, n)| Some((time, n.parse().ok()?)));
-    let (time, number) = numbered.unwrap_or((id, 1));
-    (time.to_owned(), number)
+/// Orders backups as they were made.
+fn sort_key(id: &str) -> (u64, &str) {
+    let number = id.rsplit_once('-').and_then(|(_, number)| number.parse().ok());
+    (number.unwrap_or_default(), id)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::sort_key;
+    use super::{is_id, sort_key};
 
     #[test]
-    fn backups_of_one_second_are_in_the_order_they_were_made() {
-        let mut ids =
-            ["20271121T171101Z", "20271121T171100Z-10", "20271121T171100Z-2", "20271121T171100Z"];
-        ids.sort_by_key(|id| sort_key(id));
-        assert_eq!(ids[0], "20271121T171100Z");
-        assert_eq!(ids[1], "20271121T171100Z-2");
-        assert_eq!(ids[3], "20271121T171101Z");
+    fn backups_are_in_the_order_they_were_made_whatever_the_clock_said() {
+        let mut ids = ["20271121T171101Z-2", "20271121T171100Z-10", "20261121T171100Z-11"];
+        ids.sort_by(|a, b| sort_key(a).cmp(&sort_key(b)));
+        assert_eq!(ids, ["20271121T171101Z-2", "20271121T171100Z-10", "20261121T171100Z-11"]);
+    }
+
+    #[test]
+    fn what_is_no_backups_name_is_none() {
+        for name in ["README", "..", "lost+found", "", "1/2", ".certkit"] {
+            assert!(!is_id(name), "{name}");
+        }
     }
 }

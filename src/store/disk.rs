@@ -3,8 +3,9 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 /// A file system. Every method is one system call that matters: tests interrupt between any two.
@@ -16,20 +17,29 @@ pub(crate) trait Disk {
 
     /// Opens a directory wherever its path leads, symbolic links included.
     fn open_dir(&self, path: &Path) -> io::Result<Self::Dir>;
-    /// Opens a directory below `root`; a symbolic link that leads out of `root` is an error.
-    fn open_beneath(&self, root: &Self::Dir, path: &str) -> io::Result<Self::Dir>;
+    /// Opens a directory below `root` whose path holds no symbolic link; `None` where it does, or where the
+    /// system cannot be asked that.
+    fn open_plain(&self, root: &Self::Dir, path: &str) -> io::Result<Option<Self::Dir>>;
+    /// Opens a directory in a directory, itself; or tells that it is a symbolic link.
+    fn open_child(&self, dir: &Self::Dir, name: &str) -> io::Result<Child<Self::Dir>>;
+    /// The path without symbolic links, as far as that can be told.
+    fn real_path(&self, path: &Path) -> Option<PathBuf>;
     /// What an open directory is now.
     fn dir_status(&self, dir: &Self::Dir) -> io::Result<Status>;
     /// What `name` is, itself (no symbolic link is followed); `None` when there is nothing.
     fn status(&self, dir: &Self::Dir, name: &str) -> io::Result<Option<Status>>;
-    /// The whole content of a regular file; a symbolic link is an error.
-    fn read(&self, dir: &Self::Dir, name: &str) -> io::Result<Zeroizing<Vec<u8>>>;
+    /// The whole content of a regular file of at most `limit` octets; a symbolic link is an error.
+    fn read(&self, dir: &Self::Dir, name: &str, limit: u64) -> io::Result<Zeroizing<Vec<u8>>>;
     /// Where a symbolic link points.
     fn read_link(&self, dir: &Self::Dir, name: &str) -> io::Result<OsString>;
     /// The names in a directory, sorted.
     fn list(&self, dir: &Self::Dir) -> io::Result<Vec<OsString>>;
     /// What a file open for writing is now.
     fn file_status(&self, file: &Self::File) -> io::Result<Status>;
+    /// The extended attributes of the file `name`; none where the file system knows no such thing.
+    fn attributes(&self, dir: &Self::Dir, name: &str) -> io::Result<Vec<Attribute>>;
+    /// Why nothing can be renamed, made or removed in a directory, if that can be known.
+    fn refusal(&self, dir: &Self::Dir) -> io::Result<Option<&'static str>>;
     /// The user this process acts as.
     fn user(&self) -> u32;
     /// A number that no other call on this machine is given; not secret.
@@ -49,6 +59,8 @@ pub(crate) trait Disk {
     fn set_mode(&self, file: &Self::File, mode: u32) -> io::Result<()>;
     /// Sets a file's owner.
     fn set_owner(&self, file: &Self::File, owner: Owner) -> io::Result<()>;
+    /// Gives a file an extended attribute.
+    fn set_attribute(&self, file: &Self::File, attribute: &Attribute) -> io::Result<()>;
     /// Writes all of `data` at the end.
     fn write(&self, file: &mut Self::File, data: &[u8]) -> io::Result<()>;
     /// Cuts (or extends) a file to `length`.
@@ -72,6 +84,36 @@ pub(crate) trait Disk {
     fn unlink(&self, dir: &Self::Dir, name: &str) -> io::Result<()>;
     /// Makes a symbolic link that must not exist.
     fn symlink(&self, dir: &Self::Dir, name: &str, target: &str) -> io::Result<()>;
+}
+
+/// What of a file is kept besides its content.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Found {
+    pub(crate) mode: u32,
+    pub(crate) owner: Owner,
+    pub(crate) attributes: Vec<Attribute>,
+}
+
+/// An extended attribute: an access control list, a security label, or anybody's note.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Attribute {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: Vec<u8>,
+}
+
+impl Attribute {
+    /// Whether it is who may do what with the file.
+    pub(crate) fn is_access(&self) -> bool {
+        self.name == "system.posix_acl_access"
+    }
+}
+
+/// What was found where a directory was to be opened.
+pub(crate) enum Child<Dir> {
+    Dir(Dir),
+    Link,
 }
 
 /// What a name stands for.
@@ -98,6 +140,8 @@ pub(crate) struct Status {
     pub(crate) mode: u32,
     pub(crate) owner: Owner,
     pub(crate) length: u64,
+    /// When its content changed last, in seconds since 1970 and nanoseconds.
+    pub(crate) modified: (i64, u32),
     pub(crate) device: u64,
     pub(crate) inode: u64,
     /// Why no rename can replace this file, whoever asks.

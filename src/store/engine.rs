@@ -3,13 +3,15 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::METADATA;
 use super::disk::Disk;
 use super::error::{Error, Operation};
+use super::gate::Gate;
 use super::journal::{self, Undecided};
-use super::place::Tree;
+use super::lock;
 use super::plan::Plan;
 use super::publish;
-use super::recover::{self, Recovery};
+use super::recover::{self, Recovery, Rest};
 use super::stage;
 use super::transaction::Transaction;
 
@@ -20,15 +22,55 @@ pub struct Committed {
     pub written: Vec<PathBuf>,
     /// The folder with copies of what was replaced; nothing when all files are new.
     pub backup: Option<PathBuf>,
+    /// Secrets that replace a file which everybody could read: they are their owner's alone.
+    pub closed: Vec<PathBuf>,
+    /// What could not be done once all was in place.
+    pub warnings: Vec<String>,
 }
 
 /// An open directory with a way to change it.
 pub(crate) struct Engine<D: Disk> {
-    pub(crate) tree: Tree<D>,
+    pub(crate) gate: Gate<D>,
     pub(crate) recovered: Option<Recovery>,
+    /// What earlier changes still have to do.
+    rests: Vec<Rest>,
+    locked: bool,
     /// Directories made for this run, outermost first; gone again unless something is committed.
     roots: Vec<PathBuf>,
+    /// Whether `.certkit` is such a one.
+    metadata: bool,
     unfinished: bool,
+}
+
+/// A directory that was opened for change, and what was made for that.
+pub(crate) struct Entered<D: Disk> {
+    pub(crate) gate: Gate<D>,
+    pub(crate) lock: Option<D::File>,
+    /// Whether there is one: not on a file system that is read-only, where nothing can be changed.
+    pub(crate) locked: bool,
+    pub(crate) roots: Vec<PathBuf>,
+    /// Whether `.certkit` was made, too.
+    pub(crate) metadata: bool,
+}
+
+/// Opens a directory and its lock's file, and makes what is missing; where that fails nothing stays.
+pub(crate) fn enter<D: Disk + Clone>(
+    disk: &D,
+    path: &Path,
+    annex: Option<&Path>,
+) -> Result<Entered<D>, Error> {
+    let (root, mut roots) = make_root(disk, path)?;
+    let gate = Gate::new(disk.clone(), path.to_owned(), root).with_annex(annex);
+    match lock::file(&gate) {
+        Ok((lock, metadata)) => {
+            let locked = lock.is_some();
+            Ok(Entered { gate, lock, locked, roots, metadata })
+        }
+        Err(error) => {
+            remove_roots(disk, &mut roots);
+            Err(error)
+        }
+    }
 }
 
 /// Makes a directory and those above it; returns the ones that were missing, outermost first.
@@ -84,14 +126,10 @@ pub(crate) fn remove_roots<D: Disk>(disk: &D, roots: &mut Vec<PathBuf>) {
 
 impl<D: Disk> Engine<D> {
     /// Takes an open (and locked) directory, and deals with what an earlier run left in it.
-    pub(crate) fn new(
-        disk: D,
-        path: PathBuf,
-        root: D::Dir,
-        roots: Vec<PathBuf>,
-    ) -> Result<Self, Error> {
-        let tree = Tree::new(disk, path, root);
-        let mut engine = Self { tree, recovered: None, roots, unfinished: false };
+    pub(crate) fn new(entered: Entered<D>) -> Result<Self, Error> {
+        let Entered { gate, lock: _, locked, roots, metadata } = entered;
+        let (recovered, rests, unfinished) = (None, Vec::new(), false);
+        let mut engine = Self { gate, recovered, rests, locked, roots, metadata, unfinished };
         engine.recover()?;
         Ok(engine)
     }
@@ -101,49 +139,65 @@ impl<D: Disk> Engine<D> {
         if transaction.is_empty() {
             return Ok(Committed::default());
         }
+        if !self.locked {
+            let path = self.gate.path.clone();
+            let reason = "its file system is mounted read-only";
+            return Err(Error::Unchangeable { path, reason });
+        }
         if self.unfinished {
             self.recover()?;
         }
-        let planned = Plan::new(&self.tree, transaction, &self.roots);
-        let mut plan = match planned {
-            Ok(plan) => plan,
-            Err(error) => {
-                remove_roots(&self.tree.disk, &mut self.roots);
-                return Err(error);
-            }
-        };
+        let mut plan = Plan::new(&self.gate, transaction, &self.roots, self.metadata, &self.rests)?;
         if plan.is_empty() {
             return Ok(Committed::default());
         }
-        if let Err(error) = journal::begin(&self.tree, &plan.journal) {
+        if let Err(error) = journal::begin(&self.gate, &plan.journal) {
             return Err(self.abandon(&plan, false, error));
         }
-        let log = match stage::stage(&self.tree, &mut plan) {
+        let log = match stage::stage(&self.gate, &mut plan) {
             Ok(log) => log,
             Err(error) => return Err(self.abandon(&plan, false, error)),
         };
-        match journal::decide(&self.tree) {
-            Ok(()) => self.roots.clear(),
+        match journal::decide(&self.gate) {
+            Ok(()) => {
+                self.roots.clear();
+                self.metadata = false;
+            }
             Err(Undecided::No(error)) => return Err(self.abandon(&plan, true, error)),
             Err(Undecided::Perhaps(error)) => return Err(self.leave(error)),
         }
-        if let Err(error) = publish::publish(&self.tree, &plan.journal, log) {
-            return Err(self.leave(error));
+        let mut warnings = Vec::new();
+        match publish::publish(&self.gate, &plan.journal, log) {
+            Ok(unwritten) => warnings.extend(unwritten.map(|error| error.in_one_line())),
+            // What failed once may not fail twice, and what fails again must be in nobody else's way.
+            Err(error) => match self.recover() {
+                Ok(()) if self.rests.iter().all(|rest| !is_of(rest, &plan)) => {}
+                Ok(()) => {
+                    let dir = self.gate.path.clone();
+                    return Err(Error::Decided { dir, source: Box::new(error) });
+                }
+                Err(_) => return Err(self.leave(error)),
+            },
         }
-        let full = |place: &str| self.tree.full(place);
+        let full = |place: &str| self.gate.full(place);
         Ok(Committed {
             written: plan.journal.entries.iter().map(|e| full(e.path().as_str())).collect(),
             backup: plan.journal.backup.as_deref().map(|id| full(&super::backup::folder(id))),
+            closed: plan.closed,
+            warnings,
         })
     }
 
     fn recover(&mut self) -> Result<(), Error> {
-        if let Some(recovered) = recover::recover(&self.tree)? {
-            self.recovered = Some(recovered.recovery);
-            if self.roots.is_empty() {
-                self.roots = recovered.roots;
-            }
+        let recovered = recover::recover(&self.gate)?;
+        if recovered.recovery.is_some() {
+            self.recovered = recovered.recovery;
         }
+        if self.roots.is_empty() {
+            self.roots = recovered.roots;
+        }
+        self.metadata |= recovered.metadata;
+        self.rests = recovered.rests;
         self.unfinished = false;
         Ok(())
     }
@@ -151,25 +205,37 @@ impl<D: Disk> Engine<D> {
     /// Leaves a decided transaction to the next run (or to the next one of this store).
     fn leave(&mut self, error: Error) -> Error {
         self.unfinished = true;
-        Error::Decided { dir: self.tree.path.clone(), source: Box::new(error) }
+        Error::Decided { dir: self.gate.path.clone(), source: Box::new(error) }
     }
 
     /// Removes the directories that were made for a transaction that never came.
     pub(crate) fn abandon_root(&mut self) {
-        if !self.unfinished {
-            remove_roots(&self.tree.disk, &mut self.roots);
+        if self.unfinished {
+            return;
         }
+        if std::mem::take(&mut self.metadata)
+            && self.gate.list(METADATA).is_ok_and(|names| names.iter().all(|n| n == lock::NAME))
+        {
+            // What cannot be removed is an empty directory in nobody's way.
+            let _ = self.gate.unlink(&journal::own(lock::NAME));
+            let _ = self.gate.remove_dir(METADATA);
+        }
+        remove_roots(&self.gate.disk, &mut self.roots);
     }
 
     /// Removes what was staged after `error`, and says so when that fails, too.
     fn abandon(&mut self, plan: &Plan, settle: bool, error: Error) -> Error {
-        if recover::roll_back(&self.tree, &plan.journal, settle).is_err() {
+        if recover::roll_back(&self.gate, &plan.journal, journal::STAGING, settle).is_err() {
             self.unfinished = true;
-            return Error::LeftBehind { dir: self.tree.path.clone(), source: Box::new(error) };
+            return Error::LeftBehind { dir: self.gate.path.clone(), source: Box::new(error) };
         }
-        remove_roots(&self.tree.disk, &mut self.roots);
         error
     }
+}
+
+/// Whether it is of this plan that something is left to do.
+fn is_of(rest: &Rest, plan: &Plan) -> bool {
+    rest.record.ends_with(format!("{}{}", journal::REST, plan.journal.transaction))
 }
 
 impl<D: Disk> Drop for Engine<D> {

@@ -68,8 +68,38 @@ pub enum Error {
     Lost {
         /// The file.
         path: PathBuf,
-        /// The journal that asks for it.
-        journal: PathBuf,
+    },
+    /// A path that an earlier change is still to be made to.
+    #[error("{} cannot be changed before an earlier change of it is finished: {why}", path.display())]
+    Unfinished {
+        /// The path.
+        path: PathBuf,
+        /// The record of that change.
+        record: PathBuf,
+        /// What stands against it.
+        why: String,
+    },
+    /// A path that is not the store's to change.
+    #[error("{} is outside of {}, where certkit changes nothing", path.display(), dir.display())]
+    Outside {
+        /// The path.
+        path: PathBuf,
+        /// The store's directory.
+        dir: PathBuf,
+    },
+    /// A place that the system will not let be changed, as is known before anything is.
+    #[error("{} cannot be changed: {reason}", path.display())]
+    Unchangeable {
+        /// The path.
+        path: PathBuf,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// A change is being made, or was interrupted, so that part of the files are new and part old.
+    #[error("{}: a change is decided and not finished, so that the files do not belong together", dir.display())]
+    Pending {
+        /// The directory.
+        dir: PathBuf,
     },
     /// A path that must not be written.
     #[error("{} cannot be changed: {reason}", path.display())]
@@ -79,11 +109,15 @@ pub enum Error {
         /// Why not.
         reason: &'static str,
     },
-    /// A journal of another user asks for changes outside the directory.
-    #[error("{} belongs to another user and asks for changes outside of the directory", path.display())]
+    /// A record that somebody else may have written.
+    #[error("the record {} is not believed: {reason} (its owner is user {owner})", path.display())]
     Untrusted {
-        /// The journal.
+        /// The record.
         path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// What speaks against it.
+        reason: &'static str,
     },
 }
 
@@ -105,6 +139,7 @@ pub enum Operation {
     RemoveDirectory,
     Rename,
     Reserve,
+    SetAttribute,
     SetMode,
     SetOwner,
     Sync,
@@ -128,6 +163,7 @@ impl fmt::Display for Operation {
             Self::RemoveDirectory => "remove directory",
             Self::Rename => "put into place",
             Self::Reserve => "set room aside in",
+            Self::SetAttribute => "keep an extended attribute of",
             Self::SetMode => "set the mode of",
             Self::SetOwner => "set the owner of",
             Self::Sync => "make durable",
@@ -146,6 +182,22 @@ impl Error {
         move |source| Self::Io { operation, path: path.into(), source }
     }
 
+    /// Whether the change is decided: it is not undone, and part of it may be in place.
+    pub fn is_decided(&self) -> bool {
+        matches!(self, Self::Decided { .. })
+    }
+
+    /// The error with its causes.
+    pub(crate) fn in_one_line(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        text
+    }
+
     /// The file or directory the error is about.
     pub fn path(&self) -> &Path {
         match self {
@@ -153,10 +205,13 @@ impl Error {
             | Self::DamagedJournal { path, .. }
             | Self::Io { path, .. }
             | Self::Lost { path, .. }
+            | Self::Outside { path, .. }
             | Self::Path { path, .. }
-            | Self::Untrusted { path } => path,
+            | Self::Unchangeable { path, .. }
+            | Self::Unfinished { path, .. }
+            | Self::Untrusted { path, .. } => path,
             Self::Decided { source, .. } | Self::LeftBehind { source, .. } => source.path(),
-            Self::LockHeld { dir, .. } => dir,
+            Self::LockHeld { dir, .. } | Self::Pending { dir } => dir,
         }
     }
 
@@ -183,15 +238,29 @@ impl Error {
             Self::LockHeld { holder: None, .. } => {
                 "wait for the other certkit to end, or raise --lock-timeout".to_owned()
             }
-            Self::Lost { journal, .. } => format!(
-                "somebody changed the file in between; if the present files are right (`certkit \
-                 verify` tells), remove {}",
-                journal.display()
+            Self::Lost { .. } => "somebody changed the file in between".to_owned(),
+            Self::Outside { dir, .. } => format!(
+                "if {} is a copy of another tree, correct the paths that its kubeconfigs name; else move \
+                 the file into it",
+                dir.display()
             ),
             Self::Path { .. } => return None,
-            Self::Untrusted { path } => {
-                format!("run certkit as the owner of {}, or remove it", path.display())
+            Self::Unchangeable { .. } => {
+                "nothing was changed; mend that, and run it again".to_owned()
             }
+            Self::Pending { dir } => format!(
+                "run `certkit --dir {} rotate`: it finishes the change before anything else",
+                dir.display()
+            ),
+            Self::Unfinished { record, .. } => format!(
+                "mend the cause and run certkit again; if the present file is right (`certkit verify` \
+                 tells), remove {}",
+                record.display()
+            ),
+            Self::Untrusted { path, owner, .. } => format!(
+                "if the record is right, run certkit as user {owner}; else remove {}",
+                path.display()
+            ),
         })
     }
 }

@@ -6,9 +6,11 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::METADATA;
+use super::backup;
 use super::disk::Disk;
 use super::error::{Error, Operation};
-use super::place::{Place, Tree};
+use super::gate::Gate;
+use super::place::{Place, parent, temporary_name};
 
 /// The form of the record; a certkit that knows only older ones must not guess.
 const VERSION: u32 = 1;
@@ -16,7 +18,7 @@ const VERSION: u32 = 1;
 /// Everything that a transaction makes, in an order in which it can be made.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Journal {
-    version: u32,
+    pub(crate) version: u32,
     pub(crate) transaction: String,
     /// Directories above and including the store's own that were made for this transaction.
     pub(crate) roots: Vec<String>,
@@ -31,6 +33,9 @@ pub(crate) struct Journal {
     /// The changes, in the order in which they become visible.
     pub(crate) entries: Vec<Entry>,
     pub(crate) log: Option<Appendix>,
+    /// Whether it is the rest of a change that was not decided: what is left to remove of it.
+    #[serde(default)]
+    pub(crate) dropped: bool,
 }
 
 /// One change that becomes visible by one system call.
@@ -64,6 +69,7 @@ impl Journal {
             copies: Vec::new(),
             entries: Vec::new(),
             log: None,
+            dropped: false,
         }
     }
 
@@ -73,24 +79,44 @@ impl Journal {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// Reads a record; what is wrong with it is told as a phrase.
+    /// Reads a record; what is wrong with it is told as a phrase. Every path in it is one that a transaction of
+    /// this directory can have written there, whoever wrote the record.
     pub(crate) fn decode(bytes: &[u8], dir: &Path) -> Result<Self, Unreadable> {
         let journal: Self = serde_json::from_slice(bytes).map_err(|_| Unreadable::Incomplete)?;
         if journal.version != VERSION {
             return Err(Unreadable::Version(journal.version));
         }
-        let well_formed = journal.entries.iter().all(|entry| {
-            let normal = Place::parse(Path::new(entry.path().as_str()), dir);
-            let temporary = entry.temporary().is_none_or(|name| !name.contains('/'));
-            temporary && normal.is_ok_and(|place| place == *entry.path())
-        });
-        if well_formed { Ok(journal) } else { Err(Unreadable::Path) }
+        if journal.is_well_formed(dir) { Ok(journal) } else { Err(Unreadable::Path) }
     }
 
-    /// Whether anything outside the store's directory is changed.
-    pub(crate) fn leaves_directory(&self) -> bool {
-        self.directories.iter().any(|key| key.starts_with('/'))
-            || self.entries.iter().any(|entry| entry.path().is_outside())
+    fn is_well_formed(&self, dir: &Path) -> bool {
+        let is_place = |text: &str| {
+            Place::parse(Path::new(text), dir).is_ok_and(|place| place.as_str() == text)
+        };
+        let is_entry = |entry: &Entry| {
+            let expected = temporary_name(entry.path().name(), &self.transaction);
+            is_place(entry.path().as_str())
+                && entry.temporary().is_none_or(|name| *name == expected)
+        };
+        // Below `.certkit` there is but the backup's folder to make and fill.
+        let folder = self.backup.as_deref().map(backup::folder);
+        let in_backup = |text: &str| {
+            let inside = folder.as_deref().and_then(|folder| text.strip_prefix(folder));
+            inside.and_then(|rest| rest.strip_prefix('/')).is_some_and(is_place)
+        };
+        let is_directory = |key: &str| {
+            let is_own = folder
+                .as_deref()
+                .is_some_and(|folder| key == folder || key == parent(folder) || in_backup(key));
+            is_own || (!key.starts_with('/') && is_place(key))
+        };
+        !self.transaction.is_empty()
+            && self.transaction.bytes().all(|byte| byte.is_ascii_alphanumeric())
+            && self.backup.as_deref().is_none_or(backup::is_id)
+            && self.entries.iter().all(is_entry)
+            && self.directories.iter().all(|key| is_directory(key))
+            && self.copies.iter().all(|place| in_backup(place.as_str()))
+            && self.roots.iter().all(|root| root.starts_with('/') && dir.starts_with(root))
     }
 }
 
@@ -138,6 +164,8 @@ impl Entry {
 pub(crate) const STAGING: &str = "staging";
 /// The record of a transaction that is decided.
 pub(crate) const JOURNAL: &str = "journal";
+/// What the record of a change begins with that is set aside, as the rest of it cannot be done now.
+pub(crate) const REST: &str = "rest-";
 /// The log.
 pub(crate) const LOG: &str = "log.jsonl";
 
@@ -147,38 +175,52 @@ pub(crate) fn own(name: &str) -> Place {
 }
 
 /// Writes the record of what is going to be staged, and makes it durable.
-pub(crate) fn begin<D: Disk>(tree: &Tree<D>, journal: &Journal) -> Result<(), Error> {
+pub(crate) fn begin<D: Disk>(gate: &Gate<D>, journal: &Journal) -> Result<(), Error> {
+    write(gate, STAGING, journal)?;
+    gate.sync_dir(METADATA)?;
     if journal.metadata {
-        tree.make_dir(METADATA, 0o700)?;
-    }
-    let place = own(STAGING);
-    let path = tree.full(place.as_str());
-    let dir = tree.dir(METADATA)?;
-    let file = tree.disk.create(&dir, STAGING, 0o600);
-    let mut file = file.map_err(Error::io(Operation::Create, &path))?;
-    let written = tree.disk.write(&mut file, &journal.encode());
-    written.map_err(Error::io(Operation::Write, &path))?;
-    tree.disk.sync_file(&file).map_err(Error::io(Operation::Sync, &path))?;
-    tree.sync_dir(METADATA)?;
-    if journal.metadata {
-        tree.sync_dir("")?;
-        sync_above(tree, journal)?;
+        gate.sync_dir("")?;
+        sync_above(gate, journal)?;
     }
     Ok(())
 }
 
+fn write<D: Disk>(gate: &Gate<D>, name: &str, journal: &Journal) -> Result<(), Error> {
+    let path = gate.full(own(name).as_str());
+    let file = gate.disk.create(&gate.dir(METADATA)?, name, 0o600);
+    let mut file = file.map_err(Error::io(Operation::Create, &path))?;
+    let written = gate.disk.write(&mut file, &journal.encode());
+    written.map_err(Error::io(Operation::Write, &path))?;
+    gate.disk.sync_file(&file).map_err(Error::io(Operation::Sync, &path))
+}
+
+/// Puts what is left of a change out of the way of others, and ends its record `name`. Interrupted, it is done
+/// again from that record.
+pub(crate) fn set_aside<D: Disk>(gate: &Gate<D>, name: &str, rest: &Journal) -> Result<(), Error> {
+    let aside = format!("{REST}{}", rest.transaction);
+    if name == aside {
+        return Ok(());
+    }
+    let new = format!("new-{}", rest.transaction);
+    gate.unlink(&own(&new))?;
+    write(gate, &new, rest)?;
+    rename(gate, &new, &aside)?;
+    gate.sync_dir(METADATA)?;
+    end(gate, name, false)
+}
+
 /// Makes the directory's own name durable, and those above it: an earlier run may have made them
 /// and been killed, so that it cannot be known which are.
-fn sync_above<D: Disk>(tree: &Tree<D>, journal: &Journal) -> Result<(), Error> {
-    let mut path = tree.path.as_path();
+fn sync_above<D: Disk>(gate: &Gate<D>, journal: &Journal) -> Result<(), Error> {
+    let mut path = gate.path.as_path();
     while let Some(above) = path.parent() {
         let made = journal.roots.iter().any(|root| Path::new(root) == path);
-        match tree.disk.open_dir(above) {
+        match gate.disk.open_dir(above) {
             // One that this user may not even open was not made by a run of theirs.
             Err(error) if !made && error.kind() == io::ErrorKind::PermissionDenied => {}
             opened => {
                 let dir = opened.map_err(Error::io(Operation::Open, above))?;
-                tree.disk.sync_dir(&dir).map_err(Error::io(Operation::Sync, above))?;
+                gate.disk.sync_dir(&dir).map_err(Error::io(Operation::Sync, above))?;
             }
         }
         path = above;
@@ -195,25 +237,25 @@ pub(crate) enum Undecided {
 }
 
 /// Decides the transaction: from here it will happen.
-pub(crate) fn decide<D: Disk>(tree: &Tree<D>) -> Result<(), Undecided> {
-    rename(tree, STAGING, JOURNAL).map_err(Undecided::No)?;
-    let Err(error) = tree.sync_dir(METADATA) else { return Ok(()) };
+pub(crate) fn decide<D: Disk>(gate: &Gate<D>) -> Result<(), Undecided> {
+    rename(gate, STAGING, JOURNAL).map_err(Undecided::No)?;
+    let Err(error) = gate.sync_dir(METADATA) else { return Ok(()) };
     // Whether the decision is durable is unknown; nothing depends on it yet, so it is taken back.
-    match rename(tree, JOURNAL, STAGING) {
+    match rename(gate, JOURNAL, STAGING) {
         Ok(()) => Err(Undecided::No(error)),
         Err(_) => Err(Undecided::Perhaps(error)),
     }
 }
 
-fn rename<D: Disk>(tree: &Tree<D>, from: &str, to: &str) -> Result<(), Error> {
-    let renamed = tree.disk.rename(&tree.dir(METADATA)?, from, to);
-    renamed.map_err(Error::io(Operation::Rename, tree.full(own(to).as_str())))
+fn rename<D: Disk>(gate: &Gate<D>, from: &str, to: &str) -> Result<(), Error> {
+    let renamed = gate.disk.rename(&gate.dir(METADATA)?, from, to);
+    renamed.map_err(Error::io(Operation::Rename, gate.full(own(to).as_str())))
 }
 
 /// Ends a transaction by removing its record, even if only its removal's durability is `left` to do.
-pub(crate) fn end<D: Disk>(tree: &Tree<D>, name: &str, left: bool) -> Result<(), Error> {
-    if tree.unlink(&own(name))? || left {
-        tree.sync_dir(METADATA)?;
+pub(crate) fn end<D: Disk>(gate: &Gate<D>, name: &str, left: bool) -> Result<(), Error> {
+    if gate.unlink(&own(name))? || left {
+        gate.sync_dir(METADATA)?;
     }
     Ok(())
 }

@@ -1,16 +1,22 @@
-//! One writer at a time: a lock of the operating system on the directory itself.
+//! One writer at a time: a lock of the operating system on a file that nobody else can open.
 //!
-//! No lock file is needed, so that taking the lock changes nothing on disk (a run with nothing to do
-//! leaves no trace) and the lock can never be left behind: it ends with its process. Who holds it is
-//! asked from the kernel, which cannot be out of date as a text in a file can.
+//! The file `.certkit/lock` is its owner's alone, in a directory that is its owner's alone: whoever can merely read
+//! the tree cannot hold the lock and keep others waiting. It says nothing and is left behind; the lock on it
+//! ends with its process. Who holds it is asked from the kernel, which cannot be out of date as a text in a file
+//! can.
 
 use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::disk::Status;
+use super::METADATA;
+use super::disk::{Disk, Kind, Status};
 use super::error::{Error, Operation};
+use super::gate::Gate;
+use super::journal::own;
+use super::real::RealDisk;
 
 /// A process that holds the lock.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -32,9 +38,68 @@ impl Holder {
     }
 }
 
-/// Locks the open directory `dir`, waiting at most `wait`.
+/// The name of the lock's file.
+pub(crate) const NAME: &str = "lock";
+
+/// Opens the lock's file, and makes it where there is none; tells whether `.certkit` was made for it. None where the
+/// file system is read-only: there nobody changes anything.
+pub(crate) fn file<D: Disk>(gate: &Gate<D>) -> Result<(Option<D::File>, bool), Error> {
+    let is_read_only = |error: &Error| matches!(error, Error::Io { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem);
+    let mut made = false;
+    if gate.find_dir(METADATA)?.is_none() {
+        match gate.make_dir(METADATA, 0o700) {
+            Ok(_) => made = true,
+            Err(error) if is_read_only(&error) => return Ok((None, false)),
+            // Another run was faster.
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    match open(gate) {
+        Ok(file) => Ok((file, made)),
+        Err(error) => {
+            if made {
+                // An empty directory that cannot be removed is in nobody's way.
+                let _ = gate.remove_dir(METADATA);
+            }
+            Err(error)
+        }
+    }
+}
+
+fn open<D: Disk>(gate: &Gate<D>) -> Result<Option<D::File>, Error> {
+    let dir = gate.dir(METADATA)?;
+    let failed = |operation| Error::io(operation, gate.full(own(NAME).as_str()));
+    loop {
+        let opened = match gate.disk.append(&dir, NAME) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                gate.disk.create(&dir, NAME, 0o600)
+            }
+            opened => opened,
+        };
+        let file = match opened {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                return Ok(None);
+            }
+            opened => opened.map_err(failed(Operation::Lock))?,
+        };
+        let status = gate.disk.file_status(&file).map_err(failed(Operation::Inspect))?;
+        if status.kind != Kind::File {
+            let path = gate.full(own(NAME).as_str());
+            return Err(Error::Path { path, reason: "it is not a regular file" });
+        }
+        // Somebody's chmod -R must not let others hold it.
+        if status.mode & 0o077 != 0 {
+            gate.disk.set_mode(&file, 0o600).map_err(failed(Operation::SetMode))?;
+        }
+        return Ok(Some(file));
+    }
+}
+
+/// Locks the file, waiting at most `wait`. `path` is the directory's.
 pub(crate) fn acquire(
-    dir: &File,
+    file: &File,
     status: &Status,
     path: &Path,
     wait: Duration,
@@ -42,7 +107,7 @@ pub(crate) fn acquire(
     let start = Instant::now();
     let mut pause = Duration::from_millis(5);
     loop {
-        match dir.try_lock() {
+        match file.try_lock() {
             Ok(()) => return Ok(()),
             Err(TryLockError::Error(source)) => {
                 return Err(Error::io(Operation::Lock, path)(source));
@@ -58,7 +123,14 @@ pub(crate) fn acquire(
     }
 }
 
-/// Who holds the lock of the directory with this status, as the kernel tells.
+/// Whether the file with this status is still the one that others lock.
+pub(crate) fn is_current(dir: &Path, status: &Status) -> bool {
+    let root = RealDisk.open_dir(dir);
+    let now = root.ok().map(|root| Gate::new(RealDisk, dir.to_owned(), root).status(&own(NAME)));
+    matches!(now, Some(Ok(Some(now))) if (now.device, now.inode) == (status.device, status.inode))
+}
+
+/// Who holds the lock of the file with this status, as the kernel tells.
 pub(crate) fn holder(status: &Status) -> Option<Holder> {
     let pid = parse_holder(&fs::read_to_string("/proc/locks").ok()?, status)?;
     let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -93,12 +165,13 @@ fn parse_holder(locks: &str, status: &Status) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::disk::{Kind, Owner};
+    use super::super::disk::Owner;
     use super::*;
 
     fn status(device: u64, inode: u64) -> Status {
         let owner = Owner { uid: 0, gid: 0 };
-        Status { kind: Kind::Directory, mode: 0, owner, length: 0, device, inode, obstacle: None }
+        let (kind, modified) = (Kind::File, (0, 0));
+        Status { kind, mode: 0, owner, length: 0, modified, device, inode, obstacle: None }
     }
 
     #[test]

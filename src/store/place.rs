@@ -1,14 +1,11 @@
-//! Where a file is: a checked path, and the open directories below the store's.
+//! Where a file is: a path that was checked.
 
-use std::cell::RefCell;
-use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use serde::{Deserialize, Serialize};
 
 use super::METADATA;
-use super::disk::{Disk, Status};
-use super::error::{Error, Operation};
+use super::error::Error;
 
 /// A path in its one normal form: relative and beneath the store's directory, or absolute.
 #[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -95,126 +92,29 @@ pub(crate) fn join(dir: &str, name: &str) -> String {
     }
 }
 
-/// The store's directory, with the directories below it (and elsewhere) that were used last held open.
-pub(crate) struct Tree<D: Disk> {
-    pub(crate) disk: D,
-    pub(crate) path: PathBuf,
-    root: D::Dir,
-    open: RefCell<Vec<(String, D::Dir)>>,
+/// Whether a file's name is one that certkit gives it before it is in place.
+pub(crate) fn is_temporary(name: &str) -> bool {
+    let transaction = name.strip_prefix('.').and_then(|name| name.rsplit_once(".certkit-"));
+    transaction.is_some_and(|(name, transaction)| {
+        !name.is_empty() && transaction.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
 }
 
-/// How many directories are held open: a workspace of ten thousand hosts has more than a process may.
-const HELD_OPEN: usize = 32;
+/// A hidden name beside the final one: kubelet and others skip what begins with a dot.
+pub(crate) fn temporary_name(name: &str, transaction: &str) -> String {
+    // A name may have 255 bytes at most (NAME_MAX).
+    let end = (0..=name.len().min(200)).rev().find(|&end| name.is_char_boundary(end));
+    format!(".{}.certkit-{transaction}", &name[..end.unwrap_or(0)])
+}
 
-impl<D: Disk> Tree<D> {
-    pub(crate) fn new(disk: D, path: PathBuf, root: D::Dir) -> Self {
-        Self { disk, path, root, open: RefCell::default() }
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// The path to show for a place or a directory.
-    pub(crate) fn full(&self, place: &str) -> PathBuf {
-        if place.is_empty() { self.path.clone() } else { self.path.join(place) }
-    }
-
-    /// Opens a directory that must be there.
-    pub(crate) fn dir(&self, key: &str) -> Result<D::Dir, Error> {
-        if key.is_empty() {
-            return Ok(self.root.clone());
-        }
-        let mut open = self.open.borrow_mut();
-        if let Some(at) = open.iter().rposition(|(held, _)| held == key) {
-            return Ok(open[at].1.clone());
-        }
-        let opened = if key.starts_with('/') {
-            self.disk.open_dir(Path::new(key))
-        } else {
-            self.disk.open_beneath(&self.root, key)
-        };
-        let dir = opened.map_err(Error::io(Operation::Open, self.full(key)))?;
-        if open.len() == HELD_OPEN {
-            open.remove(0);
-        }
-        open.push((key.to_owned(), dir.clone()));
-        Ok(dir)
-    }
-
-    /// Opens a directory that may be missing.
-    pub(crate) fn find_dir(&self, key: &str) -> Result<Option<D::Dir>, Error> {
-        match self.dir(key) {
-            Ok(dir) => Ok(Some(dir)),
-            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Closes a directory that is going to be removed.
-    pub(crate) fn forget(&self, key: &str) {
-        self.open.borrow_mut().retain(|(held, _)| held != key);
-    }
-
-    /// What is at `place`; nothing when its directory is missing, too.
-    pub(crate) fn status(&self, place: &Place) -> Result<Option<Status>, Error> {
-        let Some(dir) = self.find_dir(place.parent())? else { return Ok(None) };
-        let path = self.full(place.as_str());
-        self.disk.status(&dir, place.name()).map_err(Error::io(Operation::Inspect, path))
-    }
-
-    /// The content at `place`.
-    pub(crate) fn read(&self, place: &Place) -> Result<zeroize::Zeroizing<Vec<u8>>, Error> {
-        let dir = self.dir(place.parent())?;
-        let path = self.full(place.as_str());
-        self.disk.read(&dir, place.name()).map_err(Error::io(Operation::Read, path))
-    }
-
-    /// The names in a directory, or none when it is missing.
-    pub(crate) fn list(&self, key: &str) -> Result<Vec<String>, Error> {
-        let Some(dir) = self.find_dir(key)? else { return Ok(Vec::new()) };
-        let names = self.disk.list(&dir).map_err(Error::io(Operation::List, self.full(key)))?;
-        Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect())
-    }
-
-    /// Removes a file if it is there; tells whether it was.
-    pub(crate) fn unlink(&self, place: &Place) -> Result<bool, Error> {
-        let Some(dir) = self.find_dir(place.parent())? else { return Ok(false) };
-        match self.disk.unlink(&dir, place.name()) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(Error::io(Operation::Remove, self.full(place.as_str()))(error)),
-        }
-    }
-
-    /// Removes a directory if it is there and empty; tells whether it did.
-    pub(crate) fn remove_dir(&self, key: &str) -> Result<bool, Error> {
-        self.forget(key);
-        let Some(dir) = self.find_dir(parent(key))? else { return Ok(false) };
-        let place = Place::own(key);
-        match self.disk.remove_dir(&dir, place.name()) {
-            Ok(()) => Ok(true),
-            Err(error) => match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty => Ok(false),
-                _ => Err(Error::io(Operation::RemoveDirectory, self.full(key))(error)),
-            },
-        }
-    }
-
-    /// Makes a directory with exactly `mode`, whatever the umask.
-    pub(crate) fn make_dir(&self, key: &str, mode: u32) -> Result<D::Dir, Error> {
-        let path = self.full(key);
-        let name = key.rsplit('/').next().unwrap_or_default();
-        let made = self.disk.make_dir(&self.dir(parent(key))?, name, mode);
-        made.map_err(Error::io(Operation::CreateDirectory, &path))?;
-        let dir = self.dir(key)?;
-        let status = self.disk.dir_status(&dir);
-        // A directory may take setgid from its parent: that bit is the file system's.
-        if status.map_err(Error::io(Operation::Inspect, &path))?.mode & 0o777 != mode {
-            self.disk.set_dir_mode(&dir, mode).map_err(Error::io(Operation::SetMode, &path))?;
-        }
-        Ok(dir)
-    }
-
-    /// Makes the names in a directory durable.
-    pub(crate) fn sync_dir(&self, key: &str) -> Result<(), Error> {
-        let dir = self.dir(key)?;
-        self.disk.sync_dir(&dir).map_err(Error::io(Operation::Sync, self.full(key)))
+    #[test]
+    fn temporary_names_are_hidden_and_short_enough() {
+        assert_eq!(temporary_name("ca.crt", "0a"), ".ca.crt.certkit-0a");
+        let long = "é".repeat(127);
+        assert!(temporary_name(&long, "0123456789ab").len() <= 255);
     }
 }

@@ -4,24 +4,27 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{self, AtFlags, FallocateFlags, FileType, Mode, OFlags, ResolveFlags};
-use rustix::fs::{Statx, StatxAttributes, StatxFlags};
+use rustix::fs::{self, Access, AtFlags, FallocateFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{StatVfsMountFlags, Statx, StatxAttributes, StatxFlags, XattrFlags};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 use zeroize::Zeroizing;
 
-use super::disk::{Disk, Kind, Owner, Status};
+use super::disk::{Attribute, Child, Disk, Kind, Owner, Status};
 use crate::parallel;
 
 /// The operating system's file system.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct RealDisk;
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// What an extended attribute, or the names of all of a file's, may hold at most (Linux' own limit).
+const ATTRIBUTES: usize = 64 << 10;
 
 impl Disk for RealDisk {
     type Dir = Arc<File>;
@@ -31,19 +34,29 @@ impl Disk for RealDisk {
         Ok(Arc::new(fs::open(path, DIRECTORY, Mode::empty())?.into()))
     }
 
-    fn open_beneath(&self, root: &Self::Dir, path: &str) -> io::Result<Self::Dir> {
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        let fd = loop {
+    fn open_plain(&self, root: &Self::Dir, path: &str) -> io::Result<Option<Self::Dir>> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let resolve = resolve | ResolveFlags::NO_MAGICLINKS;
+        loop {
             match fs::openat2(&**root, path, DIRECTORY, Mode::empty(), resolve) {
                 // The kernel could not exclude that a concurrent rename led the walk outside.
                 Err(Errno::AGAIN | Errno::INTR) => {}
-                // Before Linux 5.6, or forbidden by a container's older system call filter.
-                Err(Errno::NOSYS | Errno::PERM) => return walk(root, path),
-                Err(Errno::XDEV | Errno::LOOP) => return Err(escape()),
-                other => break other?,
+                // Before Linux 5.6, or forbidden by a container's older system call filter; a link.
+                Err(Errno::NOSYS | Errno::PERM | Errno::XDEV | Errno::LOOP) => return Ok(None),
+                other => return Ok(Some(Arc::new(other?.into()))),
             }
-        };
-        Ok(Arc::new(fd.into()))
+        }
+    }
+
+    fn open_child(&self, dir: &Self::Dir, name: &str) -> io::Result<Child<Self::Dir>> {
+        match fs::openat(&**dir, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
+            Err(Errno::LOOP | Errno::NOTDIR) if is_symlink(dir, name) => Ok(Child::Link),
+            other => Ok(Child::Dir(Arc::new(other?.into()))),
+        }
+    }
+
+    fn real_path(&self, path: &Path) -> Option<PathBuf> {
+        path.canonicalize().ok()
     }
 
     fn dir_status(&self, dir: &Self::Dir) -> io::Result<Status> {
@@ -58,18 +71,22 @@ impl Disk for RealDisk {
         }
     }
 
-    fn read(&self, dir: &Self::Dir, name: &str) -> io::Result<Zeroizing<Vec<u8>>> {
+    fn read(&self, dir: &Self::Dir, name: &str, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
         // Not blocking: what was a file a moment ago may be a FIFO now.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let mut file = File::from(fs::openat(&**dir, name, flags, Mode::empty())?);
+        let file = File::from(fs::openat(&**dir, name, flags, Mode::empty())?);
         let status = self.file_status(&file)?;
         if status.kind != Kind::File {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
+        let too_large = || io::Error::new(io::ErrorKind::FileTooLarge, "it is too large");
+        if status.length > limit {
+            return Err(too_large());
+        }
         // Room for all of it and one more: growing would leave copies that are not wiped.
         let mut content = Zeroizing::new(Vec::with_capacity(status.length as usize + 1));
-        file.read_to_end(&mut content)?;
-        Ok(content)
+        file.take(limit + 1).read_to_end(&mut content)?;
+        if content.len() as u64 > limit { Err(too_large()) } else { Ok(content) }
     }
 
     fn read_link(&self, dir: &Self::Dir, name: &str) -> io::Result<OsString> {
@@ -91,6 +108,49 @@ impl Disk for RealDisk {
 
     fn file_status(&self, file: &File) -> io::Result<Status> {
         Ok(Status::from(&fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?))
+    }
+
+    fn attributes(&self, dir: &Self::Dir, name: &str) -> io::Result<Vec<Attribute>> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = fs::openat(&**dir, name, flags, Mode::empty())?;
+        let mut list = vec![0; ATTRIBUTES];
+        let length = match fs::flistxattr(&file, &mut list) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(Vec::new()),
+            length => length?,
+        };
+        let mut attributes = Vec::new();
+        for name in list[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+            let Ok(name) = std::str::from_utf8(name) else { continue };
+            // Of the content they are a digest of, or of what the kernel makes itself.
+            if matches!(name, "security.ima" | "security.evm") {
+                continue;
+            }
+            let mut value = vec![0; ATTRIBUTES];
+            let length = fs::fgetxattr(&file, name, &mut value)?;
+            value.truncate(length);
+            attributes.push(Attribute { name: name.to_owned(), value });
+        }
+        Ok(attributes)
+    }
+
+    fn refusal(&self, dir: &Self::Dir) -> io::Result<Option<&'static str>> {
+        if fs::fstatvfs(&**dir)?.f_flag.contains(StatVfsMountFlags::RDONLY) {
+            return Ok(Some("its file system is mounted read-only"));
+        }
+        let attributes =
+            fs::statx(&**dir, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?.stx_attributes;
+        if attributes.contains(StatxAttributes::IMMUTABLE) {
+            return Ok(Some("its directory is immutable (see chattr -i)"));
+        }
+        if attributes.contains(StatxAttributes::APPEND) {
+            return Ok(Some("its directory is append-only (see chattr -a)"));
+        }
+        match fs::accessat(&**dir, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
+            Err(Errno::ACCESS | Errno::PERM) => Ok(Some("this user may not write its directory")),
+            Err(Errno::ROFS) => Ok(Some("its file system is mounted read-only")),
+            Err(Errno::NOSYS) => Ok(None),
+            other => Ok(other.map(|()| None)?),
+        }
     }
 
     fn user(&self) -> u32 {
@@ -133,6 +193,17 @@ impl Disk for RealDisk {
     fn set_owner(&self, file: &File, owner: Owner) -> io::Result<()> {
         let (uid, gid) = (fs::Uid::from_raw(owner.uid), fs::Gid::from_raw(owner.gid));
         Ok(fs::fchown(file, Some(uid), Some(gid))?)
+    }
+
+    fn set_attribute(&self, file: &File, attribute: &Attribute) -> io::Result<()> {
+        let Attribute { name, value } = attribute;
+        let mut present = vec![0; ATTRIBUTES];
+        let found = fs::fgetxattr(file, name.as_str(), &mut present);
+        // A label that a policy gives by itself need not be allowed to be given.
+        if found.is_ok_and(|length| present[..length] == **value) {
+            return Ok(());
+        }
+        Ok(fs::fsetxattr(file, name.as_str(), value, XattrFlags::empty())?)
     }
 
     fn write(&self, file: &mut File, data: &[u8]) -> io::Result<()> {
@@ -183,26 +254,8 @@ impl Disk for RealDisk {
     }
 }
 
-/// Opens a directory step by step, following no symbolic link at all.
-fn walk(root: &Arc<File>, path: &str) -> io::Result<Arc<File>> {
-    let mut dir = Arc::clone(root);
-    for name in path.split('/') {
-        let fd = match fs::openat(&*dir, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
-            Err(Errno::LOOP | Errno::NOTDIR) if is_symlink(&dir, name) => return Err(escape()),
-            other => other?,
-        };
-        dir = Arc::new(fd.into());
-    }
-    Ok(dir)
-}
-
 fn is_symlink(dir: &Arc<File>, name: &str) -> bool {
     matches!(RealDisk.status(dir, name), Ok(Some(Status { kind: Kind::Symlink, .. })))
-}
-
-fn escape() -> io::Error {
-    let text = "a symbolic link on the way leads out of the directory";
-    io::Error::new(io::ErrorKind::CrossesDevices, text)
 }
 
 impl From<&Statx> for Status {
@@ -228,26 +281,10 @@ impl From<&Statx> for Status {
             mode: u32::from(status.stx_mode) & 0o7777,
             owner: Owner { uid: status.stx_uid, gid: status.stx_gid },
             length: status.stx_size,
+            modified: (status.stx_mtime.tv_sec, status.stx_mtime.tv_nsec),
             device: (u64::from(status.stx_dev_major) << 32) | u64::from(status.stx_dev_minor),
             inode: status.stx_ino,
             obstacle,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn walking_step_by_step_follows_no_symlink() {
-        let temporary = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(temporary.path().join("a/b")).unwrap();
-        std::os::unix::fs::symlink("a", temporary.path().join("link")).unwrap();
-        let root = RealDisk.open_dir(temporary.path()).unwrap();
-        assert!(walk(&root, "a/b").is_ok());
-        let error = walk(&root, "link/b").unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::CrossesDevices);
-        assert_eq!(walk(&root, "a/c").unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -1,4 +1,5 @@
-//! What the next run does about a run that did not end: finish what was decided, drop the rest.
+//! What the next run does about a run that did not end: finish what was decided, drop the rest. What cannot be
+//! done now is set aside: it stands in the way of its own places alone.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -6,9 +7,11 @@ use std::path::PathBuf;
 
 use super::METADATA;
 use super::disk::Disk;
-use super::error::{Error, Operation};
-use super::journal::{self, JOURNAL, Journal, LOG, STAGING, Unreadable, own};
-use super::place::{Tree, parent};
+use super::error::Error;
+use super::gate::Gate;
+use super::journal::{self, Entry, JOURNAL, Journal, REST, STAGING, Unreadable, own};
+use super::lock;
+use super::place::{Place, parent};
 use super::publish;
 
 /// What was done about an earlier run that had been interrupted.
@@ -24,124 +27,228 @@ pub enum Recovery {
         /// The files that it changed.
         files: Vec<PathBuf>,
     },
+    /// The change was decided, and not all of it can be put in place now.
+    Unfinished {
+        /// The files that it changed.
+        files: Vec<PathBuf>,
+        /// Those that are still to be changed: nothing else changes them meanwhile.
+        left: Vec<PathBuf>,
+        /// What stands against it.
+        why: String,
+    },
+}
+
+impl Recovery {
+    /// The files of a decided change that are in place since this run.
+    pub fn changed(&self) -> Vec<PathBuf> {
+        match self {
+            Self::RolledBack { .. } => Vec::new(),
+            Self::RolledForward { files } => files.clone(),
+            Self::Unfinished { files, left, .. } => {
+                files.iter().filter(|file| !left.contains(file)).cloned().collect()
+            }
+        }
+    }
 }
 
 impl fmt::Display for Recovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (files, what) = match self {
-            Self::RolledBack { files } => (files, "was taken back, as it had not been decided"),
-            Self::RolledForward { files } => (files, "was completed"),
-        };
-        write!(f, "an earlier run was interrupted; its change of {} files {what}", files.len())
+        let start = "an earlier run was interrupted; its change of";
+        match self {
+            Self::RolledBack { files } => write!(
+                f,
+                "{start} {} files was taken back, as it had not been decided",
+                files.len()
+            ),
+            Self::RolledForward { files } => {
+                write!(f, "{start} {} files was completed", files.len())
+            }
+            Self::Unfinished { files, left, why } => write!(
+                f,
+                "{start} {} files is decided, and {} of them cannot be put in place yet: {why}",
+                files.len(),
+                left.len()
+            ),
+        }
     }
 }
 
 /// What an interrupted run left, and what remains of it to be taken over.
+#[derive(Default)]
 pub(crate) struct Recovered {
-    pub(crate) recovery: Recovery,
+    pub(crate) recovery: Option<Recovery>,
     /// Directories that run made for itself, to be removed if this one needs them neither.
     pub(crate) roots: Vec<PathBuf>,
+    /// Whether `.certkit` is such a one.
+    pub(crate) metadata: bool,
+    /// Changes that are decided and cannot be finished.
+    pub(crate) rests: Vec<Rest>,
+}
+
+/// What is left of a decided change.
+#[derive(Clone, Debug)]
+pub(crate) struct Rest {
+    /// The record of it.
+    pub(crate) record: PathBuf,
+    /// The places that are still to be changed.
+    pub(crate) places: Vec<Place>,
+    /// What stands against it.
+    pub(crate) why: String,
 }
 
 /// Finishes or drops what an earlier run left in the directory.
-pub(crate) fn recover<D: Disk>(tree: &Tree<D>) -> Result<Option<Recovered>, Error> {
-    if tree.find_dir(METADATA)?.is_none() {
-        return Ok(None);
+pub(crate) fn recover<D: Disk>(gate: &Gate<D>) -> Result<Recovered, Error> {
+    let mut recovered = Recovered::default();
+    if gate.find_dir(METADATA)?.is_none() {
+        return Ok(recovered);
     }
-    if let Some(journal) = load(tree, JOURNAL)? {
+    if let Some(journal) = load(gate, JOURNAL)? {
         // That run may have been killed before its decision was durable.
-        tree.sync_dir(METADATA)?;
-        publish::publish_again(tree, &journal)?;
-        let files = files(tree, &journal);
-        return Ok(Some(Recovered { recovery: Recovery::RolledForward { files }, roots: vec![] }));
+        gate.sync_dir(METADATA)?;
+        let files = files(gate, &journal);
+        let rest = finish(gate, JOURNAL, &journal)?;
+        recovered.recovery = Some(match &rest {
+            None => Recovery::RolledForward { files },
+            Some(rest) => unfinished(gate, files, rest),
+        });
+        recovered.rests.extend(rest);
     }
-    if let Some(journal) = load(tree, STAGING)? {
-        roll_back(tree, &journal, true)?;
-        let roots = journal.roots.iter().map(PathBuf::from).collect();
-        let recovery = Recovery::RolledBack { files: files(tree, &journal) };
-        return Ok(Some(Recovered { recovery, roots }));
+    if let Some(journal) = load(gate, STAGING)? {
+        drop_staged(gate, STAGING, &journal)?;
+        recovered.roots = journal.roots.iter().map(PathBuf::from).collect();
+        recovered.metadata = journal.metadata;
+        recovered.recovery = Some(Recovery::RolledBack { files: files(gate, &journal) });
+    }
+    let names = gate.list(METADATA)?;
+    for name in names.iter().filter(|name| name.starts_with(REST)) {
+        if recovered.rests.iter().any(|rest| rest.record.ends_with(name)) {
+            continue;
+        }
+        let Some(journal) = load(gate, name)? else { continue };
+        if journal.dropped {
+            drop_staged(gate, name, &journal)?;
+            continue;
+        }
+        let files = files(gate, &journal);
+        let rest = finish(gate, name, &journal)?;
+        recovered.recovery.get_or_insert_with(|| match &rest {
+            None => Recovery::RolledForward { files },
+            Some(rest) => unfinished(gate, files, rest),
+        });
+        recovered.rests.extend(rest);
     }
     // A run that ended between making `.certkit` and its first record.
-    if tree.status(&own(LOG))?.is_none() && tree.list(METADATA)?.is_empty() {
-        tree.remove_dir(METADATA)?;
+    recovered.metadata |= names.iter().all(|name| name == lock::NAME);
+    Ok(recovered)
+}
+
+/// What is left of changes that were decided, looked at without changing anything.
+pub(crate) fn rests<D: Disk>(gate: &Gate<D>) -> Result<Vec<Rest>, Error> {
+    let mut rests = Vec::new();
+    for name in gate.list(METADATA)?.iter().filter(|name| name.starts_with(REST)) {
+        let Some(journal) = load(gate, name)?.filter(|journal| !journal.dropped) else { continue };
+        let places = journal.entries.iter().map(|entry| entry.path().clone()).collect();
+        let why = "an earlier change of it is decided and not finished".to_owned();
+        rests.push(Rest { record: gate.full(own(name).as_str()), places, why });
     }
-    Ok(None)
+    Ok(rests)
+}
+
+fn unfinished<D: Disk>(gate: &Gate<D>, files: Vec<PathBuf>, rest: &Rest) -> Recovery {
+    let left = rest.places.iter().map(|place| gate.full(place.as_str())).collect();
+    Recovery::Unfinished { files, left, why: rest.why.clone() }
+}
+
+/// Publishes what is decided, and sets aside what cannot be put in place now.
+fn finish<D: Disk>(gate: &Gate<D>, name: &str, journal: &Journal) -> Result<Option<Rest>, Error> {
+    let failed = publish::publish_again(gate, journal, name)?;
+    let Some((_, error)) = failed.first() else { return Ok(None) };
+    let why = error.in_one_line();
+    let left: Vec<Entry> = failed.iter().map(|(at, _)| journal.entries[*at].clone()).collect();
+    let places = left.iter().map(|entry| entry.path().clone()).collect();
+    let rest =
+        Journal { entries: left, ..Journal::new(journal.transaction.clone(), vec![], false) };
+    journal::set_aside(gate, name, &rest)?;
+    let record = gate.full(own(&format!("{REST}{}", journal.transaction)).as_str());
+    Ok(Some(Rest { record, places, why }))
+}
+
+/// Removes what was staged, and sets aside what cannot be removed now: it is in nobody's way.
+fn drop_staged<D: Disk>(gate: &Gate<D>, name: &str, journal: &Journal) -> Result<(), Error> {
+    if roll_back(gate, journal, name, true).is_err() {
+        let rest = Journal { dropped: true, log: None, ..journal.clone() };
+        journal::set_aside(gate, name, &rest)?;
+    }
+    Ok(())
 }
 
 /// Removes all that was staged. `again` when another process made it, or the record's own name may
 /// not be durable: then a thing that is gone may come back with the next power cut, so that every
 /// directory is synced, and the record before all.
 pub(crate) fn roll_back<D: Disk>(
-    tree: &Tree<D>,
+    gate: &Gate<D>,
     journal: &Journal,
+    record: &str,
     again: bool,
 ) -> Result<(), Error> {
     if again {
-        tree.sync_dir(METADATA)?;
+        gate.sync_dir(METADATA)?;
     }
     let mut touched = BTreeSet::new();
-    for place in journal.entries.iter().filter_map(|entry| entry.staged()) {
-        if tree.unlink(&place)? || again {
-            touched.insert(place.parent().to_owned());
+    let mut failed = None;
+    let mut done = |removed: Result<bool, Error>, dir: &str| match removed {
+        Ok(removed) if removed || again => {
+            touched.insert(dir.to_owned());
         }
+        Ok(_) => {}
+        // All else is removed first.
+        Err(error) => failed = Some(failed.take().unwrap_or(error)),
+    };
+    for place in journal.entries.iter().filter_map(Entry::staged) {
+        done(gate.unlink(&place), place.parent());
     }
     // The manifest goes first: what has none is no backup.
     for place in journal.copies.iter().rev() {
-        if tree.unlink(place)? || again {
-            touched.insert(place.parent().to_owned());
-        }
+        done(gate.unlink(place), place.parent());
     }
     if journal.log.as_ref().is_some_and(|log| log.created) {
         // Its directory is synced in the end.
-        tree.unlink(&own(LOG))?;
+        gate.unlink(&own(journal::LOG))?;
     }
     for key in journal.directories.iter().rev() {
-        if tree.remove_dir(key)? || again {
-            touched.insert(parent(key).to_owned());
-        }
+        done(gate.remove_dir(key), parent(key));
+    }
+    if let Some(error) = failed {
+        return Err(error);
     }
     for key in &touched {
-        if tree.find_dir(key)?.is_some() {
-            tree.sync_dir(key)?;
+        if gate.find_dir(key)?.is_some() {
+            gate.sync_dir(key)?;
         }
     }
-    if tree.find_dir(METADATA)?.is_some() {
-        journal::end(tree, STAGING, !touched.is_empty())?;
-    }
-    if journal.metadata && tree.remove_dir(METADATA)? {
-        tree.sync_dir("")?;
-    }
-    Ok(())
+    journal::end(gate, record, !touched.is_empty())
 }
 
 /// Reads the record `name`, if there is one that says anything.
-fn load<D: Disk>(tree: &Tree<D>, name: &str) -> Result<Option<Journal>, Error> {
+fn load<D: Disk>(gate: &Gate<D>, name: &str) -> Result<Option<Journal>, Error> {
     let place = own(name);
-    if tree.status(&place)?.is_none() {
-        return Ok(None);
-    }
-    let path = tree.full(place.as_str());
-    let journal = match Journal::decode(&tree.read(&place)?, &tree.path) {
+    let Some(content) = gate.record(&place)? else { return Ok(None) };
+    let journal = match Journal::decode(&content, &gate.path) {
         Ok(journal) => journal,
         // Nothing is made before its record is durable: what is torn speaks of nothing.
         Err(Unreadable::Incomplete) if name == STAGING => {
-            journal::end(tree, STAGING, false)?;
+            journal::end(gate, STAGING, false)?;
             return Ok(None);
         }
         Err(unreadable) => {
+            let path = gate.full(place.as_str());
             return Err(Error::DamagedJournal { path, reason: unreadable.describe() });
         }
     };
-    let metadata = tree.dir(METADATA)?;
-    let status = tree.disk.dir_status(&metadata);
-    let owner = status.map_err(Error::io(Operation::Inspect, tree.full(METADATA)))?.owner.uid;
-    // Whoever owns `.certkit` may forge a journal; it must not make root write elsewhere for them.
-    if owner != 0 && owner != tree.disk.user() && journal.leaves_directory() {
-        return Err(Error::Untrusted { path });
-    }
+    journal.entries.iter().try_for_each(|entry| gate.admits(entry.path()))?;
     Ok(Some(journal))
 }
 
-fn files<D: Disk>(tree: &Tree<D>, journal: &Journal) -> Vec<PathBuf> {
-    journal.entries.iter().map(|entry| tree.full(entry.path().as_str())).collect()
+fn files<D: Disk>(gate: &Gate<D>, journal: &Journal) -> Vec<PathBuf> {
+    journal.entries.iter().map(|entry| gate.full(entry.path().as_str())).collect()
 }

@@ -10,12 +10,12 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
 use zeroize::Zeroizing;
 
-use super::disk::{Disk, Owner, Status};
+use super::disk::{Attribute, Child, Disk, Owner, Status};
 use state::{Body, EEXIST, EISDIR, ELOOP, ENOTEMPTY, State, errno};
 
 pub(crate) const EIO: i32 = 5;
@@ -214,21 +214,34 @@ impl Disk for SimulatedDisk {
 
     fn open_dir(&self, path: &Path) -> io::Result<usize> {
         let relative = path.strip_prefix("/").map_err(io::Error::other)?;
-        relative.to_str().map_or(Ok(0), |path| self.open_beneath(&0, path))
+        let path = relative.to_str().unwrap();
+        self.open_plain(&0, path)?.ok_or_else(|| errno(ELOOP))
     }
 
-    fn open_beneath(&self, root: &usize, path: &str) -> io::Result<usize> {
-        let state = self.0.borrow();
-        state.alive()?;
+    fn open_plain(&self, root: &usize, path: &str) -> io::Result<Option<usize>> {
         let mut dir = *root;
         for component in Path::new(path).components() {
             let Component::Normal(name) = component else { return Err(errno(EACCES)) };
-            dir = state.find(dir, name.to_str().unwrap())?;
-            if matches!(state.nodes[dir].body, Body::Symlink { .. }) {
-                return Err(errno(ELOOP));
+            match self.open_child(&dir, name.to_str().unwrap())? {
+                Child::Dir(child) => dir = child,
+                Child::Link => return Ok(None),
             }
         }
-        state.names(dir).map(|_| dir)
+        Ok(Some(dir))
+    }
+
+    fn open_child(&self, dir: &usize, name: &str) -> io::Result<Child<usize>> {
+        let state = self.0.borrow();
+        state.alive()?;
+        let child = state.find(*dir, name)?;
+        if matches!(state.nodes[child].body, Body::Symlink { .. }) {
+            return Ok(Child::Link);
+        }
+        state.names(child).map(|_| Child::Dir(child))
+    }
+
+    fn real_path(&self, _: &Path) -> Option<PathBuf> {
+        None
     }
 
     fn dir_status(&self, dir: &usize) -> io::Result<Status> {
@@ -241,7 +254,7 @@ impl Disk for SimulatedDisk {
         Ok(state.names(*dir)?.get(name).map(|&node| state.status(node)))
     }
 
-    fn read(&self, dir: &usize, name: &str) -> io::Result<Zeroizing<Vec<u8>>> {
+    fn read(&self, dir: &usize, name: &str, _: u64) -> io::Result<Zeroizing<Vec<u8>>> {
         let state = self.0.borrow();
         state.alive()?;
         match &state.nodes[state.find(*dir, name)?].body {
@@ -270,6 +283,14 @@ impl Disk for SimulatedDisk {
         let state = self.0.borrow();
         state.alive()?;
         Ok(state.status(*file))
+    }
+
+    fn attributes(&self, _: &usize, _: &str) -> io::Result<Vec<Attribute>> {
+        Ok(Vec::new())
+    }
+
+    fn refusal(&self, _: &usize) -> io::Result<Option<&'static str>> {
+        self.0.borrow().alive().map(|()| None)
     }
 
     fn user(&self) -> u32 {
@@ -324,6 +345,10 @@ impl Disk for SimulatedDisk {
         self.change(|| format!("chown {}", self.0.borrow().path(*file)), false)?;
         self.0.borrow_mut().nodes[*file].owner = owner;
         Ok(())
+    }
+
+    fn set_attribute(&self, _: &usize, _: &Attribute) -> io::Result<()> {
+        unreachable!("no file here has any")
     }
 
     fn write(&self, file: &mut usize, data: &[u8]) -> io::Result<()> {

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::METADATA;
 use super::backup::{self, BackupKind};
 use super::digest::sha256;
-use super::disk::{Disk, Owner};
+use super::disk::Disk;
 use super::error::{Error, Operation};
+use super::gate::Gate;
 use super::journal::{Entry, LOG, own};
-use super::place::{Place, Tree, parent};
-use super::plan::{Plan, Temporary};
+use super::place::{Place, parent};
+use super::plan::{Look, Plan, Temporary};
 
 /// From how many files and directories on one `syncfs` is cheaper than an `fsync` for each. It
 /// writes back other programs' data too, so it is for bulk issue only.
@@ -20,55 +21,55 @@ const TOGETHER: usize = 16;
 
 /// Makes directories, backup and temporary files, and makes them durable.
 /// Returns the log, open for appending, when there are lines to append.
-pub(crate) fn stage<D: Disk>(tree: &Tree<D>, plan: &mut Plan) -> Result<Option<D::File>, Error> {
+pub(crate) fn stage<D: Disk>(gate: &Gate<D>, plan: &mut Plan) -> Result<Option<D::File>, Error> {
     let mut touched = BTreeSet::new();
     for key in &plan.journal.directories {
-        tree.make_dir(key, directory_mode(key))?;
+        gate.make_dir(key, directory_mode(key))?;
         touched.insert(parent(key).to_owned());
     }
     let files = plan.journal.copies.len() + plan.temporaries.len();
     let bulk = files + plan.journal.directories.len() > BULK;
-    let mut unsynced = Unsynced { tree, bulk, files: Vec::new() };
-    copy(tree, plan, &mut unsynced)?;
+    let mut unsynced = Unsynced { gate, bulk, files: Vec::new() };
+    copy(gate, plan, &mut unsynced)?;
     touched.extend(plan.journal.copies.iter().map(|place| place.parent().to_owned()));
-    for Temporary { place, content, mode, owner } in &plan.temporaries {
-        unsynced.add(place, create(tree, place, content.as_bytes(), *mode, *owner)?)?;
+    for Temporary { place, content, look } in &plan.temporaries {
+        unsynced.add(place, create(gate, place, content.as_bytes(), look)?)?;
     }
     unsynced.sync()?;
     for entry in &plan.journal.entries {
         if let Entry::Symlink { path, temporary, target } = entry {
-            let made = tree.disk.symlink(&tree.dir(path.parent())?, temporary, target);
-            let path = tree.full(path.sibling(temporary).as_str());
+            let made = gate.disk.symlink(&gate.dir(path.parent())?, temporary, target);
+            let path = gate.full(path.sibling(temporary).as_str());
             made.map_err(Error::io(Operation::CreateSymlink, path))?;
         }
         if entry.temporary().is_some() {
             touched.insert(entry.path().parent().to_owned());
         }
     }
-    let log = open_log(tree, plan)?;
-    sync(tree, &touched, bulk)?;
+    let log = open_log(gate, plan)?;
+    sync(gate, &touched, bulk)?;
     Ok(log)
 }
 
 /// Makes the names in `dirs` durable, and with `all` everything else on their file systems.
 pub(crate) fn sync<D: Disk>(
-    tree: &Tree<D>,
+    gate: &Gate<D>,
     dirs: &BTreeSet<String>,
     all: bool,
 ) -> Result<(), Error> {
     if !all && dirs.len() <= BULK {
-        return dirs.iter().try_for_each(|key| tree.sync_dir(key));
+        return dirs.iter().try_for_each(|key| gate.sync_dir(key));
     }
     let mut file_systems = BTreeMap::new();
     for key in dirs {
-        let dir = tree.dir(key)?;
-        let status = tree.disk.dir_status(&dir);
-        let status = status.map_err(Error::io(Operation::Inspect, tree.full(key)))?;
+        let dir = gate.dir(key)?;
+        let status = gate.disk.dir_status(&dir);
+        let status = status.map_err(Error::io(Operation::Inspect, gate.full(key)))?;
         file_systems.entry(status.device).or_insert((dir, key));
     }
     for (dir, key) in file_systems.values() {
-        let synced = tree.disk.sync_file_system(dir);
-        synced.map_err(Error::io(Operation::Sync, tree.full(key)))?;
+        let synced = gate.disk.sync_file_system(dir);
+        synced.map_err(Error::io(Operation::Sync, gate.full(key)))?;
     }
     Ok(())
 }
@@ -76,15 +77,14 @@ pub(crate) fn sync<D: Disk>(
 /// Creates a file with exactly this mode and owner; nobody else can open it a moment before. The caller
 /// makes it durable.
 pub(crate) fn create<D: Disk>(
-    tree: &Tree<D>,
+    gate: &Gate<D>,
     place: &Place,
     content: &[u8],
-    mode: u32,
-    owner: Option<Owner>,
+    look: &Look,
 ) -> Result<D::File, Error> {
-    let path = tree.full(place.as_str());
-    let dir = tree.dir(place.parent())?;
-    create_in(&tree.disk, &dir, place.name(), content, mode, owner)
+    let path = gate.full(place.as_str());
+    let dir = gate.dir(place.parent())?;
+    create_in(&gate.disk, &dir, place.name(), content, look)
         .map_err(|(operation, source)| Error::Io { operation, path, source })
 }
 
@@ -94,18 +94,22 @@ pub(crate) fn create_in<D: Disk>(
     dir: &D::Dir,
     name: &str,
     content: &[u8],
-    mode: u32,
-    owner: Option<Owner>,
+    look: &Look,
 ) -> Result<D::File, (Operation, std::io::Error)> {
     let failed = |operation| move |source| (operation, source);
-    let mut file = disk.create(dir, name, mode).map_err(failed(Operation::Create))?;
+    // With an access control list the group's bits are what it gives at most: not before it is there.
+    let first = if look.attributes.is_empty() { look.mode } else { look.mode & 0o700 };
+    let mut file = disk.create(dir, name, first).map_err(failed(Operation::Create))?;
     let status = disk.file_status(&file).map_err(failed(Operation::Inspect))?;
     // The owner first: changing it clears set-user-ID bits.
-    if let Some(owner) = owner.filter(|owner| *owner != status.owner) {
+    if let Some(owner) = look.owner.filter(|owner| *owner != status.owner) {
         disk.set_owner(&file, owner).map_err(failed(Operation::SetOwner))?;
     }
-    if status.mode != mode {
-        disk.set_mode(&file, mode).map_err(failed(Operation::SetMode))?;
+    for attribute in &look.attributes {
+        disk.set_attribute(&file, attribute).map_err(failed(Operation::SetAttribute))?;
+    }
+    if status.mode != look.mode || !look.attributes.is_empty() {
+        disk.set_mode(&file, look.mode).map_err(failed(Operation::SetMode))?;
     }
     disk.write(&mut file, content).map_err(failed(Operation::Write))?;
     Ok(file)
@@ -113,7 +117,7 @@ pub(crate) fn create_in<D: Disk>(
 
 /// Files that were written and are not durable yet, with their places.
 struct Unsynced<'t, D: Disk> {
-    tree: &'t Tree<D>,
+    gate: &'t Gate<D>,
     /// Whether their file system is made durable as a whole.
     bulk: bool,
     files: Vec<(Place, D::File)>,
@@ -132,25 +136,26 @@ impl<D: Disk> Unsynced<'_, D> {
     /// after the other waits for a commit each.
     fn sync(&mut self) -> Result<(), Error> {
         let (places, files): (Vec<_>, Vec<_>) = self.files.drain(..).unzip();
-        self.tree.disk.sync_files(&files).map_err(|(index, source)| {
-            let path = places.get(index).map(|place| self.tree.full(place.as_str()));
+        self.gate.disk.sync_files(&files).map_err(|(index, source)| {
+            let path = places.get(index).map(|place| self.gate.full(place.as_str()));
             Error::Io { operation: Operation::Sync, path: path.unwrap_or_default(), source }
         })
     }
 }
 
 fn copy<D: Disk>(
-    tree: &Tree<D>,
+    gate: &Gate<D>,
     plan: &mut Plan,
     unsynced: &mut Unsynced<'_, D>,
 ) -> Result<(), Error> {
     let Some(id) = plan.journal.backup.clone() else { return Ok(()) };
+    let record = Look { mode: 0o600, ..Look::default() };
     let mut digests = Vec::with_capacity(plan.originals.len());
     for (original, copy) in plan.originals.iter().zip(&plan.journal.copies) {
         // By copy: with a hard link, fsnotify keeps watching the old file (Kubernetes reloads by it).
-        let content = tree.read(original)?;
+        let content = gate.read(original)?;
         digests.push(sha256(&content));
-        unsynced.add(copy, create(tree, copy, &content, 0o600, None)?)?;
+        unsynced.add(copy, create(gate, copy, &content, &record)?)?;
     }
     let files = plan.backup.iter_mut().filter_map(|entry| match &mut entry.kind {
         BackupKind::File { sha256, .. } => Some(sha256),
@@ -161,20 +166,20 @@ fn copy<D: Disk>(
     }
     let manifest = backup::encode_manifest(&id, &plan.backup);
     let place = backup::manifest_place(&backup::folder(&id));
-    unsynced.add(&place, create(tree, &place, &manifest, 0o600, None)?)
+    unsynced.add(&place, create(gate, &place, &manifest, &record)?)
 }
 
 /// Opens (or creates) the log and sets room aside: appending must not fail when all is decided.
-fn open_log<D: Disk>(tree: &Tree<D>, plan: &Plan) -> Result<Option<D::File>, Error> {
+fn open_log<D: Disk>(gate: &Gate<D>, plan: &Plan) -> Result<Option<D::File>, Error> {
     let Some(log) = &plan.journal.log else { return Ok(None) };
-    let path = tree.full(own(LOG).as_str());
-    let dir = tree.dir(METADATA)?;
+    let path = gate.full(own(LOG).as_str());
+    let dir = gate.dir(METADATA)?;
     let file = if log.created {
-        tree.disk.create(&dir, LOG, 0o600).map_err(Error::io(Operation::Create, &path))?
+        gate.disk.create(&dir, LOG, 0o600).map_err(Error::io(Operation::Create, &path))?
     } else {
-        tree.disk.append(&dir, LOG).map_err(Error::io(Operation::Append, &path))?
+        gate.disk.append(&dir, LOG).map_err(Error::io(Operation::Append, &path))?
     };
-    let reserved = tree.disk.reserve(&file, log.length, log.lines.len() as u64);
+    let reserved = gate.disk.reserve(&file, log.length, log.lines.len() as u64);
     reserved.map_err(Error::io(Operation::Reserve, &path))?;
     Ok(Some(file))
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::disk::Owner;
+use super::disk::Found;
 
 /// A file's content, wiped from memory when dropped.
 #[derive(Clone)]
@@ -91,15 +91,23 @@ pub enum After<'t> {
     Symlink(&'t Path),
 }
 
-/// Whose mode and owner a written file gets.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+impl Action {
+    /// A write of nothing, to ask whether one is possible.
+    pub(crate) fn probe() -> Self {
+        let content = Content::from(Vec::new());
+        Self::Write { content, mode: 0o600, attributes: Attributes::Kept }
+    }
+}
+
+/// What a written file gets of the one that it replaces.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Attributes {
-    /// Mode as asked, owner as the process's.
+    /// Owner and attributes, and the mode that is asked for.
     Asked,
-    /// Those of the file that is replaced; as `Asked` for a new file.
+    /// The mode, too.
     Kept,
-    /// Mode as asked and this owner.
-    Owned(Owner),
+    /// Nothing: it was like this once.
+    Restored(Found),
 }
 
 impl Transaction {
@@ -114,7 +122,7 @@ impl Transaction {
         self
     }
 
-    /// Creates or replaces a file; it gets `mode` and the process's owner.
+    /// Creates or replaces a file with `mode`; one that is replaced keeps its owner and attributes.
     pub fn write(
         &mut self,
         path: impl Into<PathBuf>,
@@ -124,7 +132,8 @@ impl Transaction {
         self.push_write(path.into(), content.into(), mode, Attributes::Asked)
     }
 
-    /// As [`write`](Self::write), but a file that is replaced keeps its mode and owner.
+    /// As [`write`](Self::write), but a file that is replaced keeps its mode and access control list, too. Only
+    /// what is to be secret is never open to everybody, whatever it replaces.
     pub fn write_keeping_mode(
         &mut self,
         path: impl Into<PathBuf>,
@@ -177,8 +186,8 @@ impl Transaction {
         self.changes.retain(|change| change.path != path);
     }
 
-    pub(crate) fn write_owned(&mut self, path: PathBuf, content: Content, mode: u32, owner: Owner) {
-        self.push_write(path, content, mode, Attributes::Owned(owner));
+    pub(crate) fn write_as(&mut self, path: PathBuf, content: Content, was: Found) {
+        self.push_write(path, content, was.mode, Attributes::Restored(was));
     }
 
     pub(crate) fn into_parts(self) -> (String, Vec<Change>, Vec<String>) {

@@ -3,13 +3,22 @@
 use std::{fmt::Write as _, path::Path};
 
 use crate::{
-    cli::output,
+    cli::{
+        output,
+        rotate::report::{components, taken_up},
+    },
     model::plan::{Action, Plan, Reason},
-    ops::init,
+    ops::{init, takeup::Outcome},
 };
 
 /// The report for people: what was made, then what to do next.
-pub fn table(report: &init::Report, dir: &Path, dry_run: bool, verbose: bool) -> String {
+pub fn table(
+    report: &init::Report,
+    outcomes: &[Outcome],
+    dir: &Path,
+    dry_run: bool,
+    verbose: bool,
+) -> String {
     let mut text = String::new();
     let plan = &report.plan;
     let shown = |step: &&crate::model::plan::Step| verbose || step.action != Action::Keep;
@@ -43,9 +52,10 @@ pub fn table(report: &init::Report, dir: &Path, dry_run: bool, verbose: bool) ->
     for note in &plan.notes {
         let _ = writeln!(text, "\nnote: {note}");
     }
-    if let Some(backup) = &report.backup {
+    if let Some(backup) = &report.aftermath.backup {
         let _ = writeln!(text, "\nwhat was replaced is kept in {}", backup.display());
     }
+    text.push_str(&taken_up(outcomes));
     waiting(plan, &mut text);
     if !dry_run && !plan.is_empty() {
         next(report, dir, &mut text);
@@ -137,7 +147,7 @@ fn next(report: &init::Report, dir: &Path, text: &mut String) {
 }
 
 /// The report for programs.
-pub fn json(report: &init::Report, dry_run: bool) -> String {
+pub fn json(report: &init::Report, outcomes: &[Outcome], dry_run: bool) -> String {
     let steps: Vec<_> = report
         .plan
         .steps
@@ -161,7 +171,9 @@ pub fn json(report: &init::Report, dry_run: bool) -> String {
         "dryRun": dry_run,
         "steps": steps,
         "notes": report.plan.notes,
-        "backup": report.backup,
+        "backup": report.aftermath.backup,
+        "warnings": report.aftermath.warnings,
+        "components": components(outcomes),
     });
     format!("{document:#}\n")
 }

@@ -1,11 +1,11 @@
 //! What `certkit rotate` prints.
 
-use std::{fmt::Write as _, io, path::Path};
+use std::{fmt::Write as _, path::Path};
 
 use serde_json::{Value, json};
 
 use crate::{
-    cli::{Exit, output},
+    cli::{self, Exit, output},
     model::{
         plan::{Action, KeyChoice, Reason, Step, rotate::Blocked, rotate::key_of},
         takeup::TakeUp,
@@ -65,7 +65,7 @@ pub fn table(
              FILE..."
         );
     }
-    if let Some(backup) = &report.backup {
+    if let Some(backup) = &report.aftermath.backup {
         let _ = writeln!(
             text,
             "\nwhat was replaced is kept in {}; `certkit rotate --rollback` brings it back",
@@ -185,7 +185,8 @@ pub fn json(report: &Report, outcomes: &[Outcome], dry_run: bool, exit: Exit) ->
         "steps": steps,
         "blocked": blocked,
         "notes": report.rotation.plan.notes,
-        "backup": report.backup,
+        "backup": report.aftermath.backup,
+        "warnings": report.aftermath.warnings,
         "components": components(outcomes),
     });
     format!("{document:#}\n")
@@ -268,7 +269,7 @@ pub fn rollback_table(done: &Rollback, outcomes: &[Outcome], dir: &Path, dry_run
         let verb = if entry.is_created() { "remove" } else { "restore" };
         let _ = writeln!(text, "  {verb:<8} {}", entry.path.display());
     }
-    if let Some(backup) = &done.backup {
+    if let Some(backup) = &done.aftermath.backup {
         let _ = writeln!(
             text,
             "\nwhat was replaced is kept in {}; another --rollback brings it back",
@@ -296,36 +297,36 @@ pub fn rollback_json(done: &Rollback, outcomes: &[Outcome], dry_run: bool) -> St
         "dryRun": dry_run,
         "restored": done.restored.id,
         "files": files,
-        "backup": done.backup,
+        "backup": done.aftermath.backup,
+        "warnings": done.aftermath.warnings,
         "components": components(outcomes),
     });
     format!("{document:#}\n")
 }
 
 /// Says on standard error what stood against renewing, once for each obstacle.
-pub fn complain(report: &Report, outcomes: &[Outcome]) -> io::Result<()> {
-    let mut out = output::stderr();
+pub fn complain(report: &Report, outcomes: &[Outcome]) {
     let mut hints: Vec<String> = Vec::new();
     for blocked in &report.rotation.blocked {
         let due = blocked.due.as_ref().map(|due| format!(" ({due})")).unwrap_or_default();
-        writeln_to(&mut out, &format!("warning: {}{due}: {}", blocked.label, blocked.obstacle))?;
+        cli::warn(format!("{}{due}: {}", blocked.label, blocked.obstacle));
         let hint = blocked.obstacle.hint();
         if !hints.contains(&hint) {
             hints.push(hint);
         }
     }
     for hint in hints {
-        writeln_to(&mut out, &format!("hint: {hint}"))?;
+        cli::hint(hint);
     }
-    complain_of(outcomes)
+    complain_of(outcomes);
 }
 
 /// Says on standard error which restarts, hooks and listeners failed.
-pub fn complain_of(outcomes: &[Outcome]) -> io::Result<()> {
-    let mut out = output::stderr();
+pub fn complain_of(outcomes: &[Outcome]) {
     if takeup::is_unproven(outcomes) {
-        let what = "warning: not proven: no listener answered on this machine, so nobody knows what is served";
-        writeln_to(&mut out, what)?;
+        cli::warn(
+            "not proven: no listener answered on this machine, so nobody knows what is served",
+        );
     }
     for outcome in outcomes {
         let of = match &outcome.host {
@@ -333,13 +334,10 @@ pub fn complain_of(outcomes: &[Outcome]) -> io::Result<()> {
             None => outcome.component.to_owned(),
         };
         if let Some(Err(error)) = &outcome.restart {
-            writeln_to(
-                &mut out,
-                &format!("warning: {of} was not restarted: {}", with_causes(error)),
-            )?;
+            cli::warn(format!("{of} was not restarted: {}", with_causes(error)));
         }
         if let Some(Err(error)) = &outcome.hook {
-            writeln_to(&mut out, &format!("warning: {of}: {}", with_causes(error)))?;
+            cli::warn(format!("{of}: {}", with_causes(error)));
         }
         for seen in &outcome.listeners {
             let what = match &seen.state {
@@ -347,12 +345,7 @@ pub fn complain_of(outcomes: &[Outcome]) -> io::Result<()> {
                 State::Old { serial } => format!("still serves serial {serial}"),
                 State::Unknown(why) => why.clone(),
             };
-            writeln_to(&mut out, &format!("warning: {of}: {}: {what}", seen.address))?;
+            cli::warn(format!("{of}: {}: {what}", seen.address));
         }
     }
-    Ok(())
-}
-
-fn writeln_to(out: &mut impl io::Write, line: &str) -> io::Result<()> {
-    writeln!(out, "{line}")
 }

@@ -33,6 +33,16 @@ use crate::{
     store::Transaction,
 };
 
+/// The file that a write to `path` really makes: where a credential's file is a link, as the kubelet has it, a
+/// new one beside what it points to.
+pub fn destination(dir: &Path, path: &Path) -> PathBuf {
+    let is_credential = path.extension().is_some_and(|extension| extension == "pem");
+    match std::fs::read_link(dir.join(path)) {
+        Ok(target) if is_credential => path.parent().unwrap_or(Path::new("")).join(target),
+        _ => path.to_path_buf(),
+    }
+}
+
 impl Context<'_> {
     /// Adds what a step writes to the transaction.
     pub(super) fn write(

@@ -14,7 +14,7 @@ use crate::{
         catalogue::{self, CERTIFICATES, CertSpec, Condition, Home, MAY_BE_AWAY, REQUIRED, Scope},
         check::expiry::{Found, Origin, Role, Row},
         cluster::{Cluster as Declared, Etcd, Host},
-        layout::{DEFAULT_HOST_DIR, Layout},
+        layout::{DEFAULT_HOST_DIR, KUBELET_DIR, Layout},
         plan::init::request_file,
     },
     ops::{declared, observe::with_causes},
@@ -22,8 +22,6 @@ use crate::{
     pki::inspect::Certificate,
 };
 
-/// Where a kubelet keeps what it makes and gets itself, on its host.
-const KUBELET_DIR: &str = "/var/lib/kubelet/pki";
 /// The kubelet's files, and whether they are a server's.
 const KUBELET_FILES: [(&str, bool); 3] = [
     ("kubelet-client-current.pem", false),

@@ -191,6 +191,7 @@ impl State {
             Body::Symlink { .. } => (Kind::Symlink, 0),
         };
         let (mode, owner, inode) = (*mode, *owner, node as u64);
-        Status { kind, mode, owner, length, device: 1, inode, obstacle: None }
+        let modified = (0, 0);
+        Status { kind, mode, owner, length, modified, device: 1, inode, obstacle: None }
     }
 }

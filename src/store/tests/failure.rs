@@ -2,8 +2,11 @@
 
 use super::super::digest::sha256;
 use super::super::error::Error;
-use super::super::simulated::{EACCES, EIO, ENOSPC, EROFS, Fault, SimulatedDisk};
-use super::scenario::{DIR, Scenario, commit, open, view};
+use super::super::place::temporary_name;
+use super::super::recover::Recovery;
+use super::super::simulated::{EACCES, EIO, ENOSPC, EROFS, Fault, Seen, SimulatedDisk};
+use super::super::transaction::Transaction;
+use super::scenario::{ANNEX, DIR, Scenario, commit, open, view};
 
 #[test]
 fn a_failing_call_leaves_all_as_it_was_or_decided() {
@@ -11,13 +14,31 @@ fn a_failing_call_leaves_all_as_it_was_or_decided() {
         let before = scenario.disk();
         let (done, calls) = scenario.done();
         let (old, new) = (before.tree(), view(&done).unwrap());
+        let mut again = 0;
         let decision = calls.iter().position(|call| call.ends_with("/.certkit/journal")).unwrap();
         for (at, call) in calls.iter().enumerate() {
             for error in [EIO, ENOSPC, EACCES, EROFS] {
                 let disk = before.with_fault(Fault::Error(at, error));
-                let failed = commit(&disk, scenario.transaction()).unwrap_err();
-                let context = format!("{error} at call {at} ({call}): {failed:?}");
+                let committed = commit(&disk, scenario.transaction());
+                let context = format!("{error} at call {at} ({call}): {committed:?}");
                 let disk = disk.fork();
+                let failed = match committed {
+                    Err(failed) => failed,
+                    // It was tried again, or it was the log alone.
+                    Ok(committed) => {
+                        assert!(at > decision + 1, "{context}");
+                        let logged = committed.warnings.is_empty();
+                        let seen = view(&disk).unwrap();
+                        let same = if logged {
+                            seen == new
+                        } else {
+                            seen.without_log() == new.clone().without_log()
+                        };
+                        assert!(same, "{context}");
+                        again += 1;
+                        continue;
+                    }
+                };
                 // The sync after the decisive rename can still be taken back.
                 if at <= decision + 1 {
                     assert!(!matches!(failed, Error::Decided { .. }), "{context}");
@@ -31,6 +52,7 @@ fn a_failing_call_leaves_all_as_it_was_or_decided() {
                 assert!(path.starts_with('/'), "{context}");
             }
         }
+        assert!(again > 0, "what fails once after the decision is done in the end");
     }
 }
 
@@ -43,8 +65,13 @@ fn a_disk_that_fills_up_leaves_no_trace() {
             let disk = before.with_fault(Fault::Full(from));
             match commit(&disk, scenario.transaction()) {
                 // Only the log grows after the decision, into room set aside; a disk that breaks
-                // that promise is finished by the next run.
-                Ok(_) | Err(Error::Decided { .. }) => {
+                // that promise costs the log's lines.
+                Ok(committed) => {
+                    let (seen, new) = (view(&disk.fork()).unwrap(), view(&done).unwrap());
+                    assert_eq!(seen == new, committed.warnings.is_empty());
+                    assert_eq!(seen.without_log(), new.without_log());
+                }
+                Err(Error::Decided { .. }) => {
                     let disk = disk.fork();
                     open(&disk).unwrap();
                     assert_eq!(view(&disk), view(&done));
@@ -63,7 +90,14 @@ fn a_disk_that_turns_read_only_is_put_right_by_the_next_run() {
         let (old, new) = (view(&before).unwrap(), view(&done).unwrap());
         for from in 0..calls.len() {
             let disk = before.with_fault(Fault::ReadOnly(from));
-            let failed = commit(&disk, scenario.transaction()).unwrap_err();
+            let failed = match commit(&disk, scenario.transaction()) {
+                Err(failed) => failed,
+                // All that was left is that the end of the change is durable.
+                Ok(_) => {
+                    assert_eq!((from + 1, view(&disk).as_ref()), (calls.len(), Ok(&new)));
+                    continue;
+                }
+            };
             let expected = if matches!(failed, Error::Decided { .. }) { &new } else { &old };
             assert!(failed.hint().is_some(), "{failed:?}");
             let disk = disk.fork();
@@ -77,26 +111,108 @@ fn a_disk_that_turns_read_only_is_put_right_by_the_next_run() {
     }
 }
 
-#[test]
-fn a_journal_of_another_user_cannot_write_outside_of_the_directory() {
+/// A directory in which there is a decided change of `path`, as anybody who may write there can leave one.
+fn forged(path: &str, owner: u32, edit: impl Fn(String) -> String) -> SimulatedDisk {
+    let disk = SimulatedDisk::new();
+    let full = std::path::Path::new(DIR).join(path);
+    let temporary = temporary_name(full.file_name().unwrap().to_str().unwrap(), "1");
+    disk.put_dir(ANNEX);
+    disk.put(full.with_file_name(&temporary).to_str().unwrap(), "staged", 0o600, owner);
     let sha256 = sha256(b"staged");
-    for (owner, path, trusted) in
-        [(7, "/elsewhere/x", false), (7, "x", true), (0, "/elsewhere/x", true)]
-    {
-        let disk = SimulatedDisk::new();
+    let record = format!(
+        r#"{{"version":1,"transaction":"1","roots":[],"metadata":false,"directories":[],
+        "backup":null,"copies":[],"entries":[{{"change":"write","path":"{path}",
+        "temporary":"{temporary}","sha256":"{sha256}"}}],"log":null}}"#
+    );
+    let metadata = format!("{DIR}/.certkit");
+    disk.put(&format!("{metadata}/journal"), &edit(record), 0o600, owner);
+    disk
+}
+
+#[test]
+fn a_record_that_somebody_else_may_have_written_is_not_believed() {
+    let annex = format!("{ANNEX}/x.pem");
+    for (owner, path, believed) in [
+        (7, "/elsewhere/x", false),
+        (7, "x", false),
+        (0, "/elsewhere/x", false),
+        (0, "x", true),
+        (0, "pki/x", true),
+        (0, annex.as_str(), true),
+    ] {
+        let disk = forged(path, owner, |record| record);
         let full = std::path::Path::new(DIR).join(path);
-        disk.put(full.with_file_name(".x").to_str().unwrap(), "staged", 0o600, owner);
-        let record = format!(
-            r#"{{"version":1,"transaction":"1","roots":[],"metadata":false,"directories":[],
-            "backup":null,"copies":[],"entries":[{{"change":"write","path":"{path}",
-            "temporary":".x","sha256":"{sha256}"}}],"log":null}}"#
-        );
-        let metadata = format!("{DIR}/.certkit");
-        disk.put(&format!("{metadata}/journal"), &record, 0o600, owner);
-        disk.give(&metadata, owner);
         let opened = open(&disk).map(|_| ());
-        assert_eq!(opened.is_ok(), trusted, "{opened:?}");
-        assert_eq!(disk.tree().contains_key(full.to_str().unwrap()), trusted);
-        assert!(trusted || matches!(opened, Err(Error::Untrusted { .. })), "{opened:?}");
+        assert_eq!(opened.is_ok(), believed, "{owner} {path}: {opened:?}");
+        assert_eq!(disk.tree().contains_key(full.to_str().unwrap()), believed, "{owner} {path}");
     }
+    // The annex is believed in only where nobody else owns what leads there.
+    let disk = forged(&annex, 0, |record| record);
+    disk.give(DIR, 7);
+    assert!(matches!(open(&disk).map(|_| ()), Err(Error::Outside { .. })));
+}
+
+#[test]
+fn a_record_names_no_path_that_a_change_cannot_have() {
+    let edits = [
+        ("\"path\":\"x\"", "\"path\":\"../x\""),
+        ("\"path\":\"x\"", "\"path\":\".certkit/x\""),
+        ("\"temporary\":\".x", "\"temporary\":\"../.x"),
+        ("\"temporary\":\".x.certkit-1\"", "\"temporary\":\"ca.key\""),
+        ("\"roots\":[]", "\"roots\":[\"/home\"]"),
+        ("\"roots\":[]", "\"roots\":[\"/etc/kubernetes/pki\"]"),
+        ("\"directories\":[]", "\"directories\":[\"/home\"]"),
+        ("\"directories\":[]", "\"directories\":[\"..\"]"),
+        ("\"directories\":[]", "\"directories\":[\".certkit/x\"]"),
+        ("\"copies\":[]", "\"copies\":[\"x\"]"),
+        ("\"copies\":[]", "\"copies\":[\"/home/x\"]"),
+        ("\"backup\":null", "\"backup\":\"..\""),
+        ("\"transaction\":\"1\"", "\"transaction\":\"../1\""),
+    ];
+    for (from, to) in edits {
+        let disk = forged("x", 0, |record| {
+            assert!(record.contains(from), "{from}");
+            record.replace(from, to)
+        });
+        let before = disk.tree();
+        let opened = open(&disk).map(|_| ());
+        assert!(matches!(opened, Err(Error::DamagedJournal { .. })), "{to}: {opened:?}");
+        let mut after = disk.tree();
+        after.remove(&format!("{DIR}/.certkit/lock"));
+        assert_eq!(after, before, "{to}");
+    }
+}
+
+/// One place refuses for good, as a directory of another program's may: it stands in its own way alone.
+#[test]
+fn what_cannot_be_put_in_place_is_in_no_other_changes_way() {
+    let disk = forged("x", 0, |record| record);
+    // Somebody removed what was staged: that change can never be finished.
+    disk.overwrite(&format!("{DIR}/.x.certkit-1"), "another's");
+    let mut engine = open(&disk).unwrap();
+    assert!(
+        matches!(engine.recovered, Some(Recovery::Unfinished { .. })),
+        "{:?}",
+        engine.recovered
+    );
+    let mut transaction = Transaction::new("2");
+    transaction.write("y", "new", 0o600).log("line".to_owned());
+    engine.commit(transaction).unwrap();
+    let mut transaction = Transaction::new("3");
+    transaction.write("x", "new", 0o600);
+    let refused = engine.commit(transaction).unwrap_err();
+    assert!(matches!(refused, Error::Unfinished { .. }), "{refused:?}");
+    assert!(refused.hint().unwrap().contains("rest-1"), "{refused:?}");
+    drop(engine);
+    // The cause is mended, and the next run finishes it.
+    disk.overwrite(&format!("{DIR}/.x.certkit-1"), "staged");
+    let engine = open(&disk).unwrap();
+    assert!(matches!(engine.recovered, Some(Recovery::RolledForward { .. })));
+    let tree = disk.tree();
+    let content = |name: &str| match &tree[&format!("{DIR}/{name}")] {
+        Seen::File { content, .. } => content.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((content("x").as_str(), content("y").as_str()), ("staged", "new"));
+    assert!(!tree.keys().any(|path| path.contains("rest-") || path.contains("certkit-1")));
 }

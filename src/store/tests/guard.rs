@@ -16,7 +16,7 @@ fn the_second_writer_is_told_who_holds_the_lock() {
     fs::create_dir_all(&dir).unwrap();
     let first = open(&dir);
     let start = Instant::now();
-    let error = Store::open(&dir, Duration::from_millis(60)).err().unwrap();
+    let error = Store::open(&dir, None, Duration::from_millis(60)).err().unwrap();
     assert!(start.elapsed() >= Duration::from_millis(60));
     let Error::LockHeld { holder: Some(holder), .. } = &error else { panic!("{error:?}") };
     assert_eq!(holder.pid, std::process::id());
@@ -32,7 +32,7 @@ fn the_second_writer_waits_for_the_first() {
     let (_temporary, dir) = place();
     let mut first = open(&dir);
     std::thread::scope(|scope| {
-        let second = scope.spawn(|| Store::open(&dir, Duration::from_secs(20)).unwrap());
+        let second = scope.spawn(|| Store::open(&dir, None, Duration::from_secs(20)).unwrap());
         std::thread::sleep(Duration::from_millis(50));
         let mut transaction = Transaction::new("t");
         transaction.write("a", "1", 0o600);
@@ -47,7 +47,7 @@ fn a_writer_that_waited_for_a_directory_made_for_nothing_makes_it_anew() {
     let (_temporary, dir) = place();
     let first = open(&dir);
     std::thread::scope(|scope| {
-        let second = scope.spawn(|| Store::open(&dir, Duration::from_secs(20)).unwrap());
+        let second = scope.spawn(|| Store::open(&dir, None, Duration::from_secs(20)).unwrap());
         std::thread::sleep(Duration::from_millis(50));
         drop(first);
         let mut second = second.join().unwrap();
@@ -56,6 +56,14 @@ fn a_writer_that_waited_for_a_directory_made_for_nothing_makes_it_anew() {
         second.commit(transaction).unwrap();
     });
     assert_eq!(read(dir.join("a")), "1");
+}
+
+/// A first change, so that certkit's own directory is there.
+fn seed(dir: &std::path::Path) {
+    commit(dir, |transaction| {
+        transaction.write("seed", "x", 0o600).log("{}".to_owned());
+    })
+    .unwrap();
 }
 
 #[test]
@@ -69,8 +77,16 @@ fn no_symlink_leads_a_write_out_of_the_directory() {
     symlink("../../outside", dir.join("up")).unwrap();
     symlink("real", dir.join("inside")).unwrap();
     symlink(outside.join("victim"), dir.join("link.key")).unwrap();
+    symlink(".certkit", dir.join("records")).unwrap();
+    symlink(dir.join("real"), dir.join("absolute")).unwrap();
+    symlink("real/a.key", dir.join("one.key")).unwrap();
+    symlink(dir.join("absolute/b.key"), dir.join("two.key")).unwrap();
+    symlink("loop", dir.join("loop")).unwrap();
+    seed(&dir);
     let before = listing(temporary.path());
-    for path in ["pki/a.key", "up/a.key", "pki/new/a.key", "link.key"] {
+    let refused =
+        ["pki/a.key", "up/a.key", "pki/new/a.key", "link.key", "records/a", "loop/a", "loop"];
+    for path in refused {
         let error = commit(&dir, |transaction| {
             transaction.write("fine", "x", 0o600).write(path, "evil", 0o600);
         })
@@ -83,6 +99,16 @@ fn no_symlink_leads_a_write_out_of_the_directory() {
     })
     .unwrap();
     assert_eq!(read(dir.join("real/a.key")), "x");
+    // What stays inside is followed, and stays what it is.
+    commit(&dir, |transaction| {
+        transaction.write("one.key", "y", 0o600).write("two.key", "z", 0o600);
+        transaction.write("absolute/c.key", "c", 0o600);
+    })
+    .unwrap();
+    for (file, content) in [("real/a.key", "y"), ("real/b.key", "z"), ("real/c.key", "c")] {
+        assert_eq!(read(dir.join(file)), content);
+    }
+    assert!(fs::symlink_metadata(dir.join("one.key")).unwrap().is_symlink());
     assert_eq!(read(outside.join("victim")), "safe");
 }
 
@@ -93,6 +119,7 @@ fn hostile_paths_and_things_in_the_way_are_refused_before_anything_is_written() 
     fs::write(dir.join("file"), "x").unwrap();
     let made = Command::new("mkfifo").arg(dir.join("fifo.key")).status().unwrap();
     assert!(made.success());
+    seed(&dir);
     let before = listing(temporary.path());
     let paths = [
         "../a",

@@ -15,7 +15,7 @@ use super::super::{BackupKind, Error, Recovery, Store, Transaction, pending, wri
 pub(super) const NOW: Duration = Duration::from_secs(5);
 
 pub(super) fn open(dir: &Path) -> Store {
-    Store::open(dir, NOW).unwrap()
+    Store::open(dir, None, NOW).unwrap()
 }
 
 pub(super) fn commit(
@@ -145,7 +145,7 @@ fn a_replaced_file_keeps_mode_and_owner_when_asked_and_is_backed_up() {
     assert!(!dir.join("pki/gone.key").exists());
 
     let backup = committed.backup.unwrap();
-    assert_eq!(backup, dir.join(".certkit/backups/20271121T171100Z"));
+    assert_eq!(backup, dir.join(".certkit/backups/20271121T171100Z-1"));
     for name in ["kept.key", "asked.key", "gone.key"] {
         let copy = backup.join("files/pki").join(name);
         assert_eq!(read(&copy), format!("old {name}"));
@@ -157,8 +157,9 @@ fn a_replaced_file_keeps_mode_and_owner_when_asked_and_is_backed_up() {
 
     let store = open(&dir);
     let backups = store.backups().unwrap();
-    assert_eq!(backups[0].files.len(), 4);
-    assert_eq!(backups[0].files[3].kind, BackupKind::Created);
+    let files = &backups[0].as_ref().unwrap().files;
+    assert_eq!(files.len(), 4);
+    assert_eq!(files[3].kind, BackupKind::Created);
 }
 
 /// Gives a file to another user where that is allowed; returns the owner it has then.
@@ -179,16 +180,19 @@ fn restoring_a_backup_brings_everything_back() {
     let owner = foreign_owner(&dir.join("pki/a.key"));
     fs::write(outside.join("old.pem"), "old pem").unwrap();
     symlink("old.pem", outside.join("current.pem")).unwrap();
-    commit(&dir, |transaction| {
+    let fill = |transaction: &mut Transaction| {
         transaction.write("pki/a.key", "new", 0o600).write("pki/b.key", "new", 0o600);
         transaction.write(outside.join("new.pem"), "new pem", 0o600);
         transaction.symlink(outside.join("current.pem"), "new.pem").remove(outside.join("old.pem"));
-    })
-    .unwrap();
+    };
+    // Elsewhere nothing is changed, but in the one folder that is named.
+    assert!(matches!(commit(&dir, fill), Err(Error::Outside { .. })));
+    let mut store = Store::open(&dir, Some(&outside), NOW).unwrap();
+    let mut transaction = Transaction::new("20271121T171100Z");
+    fill(&mut transaction);
+    store.commit(transaction).unwrap();
     assert_eq!(read(outside.join("current.pem")), "new pem");
-
-    let mut store = open(&dir);
-    let backup = store.backups().unwrap().pop().unwrap();
+    let backup = store.backups().unwrap().pop().unwrap().unwrap();
     let transaction = store.restore(&backup).unwrap().named("20280101T000000Z");
     let undone = store.commit(transaction).unwrap();
     let status = fs::metadata(dir.join("pki/a.key")).unwrap();
@@ -200,10 +204,10 @@ fn restoring_a_backup_brings_everything_back() {
     assert!(!dir.join("pki/b.key").exists());
     assert_eq!(read(outside.join("current.pem")), "old pem");
     assert!(!outside.join("new.pem").exists());
-    assert!(undone.backup.unwrap().ends_with("20280101T000000Z"));
+    assert!(undone.backup.unwrap().ends_with("20280101T000000Z-2"));
 
     // The restoration was a transaction like any other, so it can be undone, too.
-    let backup = store.backups().unwrap().pop().unwrap();
+    let backup = store.backups().unwrap().pop().unwrap().unwrap();
     let transaction = store.restore(&backup).unwrap();
     store.commit(transaction).unwrap();
     assert_eq!(read(dir.join("pki/a.key")), "new");
@@ -220,9 +224,102 @@ fn a_damaged_backup_is_not_restored() {
         .unwrap();
     }
     let store = open(&dir);
-    let backup = store.backups().unwrap().pop().unwrap();
+    let backup = store.backups().unwrap().pop().unwrap().unwrap();
     fs::write(backup.path.join("files/pki/a.key"), "3").unwrap();
     assert!(matches!(store.restore(&backup), Err(Error::DamagedBackup { .. })));
+}
+
+#[test]
+fn a_damaged_or_foreign_backup_stands_in_its_own_way_alone() {
+    let (_temporary, dir) = place();
+    for text in ["1", "2", "3"] {
+        commit(&dir, |transaction| {
+            transaction.write("pki/a.key", text, 0o600);
+        })
+        .unwrap();
+    }
+    let folder = dir.join(".certkit/backups");
+    fs::write(folder.join("20271121T171100Z-1/manifest.json"), "{").unwrap();
+    // Anybody's notes, and a backup that claims to be the last.
+    fs::write(folder.join("README"), "notes").unwrap();
+    fs::create_dir_all(folder.join("20990101T000000Z-99")).unwrap();
+    let manifest = r#"{"version":1,"id":"20990101T000000Z-99","files":[
+        {"path":"../victim","was":"missing"}]}"#;
+    fs::write(folder.join("20990101T000000Z-99/manifest.json"), manifest).unwrap();
+    let mut store = open(&dir);
+    let found = store.backups().unwrap();
+    let fine: Vec<bool> = found.iter().map(Result::is_ok).collect();
+    assert_eq!(fine, [false, true, false]);
+    assert!(matches!(found[2], Err(Error::DamagedBackup { .. })), "{:?}", found[2]);
+    let mut transaction = Transaction::new("20271121T171100Z");
+    transaction.write("pki/a.key", "4", 0o600);
+    let committed = store.commit(transaction).unwrap();
+    assert!(committed.backup.unwrap().ends_with("20271121T171100Z-100"));
+    let (removed, failed) = store.prune_backups(0);
+    assert_eq!((removed.len(), failed), (4, vec![]));
+    assert_eq!(read(folder.join("README")), "notes");
+}
+
+#[test]
+fn a_replaced_file_keeps_its_attributes_and_a_secret_is_never_everybodys() {
+    let (_temporary, dir) = place();
+    fs::create_dir_all(dir.join("pki")).unwrap();
+    let set = |name: &str, attribute: &str, value: &[u8]| {
+        let path = dir.join("pki").join(name);
+        rustix::fs::setxattr(&path, attribute, value, rustix::fs::XattrFlags::empty()).unwrap();
+    };
+    let of = |name: &str, attribute: &str| {
+        let mut value = vec![0; 256];
+        let length =
+            rustix::fs::getxattr(dir.join("pki").join(name), attribute, &mut value).ok()?;
+        value.truncate(length);
+        Some(value)
+    };
+    // user::rw-, user:1234:r--, group::---, mask::r--, other::--- (acl(5), linux/posix_acl_xattr.h)
+    let mut acl = 2_u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in [
+        (1_u16, 6_u16, u32::MAX),
+        (2, 4, 1234),
+        (4, 0, u32::MAX),
+        (16, 4, u32::MAX),
+        (32, 0, u32::MAX),
+    ] {
+        acl.extend(tag.to_le_bytes().iter().chain(&permissions.to_le_bytes()));
+        acl.extend(id.to_le_bytes());
+    }
+    const ACL: &str = "system.posix_acl_access";
+    for name in ["shared.key", "open.key", "open.crt"] {
+        fs::write(dir.join("pki").join(name), "old").unwrap();
+        set(name, "user.note", name.as_bytes());
+    }
+    set("shared.key", ACL, &acl);
+    for name in ["open.key", "open.crt"] {
+        let open = fs::Permissions::from_mode(0o644);
+        fs::set_permissions(dir.join("pki").join(name), open).unwrap();
+    }
+    let before = mode(dir.join("pki/shared.key"));
+    let committed = commit(&dir, |transaction| {
+        for (name, mode) in [("shared.key", 0o600), ("open.key", 0o600), ("open.crt", 0o644)] {
+            transaction.write_keeping_mode(format!("pki/{name}"), "new", mode);
+        }
+    })
+    .unwrap();
+    assert_eq!(committed.closed, [dir.join("pki/open.key")]);
+    assert_eq!(mode(dir.join("pki/open.key")), 0o600);
+    assert_eq!(mode(dir.join("pki/open.crt")), 0o644);
+    assert_eq!(mode(dir.join("pki/shared.key")), before);
+    assert_eq!(of("shared.key", ACL), Some(acl.clone()));
+    for name in ["shared.key", "open.key", "open.crt"] {
+        assert_eq!(of(name, "user.note").as_deref(), Some(name.as_bytes()), "{name}");
+    }
+    // Going back brings them back, though they were taken away meanwhile.
+    rustix::fs::removexattr(dir.join("pki/shared.key"), ACL).unwrap();
+    let mut store = open(&dir);
+    let backup = store.backups().unwrap().pop().unwrap().unwrap();
+    let transaction = store.restore(&backup).unwrap();
+    store.commit(transaction).unwrap();
+    assert_eq!(of("shared.key", ACL), Some(acl));
+    assert_eq!(mode(dir.join("pki/open.key")), 0o644);
 }
 
 #[test]
@@ -238,9 +335,10 @@ fn only_the_last_backups_are_kept() {
     fs::create_dir_all(dir.join(".certkit/backups/20260101T000000Z/files")).unwrap();
     let mut store = open(&dir);
     assert_eq!(store.backups().unwrap().len(), 12);
-    let removed = store.prune_backups(2).unwrap();
+    let removed = store.prune_backups(2).0;
     assert_eq!(removed.len(), 11);
-    let ids: Vec<String> = store.backups().unwrap().into_iter().map(|backup| backup.id).collect();
+    let ids: Vec<String> =
+        store.backups().unwrap().into_iter().map(|backup| backup.unwrap().id).collect();
     assert_eq!(ids, ["20271121T171100Z-11", "20271121T171100Z-12"]);
     assert_eq!(fs::read_dir(dir.join(".certkit/backups")).unwrap().count(), 2);
 }
@@ -270,15 +368,16 @@ fn a_decided_change_of_a_dead_run_is_finished() {
     // The same journal once more, but now neither staged nor in place.
     fs::write(dir.join("a.key"), "somebody else's").unwrap();
     fs::write(dir.join(".certkit/journal"), &record).unwrap();
-    let error = Store::open(&dir, NOW).err().unwrap();
-    assert!(matches!(error, Error::Lost { .. }), "{error:?}");
-    assert!(error.to_string().contains("a.key"));
+    let recovered = open(&dir).recovered().unwrap();
+    assert!(matches!(recovered, Recovery::Unfinished { .. }), "{recovered:?}");
+    assert!(recovered.to_string().contains("a.key"), "{recovered}");
+    assert!(recovered.changed().is_empty());
     assert_eq!(read(dir.join("a.key")), "somebody else's");
 
     for damaged in ["", "{", &record[..record.len() - 1], &record.replace("\":1,", "\":2,")] {
         fs::write(dir.join(".certkit/journal"), damaged).unwrap();
         let before = listing(&dir);
-        let error = Store::open(&dir, NOW).err().unwrap();
+        let error = Store::open(&dir, None, NOW).err().unwrap();
         assert!(matches!(error, Error::DamagedJournal { .. }), "{error:?}");
         assert!(error.hint().is_some());
         assert_eq!(listing(&dir), before);

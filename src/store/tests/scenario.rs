@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::super::backup;
+use super::super::backup::{self, Backup};
 use super::super::disk::Disk;
 use super::super::engine::{self, Committed, Engine};
 use super::super::error::Error;
+use super::super::gate::Gate;
 use super::super::simulated::{Seen, SimulatedDisk};
 use super::super::transaction::Transaction;
 
@@ -35,6 +36,9 @@ pub(super) struct Scenario {
     pub(super) extra: usize,
 }
 
+/// The folder elsewhere that may be changed.
+pub(super) const ANNEX: &str = "/var/lib/kubelet/pki";
+
 /// A directory that exists, one that does not, several levels, outside, a symlink.
 pub(super) const PATHS: [&str; 9] = [
     "admin.conf",
@@ -44,10 +48,17 @@ pub(super) const PATHS: [&str; 9] = [
     "new/c.crt",
     "new/deep/c.key",
     "/var/lib/kubelet/pki/x.pem",
-    "/var/lib/other/y.yaml",
+    "kubelet/y.yaml",
     "/var/lib/kubelet/pki/current.pem",
 ];
 const LINK: usize = 8;
+
+impl View {
+    /// The same whatever the log says.
+    pub(super) fn without_log(self) -> Self {
+        Self { log: None, ..self }
+    }
+}
 
 /// All that counts of a disk: files by path, log, backups.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -90,7 +101,7 @@ impl Scenario {
     pub(super) fn disk(&self) -> SimulatedDisk {
         let disk = SimulatedDisk::new();
         disk.put_dir("/etc");
-        disk.put_dir("/var/lib");
+        disk.put_dir(ANNEX);
         if self.dir_exists {
             disk.put_dir(DIR);
         }
@@ -157,8 +168,7 @@ impl Scenario {
 
 /// Opens the directory, as `Store::open` does.
 pub(super) fn open(disk: &SimulatedDisk) -> Result<Engine<SimulatedDisk>, Error> {
-    let (root, roots) = engine::make_root(disk, Path::new(DIR))?;
-    Engine::new(disk.clone(), PathBuf::from(DIR), root, roots)
+    Engine::new(engine::enter(disk, Path::new(DIR), Some(Path::new(ANNEX)))?)
 }
 
 pub(super) fn commit(disk: &SimulatedDisk, transaction: Transaction) -> Result<Committed, Error> {
@@ -175,7 +185,7 @@ pub(super) fn view(disk: &SimulatedDisk) -> Result<View, String> {
     for path in own {
         let seen = files.remove(&path);
         match path[metadata.len()..].trim_start_matches('/') {
-            "" | "backups" => {}
+            "" | "backups" | "lock" => {}
             "log.jsonl" => match seen {
                 Some(Seen::File { content, mode: 0o600, .. }) => log = Some(content),
                 other => return Err(format!("the log is {other:?}")),
@@ -195,8 +205,10 @@ pub(super) fn view(disk: &SimulatedDisk) -> Result<View, String> {
 
 fn backups(disk: &SimulatedDisk) -> Result<Vec<(String, usize)>, String> {
     let Ok(root) = disk.open_dir(Path::new(DIR)) else { return Ok(Vec::new()) };
-    let tree = super::super::place::Tree::new(disk.clone(), PathBuf::from(DIR), root);
-    let found = backup::list(&tree).map_err(|error| format!("{error:?}"))?;
+    let tree = Gate::new(disk.clone(), PathBuf::from(DIR), root);
+    let found: Result<Vec<Backup>, Error> =
+        backup::list(&tree).map_err(|error| format!("{error:?}"))?.into_iter().collect();
+    let found = found.map_err(|error| format!("{error:?}"))?;
     let folders = tree.list(".certkit/backups").map_err(|error| format!("{error:?}"))?;
     if folders.len() != found.len() {
         return Err(format!("{folders:?} are not all backups"));

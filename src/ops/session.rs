@@ -1,0 +1,106 @@
+//! How a changing command begins, what it may change, and how it ends: in one place for all of them.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::observe::with_causes;
+use crate::{
+    model::layout::{DEFAULT_HOST_DIR, KUBELET_DIR},
+    store::{self, Committed, Store},
+};
+
+/// What became of a change beside the files themselves. Nothing of it unmakes the change.
+#[derive(Debug, Default)]
+pub struct Aftermath {
+    /// Where replaced files were copied to, if they are kept.
+    pub backup: Option<PathBuf>,
+    /// Backups that are gone because there are newer ones enough.
+    pub pruned: Vec<PathBuf>,
+    /// What was found or failed once all was in place.
+    pub warnings: Vec<String>,
+}
+
+/// Opens DIR for change.
+pub fn open(dir: &Path, lock_wait: Duration) -> Result<Store, store::Error> {
+    Store::open(dir, kubelet_dir(dir).as_deref(), lock_wait)
+}
+
+/// Why files cannot be changed, for those that cannot. The same for a dry run as for the run.
+pub fn refusals<'a>(
+    dir: &Path,
+    files: impl IntoIterator<Item = &'a Path>,
+) -> Result<Vec<(PathBuf, store::Error)>, store::Error> {
+    store::refusals(dir, kubelet_dir(dir).as_deref(), files)
+}
+
+/// What a dry run says of an earlier run that did not end: it is put in order before anything else is done.
+pub fn left(dir: &Path) -> Result<Option<String>, store::Error> {
+    let pending = store::pending(dir)?.filter(|pending| pending.decided || pending.staged);
+    Ok(pending.map(|pending| {
+        match pending.decided {
+            true => "an earlier run did not finish: its change is decided, and is completed first",
+            false => "an earlier run did not finish: what it had prepared is removed first",
+        }
+        .to_owned()
+    }))
+}
+
+/// Waits for another certkit that is putting a change in place, as a reader; a note where one was interrupted.
+pub fn unfinished(dir: &Path) -> Option<String> {
+    // What cannot be looked at is told where it is read.
+    let pending = store::settled(dir).ok().flatten()?;
+    Some(match pending.holder {
+        Some(holder) => format!(
+            "{} is putting a change in place: part of the files may be new and part old",
+            store::Holder::describe(Some(&holder))
+        ),
+        None => format!(
+            "an earlier change is decided and not finished: part of the files may be new and part old; \
+             `certkit --dir {} rotate` finishes it",
+            dir.display()
+        ),
+    })
+}
+
+/// Says what a change left, and removes backups that are too many.
+pub fn conclude(store: &mut Store, committed: Committed, backups: usize) -> Aftermath {
+    let (pruned, failed) = store.prune_backups(backups);
+    let mut warnings = committed.warnings;
+    warnings.extend(committed.closed.iter().map(|file| {
+        format!(
+            "{}: everybody could read what it replaces; it is its owner's alone now, and the old key \
+             should be taken for known",
+            file.display()
+        )
+    }));
+    warnings.extend(failed.into_iter().map(|why| format!("old backups stay: {why}")));
+    let backup = committed.backup.filter(|backup| !pruned.contains(backup));
+    Aftermath { backup, pruned, warnings }
+}
+
+/// An error with its causes, for where it stands in a longer sentence.
+pub fn why(error: &store::Error) -> String {
+    with_causes(error)
+}
+
+/// The folder of the kubelet that DIR's machine has: `X/var/lib/kubelet/pki` beside `X/etc/kubernetes`. It is the one
+/// folder elsewhere that certkit changes; a copy of a tree has none.
+fn kubelet_dir(dir: &Path) -> Option<PathBuf> {
+    let machine = dir.to_str()?.strip_suffix(DEFAULT_HOST_DIR)?;
+    Some(PathBuf::from(format!("{machine}{KUBELET_DIR}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_of_a_tree_has_no_kubelet() {
+        let of = |dir: &str| kubelet_dir(Path::new(dir));
+        assert_eq!(of("/etc/kubernetes"), Some("/var/lib/kubelet/pki".into()));
+        assert_eq!(of("/mnt/etc/kubernetes"), Some("/mnt/var/lib/kubelet/pki".into()));
+        assert_eq!(of("/root/kubernetes-copy"), None);
+    }
+}
