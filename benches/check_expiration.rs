@@ -67,6 +67,45 @@ fn main() {
     });
     support::line("check-expiration of a one-host PKI, the whole process", whole);
     support::ratio("the same / 5 ms", whole.as_secs_f64() / 0.005, 1.0, true);
+
+    // In turn, as above: what a host costs among few and among many.
+    let workspaces = HOSTS.map(|hosts| workspace(folder.path(), hosts));
+    let mut times: [Vec<Duration>; 2] = Default::default();
+    for _ in 0..ROUNDS {
+        for (times, workspace) in times.iter_mut().zip(&workspaces) {
+            times.push(timed(certkit().args(["check-expiration", "--dir"]).arg(workspace)));
+        }
+    }
+    let [few, many] = times.map(|mut times| {
+        times.sort();
+        times[ROUNDS / 2]
+    });
+    for (hosts, time) in HOSTS.into_iter().zip([few, many]) {
+        support::line(&format!("check-expiration of a workspace of {hosts} hosts"), time);
+    }
+    let per_host = |time: Duration, hosts: usize| time.as_secs_f64() / hosts as f64;
+    let ratio = per_host(many, HOSTS[1]) / per_host(few, HOSTS[0]);
+    support::ratio("a host among 4,000 / a host among 500", ratio, 1.3, true);
+}
+
+/// How many hosts the two workspaces have.
+const HOSTS: [usize; 2] = [500, 4_000];
+
+/// A workspace of one control plane and nodes.
+fn workspace(folder: &Path, hosts: usize) -> std::path::PathBuf {
+    let mut text = String::from(
+        "apiVersion: certkit/v1\nkind: Cluster\nname: b\nendpoint: api:6443\ncontrolPlane:\n\
+         - {name: cp1, addresses: [10.0.0.1]}\nnodes:\n",
+    );
+    for n in 1..hosts {
+        text += &format!("- {{name: w{n}, addresses: [10.1.{}.{}]}}\n", n / 250, n % 250 + 1);
+    }
+    let file = folder.join(format!("{hosts}.yaml"));
+    fs::write(&file, text).expect("a description");
+    let pki = folder.join(format!("workspace-{hosts}"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_certkit"));
+    timed(command.args(["init", "--config"]).arg(file).arg("--dir").arg(&pki));
+    pki
 }
 
 /// Files in folders of a thousand, and their list, NUL after each, in the order of the walk.

@@ -10,7 +10,7 @@ pub mod flat;
 mod kubeadm;
 pub mod kubeconfig;
 pub mod manifest;
-pub mod secret;
+pub mod object;
 pub mod yaml;
 
 use std::fmt;

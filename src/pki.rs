@@ -2,7 +2,8 @@
 //!
 //! Everything here works on bytes in memory; files are `store`'s. The crates behind it are each named
 //! in one place: rustls-pemfile in [`pem`], ring and aws-lc-rs in `crypto`, rcgen in [`issue`],
-//! x509-parser in [`inspect`], rustls-webpki in [`chain`].
+//! x509-parser in [`inspect`], rustls-webpki in [`chain`], p12-keystore in
+//! [`keystore`].
 
 pub mod chain;
 mod crypto;
@@ -10,5 +11,6 @@ mod der;
 pub mod inspect;
 pub mod issue;
 pub mod key;
+pub mod keystore;
 pub mod pem;
 pub mod pkcs7;

@@ -18,6 +18,7 @@ needs=(
   ip:iproute2
   curl:curl
   dot:graphviz
+  keytool:default-jre-headless
 )
 
 missing() {

@@ -3,6 +3,7 @@
 use std::{io::Write, path::PathBuf, time::Duration};
 
 use clap::ValueEnum;
+use zeroize::Zeroizing;
 
 use super::{
     Exit, Failure, Global,
@@ -16,11 +17,12 @@ use crate::{
     model::{
         check::expiry::{Level, Row, Thresholds, judge},
         duration::{Span, Threshold},
+        inventory::Piece,
         timestamp::Timestamp,
     },
     ops::{
         expiry::{self, Connect, Request},
-        machine, session,
+        machine, read, session,
     },
     parallel, store,
     tls::probe::Target,
@@ -33,7 +35,8 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HELP)]
 pub struct CheckExpirationArgs {
-    /// Files and folders: PEM, DER, PKCS#7, kubeconfigs, Secrets as YAML or JSON; - for standard input
+    /// Files and folders: PEM, DER, PKCS#7, PKCS#12, JKS, kubeconfigs, Kubernetes' objects as YAML or JSON; - for
+    /// standard input
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Walk folders all the way down
@@ -56,6 +59,10 @@ pub struct CheckExpirationArgs {
     /// Of a workspace's hosts only this one
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
+    /// A file whose first line is a password of key stores (PKCS#12, JKS); repeat for several
+    /// [env: CERTKIT_PASSWORD, the password itself]
+    #[arg(long, value_name = "FILE")]
+    password_file: Vec<PathBuf>,
     /// Where the kubelet keeps its own certificates [default: /var/lib/kubelet/pki beside /etc/kubernetes]
     #[arg(long, value_name = "PATH", env = "CERTKIT_KUBELET_DIR")]
     kubelet_dir: Option<PathBuf>,
@@ -114,7 +121,8 @@ EXAMPLES:
   certkit check-expiration --connect
   certkit check-expiration --connect api.example.com:6443 --connect '[fd00::1]:2379,sni=etcd'
   certkit check-expiration -r /etc/ssl/private ~/.kube/config
-  kubectl get secret -A -o yaml | certkit check-expiration -
+  certkit check-expiration --password-file /etc/certkit/store-password /etc/ssl/keystore.p12
+  kubectl get secret,configmap -A -o yaml | certkit check-expiration -
   certkit check-expiration -q --textfile /var/lib/node_exporter/textfile_collector/certkit.prom";
 
 fn connect(text: &str) -> Result<Option<Target>, crate::tls::probe::TargetError> {
@@ -152,6 +160,8 @@ pub fn run(args: &CheckExpirationArgs, global: &Global) -> Result<Exit, Failure>
             || args.textfile.is_some(),
         threads: parallel::processors(),
         machine: &machine,
+        now: context.now,
+        passwords: &passwords(&args.password_file)?,
     };
     let formats = reports.formats;
     let render = |row: Row| {
@@ -175,6 +185,38 @@ pub fn run(args: &CheckExpirationArgs, global: &Global) -> Result<Exit, Failure>
         Level::Critical => Exit::Critical,
         Level::Unknown => Exit::Failed,
     })
+}
+
+/// The variable that holds a password itself.
+const PASSWORD: &str = "CERTKIT_PASSWORD";
+
+/// The passwords of key stores: from files and the environment, never from the command line, which everybody
+/// on the machine can read.
+fn passwords(files: &[PathBuf]) -> Result<Vec<Zeroizing<String>>, Failure> {
+    let mut passwords = Vec::new();
+    for path in files {
+        let failed = |why: &str| {
+            Failure::new(format!("--password-file {}: {why}", path.display()))
+                .hint(Some("its first line is to be the password"))
+        };
+        let content = match read::file(path) {
+            Piece::Present(content) => content,
+            // The password of a store may be empty.
+            Piece::Bad(why) if why == "is empty" => Zeroizing::default(),
+            Piece::Bad(why) => return Err(failed(&why)),
+            Piece::Missing => return Err(failed("does not exist")),
+        };
+        let text = str::from_utf8(&content).map_err(|_| failed("is not UTF-8"))?;
+        passwords.push(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()));
+    }
+    match std::env::var(PASSWORD) {
+        Ok(password) => passwords.push(Zeroizing::new(password)),
+        Err(std::env::VarError::NotPresent) => {}
+        Err(std::env::VarError::NotUnicode(_)) => {
+            return Err(Failure::usage(format!("{PASSWORD}: is not UTF-8")));
+        }
+    }
+    Ok(passwords)
 }
 
 fn wanted(connect: &[Option<Target>]) -> Connect {

@@ -7,6 +7,7 @@ mod authority;
 mod connect;
 mod content;
 mod kubeconfig;
+mod octets;
 mod scan;
 mod tree;
 mod walk;
@@ -17,13 +18,19 @@ use std::{
     time::Duration,
 };
 
+use zeroize::Zeroizing;
+
 use self::{
+    octets::Octets,
     scan::Scanner,
     walk::{Root, Walk},
 };
 use super::observe::with_causes;
 use crate::{
-    model::check::expiry::{Details, Facts, Found, Origin, Role, Row},
+    model::{
+        check::expiry::{Details, Facts, Found, Origin, Role, Row},
+        timestamp::Timestamp,
+    },
     parallel,
     pki::{inspect::Certificate, pem},
     tls::probe::Target,
@@ -48,6 +55,10 @@ pub struct Request<'a> {
     pub timeout: Duration,
     /// Whether [`Facts::details`] are wanted.
     pub details: bool,
+    /// What key stores are opened with.
+    pub passwords: &'a [Zeroizing<String>],
+    /// The time it is judged at.
+    pub now: Timestamp,
     /// How many threads read.
     pub threads: usize,
     /// This machine's name, by which its host in a workspace is found.
@@ -131,7 +142,8 @@ pub fn run<T: Send>(
     let mut files = None;
     if !request.paths.is_empty() {
         let roots: Vec<Root> = request.paths.iter().map(|_| Root::default()).collect();
-        let scanner = Scanner { details: request.details };
+        let octets = Octets { details: request.details, passwords: request.passwords };
+        let scanner = Scanner { octets };
         parallel::in_order(
             Walk::new(request.paths, &roots, request.recursive),
             request.threads,

@@ -218,6 +218,25 @@ fn parse_key(pem: &[u8], certificate: Option<&Certificate>) -> Piece<CaKey> {
     parsed(CaKey::from_pem(pem, certificate))
 }
 
+/// A CA's files by themselves, as [`observe`] finds them, and its certificates.
+pub fn authority(dir: &Path, cert: &Path, key: &Path) -> (Observed, Vec<Certificate>) {
+    let (certificates, found) = pair(dir, cert, key);
+    let certificates = signer_first(certificates, &found);
+    let observed = Observed {
+        place: Place::Pair { cert: cert.to_path_buf(), key: key.to_path_buf() },
+        certificates: view_all(&certificates),
+        key: key_view(&found, certificates.present().and_then(|all| all.first())),
+        kubeconfig: Piece::Missing,
+        signed_by_issuer: None,
+        requested: false,
+    };
+    let certificates = match certificates {
+        Piece::Present(all) => all,
+        Piece::Missing | Piece::Bad(_) => Vec::new(),
+    };
+    (observed, certificates)
+}
+
 /// Of the certificates in a CA's file the one that its key belongs to signs; kubeadm takes the first.
 fn signer_first(
     certificates: Piece<Vec<Certificate>>,

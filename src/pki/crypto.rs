@@ -185,6 +185,15 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     out
 }
 
+/// SHA-1 of these one after another: for formats that have it, and for nothing that needs to be safe.
+pub fn sha1(parts: &[&[u8]]) -> [u8; 20] {
+    let mut context = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
+    parts.iter().for_each(|part| context.update(part));
+    let mut out = [0; 20];
+    out.copy_from_slice(context.finish().as_ref());
+    out
+}
+
 /// Fills `bytes` from the operating system's source.
 pub fn random(bytes: &mut [u8]) -> Result<(), CryptoError> {
     SystemRandom::new()

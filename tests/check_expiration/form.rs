@@ -10,15 +10,15 @@ use std::{
 use crate::{check, check_at, json, rows, support};
 
 /// Between the end of [`Sample::old`] and that of [`Sample::new`].
-const BETWEEN: &str = "2026-06-01T00:00:00Z";
+pub const BETWEEN: &str = "2026-06-01T00:00:00Z";
 
 /// Two certificates made by openssl: one that has ended by [`BETWEEN`], and one that has not.
-struct Sample {
+pub struct Sample {
     folder: tempfile::TempDir,
 }
 
 impl Sample {
-    fn make() -> Option<Self> {
+    pub fn make() -> Option<Self> {
         support::need("openssl")?;
         let folder = support::temp_dir();
         let at = |name: &str| folder.path().join(name).display().to_string();
@@ -71,16 +71,16 @@ impl Sample {
         Some(Self { folder })
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn text(&self, name: &str) -> String {
+    pub fn text(&self, name: &str) -> String {
         fs::read_to_string(self.path(&format!("{name}.pem"))).unwrap()
     }
 
     /// `openssl ARGS`, whose output is the file's content.
-    fn convert(&self, args: &[&str], file: &str) -> Vec<u8> {
+    pub fn convert(&self, args: &[&str], file: &str) -> Vec<u8> {
         let path = self.path(file);
         let mut command = Command::new("openssl");
         support::run(command.args(args).arg("-out").arg(&path).current_dir(self.folder.path()));

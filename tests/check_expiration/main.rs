@@ -6,8 +6,11 @@ mod support;
 mod connect;
 mod form;
 mod format;
+mod keystore;
 mod kubeadm;
+mod object;
 mod path;
+mod renewal;
 mod term;
 mod tree;
 

@@ -58,6 +58,17 @@ pub enum Inside {
     Cluster(String),
     /// A listener's answer: the path is its address.
     Listener,
+    /// A value of another object of Kubernetes than a Secret, or of a document that is none.
+    Object {
+        /// Its kind; empty for a document that is none.
+        kind: String,
+        /// Its namespace, if it says one.
+        namespace: Option<String>,
+        /// Its name.
+        name: String,
+        /// The entry, or where in it the value stands.
+        key: String,
+    },
     /// An entry of a Secret.
     Secret {
         /// The Secret's namespace, if it says one.
@@ -241,7 +252,19 @@ impl fmt::Display for Origin {
                 }
                 write!(f, "{name} {key})")
             }
+            Some(Inside::Object { kind, namespace, name, key }) => {
+                let parts = [kind.as_str(), &slashed(namespace.as_deref(), name), key];
+                let said: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+                write!(f, " ({})", said.join(" "))
+            }
         }
+    }
+}
+
+fn slashed(namespace: Option<&str>, name: &str) -> String {
+    match namespace {
+        Some(namespace) => format!("{namespace}/{name}"),
+        None => name.to_owned(),
     }
 }
 

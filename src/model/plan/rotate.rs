@@ -20,6 +20,7 @@ use crate::model::{
     duration::{Span, Threshold},
     inventory::{CertView, Inventory, Observed, Piece},
     layout::{Instance, Layout, Place},
+    name::Name,
     profile::{Kind, Validity},
     timestamp::Timestamp,
     usage::KeyUsages,
@@ -406,10 +407,41 @@ impl One<'_> {
         }
     }
 
-    /// What stands against signing it with the CA in place.
     fn obstacle(&self, certificate: &CertView) -> Option<Obstacle> {
         let above = self.layout.issuer(self.index)?;
-        let observed = &self.inventory.instances[above];
+        let signing = Signing {
+            authority: &self.inventory.instances[above],
+            issuer: &certificate.issuer,
+            is_signed: self.observed.signed_by_issuer,
+            is_bound: self.inventory.declared || self.is_named(),
+            can_open: self.request.can_open,
+            now: self.request.now,
+        };
+        signing.obstacle()
+    }
+}
+
+/// Whether a CA in place can sign a leaf: asked by rotating, and by whoever says what rotating would do.
+#[derive(Clone, Debug)]
+pub struct Signing<'a> {
+    /// The CA, its signer first.
+    pub authority: &'a Observed,
+    /// Who the leaf says signed it.
+    pub issuer: &'a Name,
+    /// Whether the CA did; none where that cannot be known.
+    pub is_signed: Option<bool>,
+    /// Whether the CA is to sign it whoever did: because that is declared, or because it is asked for.
+    pub is_bound: bool,
+    /// Whether a password opens the CA's key if it is encrypted.
+    pub can_open: bool,
+    /// The time.
+    pub now: Timestamp,
+}
+
+impl Signing<'_> {
+    /// What stands against signing it with the CA in place.
+    pub fn obstacle(&self) -> Option<Obstacle> {
+        let observed = self.authority;
         let (file, key_file) = (observed.place.cert(), observed.place.key());
         let authority = match &observed.certificates {
             Piece::Present(all) => all.first()?,
@@ -422,7 +454,7 @@ impl One<'_> {
         };
         let replace =
             "replace the CA: let every bundle trust both, then issue everything from the new one";
-        if let Some(why) = authority_fault(authority, self.request.now) {
+        if let Some(why) = authority_fault(authority, self.now) {
             return Some(broken(file, &why, replace));
         }
         match &observed.key {
@@ -436,16 +468,14 @@ impl One<'_> {
                 let why = format!("does not belong to {}", file.display());
                 return Some(broken(key_file, &why, "restore the one that is wrong"));
             }
-            Piece::Present(key) if key.is_sealed && !self.request.can_open => {
+            Piece::Present(key) if key.is_sealed && !self.can_open => {
                 return Some(Obstacle::Sealed { key: key_file.clone() });
             }
             Piece::Present(_) => {}
         }
-        let foreign = self.observed.signed_by_issuer == Some(false);
-        (foreign && !self.inventory.declared && !self.is_named()).then(|| Obstacle::Foreign {
-            issuer: certificate.issuer.to_string(),
-            authority: file.clone(),
-        })
+        let foreign = self.is_signed == Some(false);
+        (foreign && !self.is_bound)
+            .then(|| Obstacle::Foreign { issuer: self.issuer.to_string(), authority: file.clone() })
     }
 }
 

@@ -1,6 +1,13 @@
 //! The CAs that are known, and which of them signed a certificate.
 
-use crate::pki::inspect::Certificate;
+use crate::{
+    model::{
+        inventory::{Observed, Piece},
+        plan::rotate::Signing,
+        timestamp::Timestamp,
+    },
+    pki::inspect::Certificate,
+};
 
 /// A CA's certificate that was found.
 #[derive(Clone)]
@@ -30,4 +37,56 @@ pub fn signer<'a>(
             && ca.certificate != *certificate
             && certificate.signed_by(&ca.certificate)
     })
+}
+
+/// A CA as renewal would find it.
+pub struct Issuing {
+    /// Its files.
+    pub observed: Observed,
+    /// Its certificates, the one that signs first.
+    pub certificates: Vec<Certificate>,
+    /// Whether its key may not be read by who runs this; whoever renews may.
+    pub is_hidden: bool,
+}
+
+impl Issuing {
+    /// Whether `certkit rotate` could not renew this leaf, which `signer` was found to have signed: the same
+    /// judgement, without what rotating can be told on its command line.
+    pub fn is_elsewhere(
+        &self,
+        leaf: &Certificate,
+        signer: Option<&Known>,
+        is_declared: bool,
+        now: Timestamp,
+    ) -> bool {
+        let has_key = |ca: &Certificate| {
+            self.certificates.iter().any(|own| own.public_key() == ca.public_key())
+        };
+        let signed = match signer {
+            Some(ca) if has_key(&ca.certificate) => true,
+            _ => self.certificates.iter().any(|own| leaf.signed_by(own)),
+        };
+        if self.is_hidden {
+            return !signed && !is_declared;
+        }
+        let signing = Signing {
+            authority: &self.observed,
+            issuer: leaf.issuer(),
+            is_signed: Some(signed).filter(|_| !self.certificates.is_empty()),
+            is_bound: is_declared,
+            // Whoever renews may know the password.
+            can_open: true,
+            now,
+        };
+        signing.obstacle().is_some()
+    }
+
+    /// Whether its key belongs to this certificate of it, by its index.
+    pub fn has_key(&self, index: usize) -> bool {
+        match (&self.observed.key, self.certificates.get(index)) {
+            (Piece::Present(key), Some(ca)) => key.public_key == ca.public_key().der(),
+            (Piece::Bad(_), Some(_)) => index == 0,
+            (Piece::Missing, _) | (_, None) => false,
+        }
+    }
 }

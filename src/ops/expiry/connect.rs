@@ -87,9 +87,9 @@ fn expected(
     cluster: &Cluster,
     gathered: &Gathered,
 ) -> Result<Vec<Ask>, Fault> {
-    let name = match cluster.trees.len() {
-        1 => None,
-        _ => {
+    let name = match cluster.is_host(request.host) {
+        true => None,
+        false => {
             let asked = request.host.unwrap_or(request.machine);
             let found = cluster.trees.iter().find(|tree| tree.host.as_deref() == Some(asked));
             let which = || Fault::WhichHost(request.machine.to_owned());

@@ -4,7 +4,7 @@ use std::{borrow::Cow, path::Path};
 
 use super::contains;
 use crate::{
-    document::secret,
+    document::object,
     model::catalogue::{CERTIFICATES, Home},
 };
 
@@ -15,12 +15,14 @@ pub enum Kind {
     Der,
     /// A kubeconfig.
     Kubeconfig,
+    /// Java's own key store.
+    Jks,
     /// Nothing that may hold certificates.
     Nothing,
+    /// Kubernetes' objects, or other JSON.
+    Objects,
     /// PEM among other text.
     Pem,
-    /// Secrets.
-    Secrets,
 }
 
 /// What is expected of a file: what it must hold, or is told of.
@@ -94,10 +96,14 @@ fn is_kubeconfig_of_a_cluster(name: &str) -> bool {
         .any(|spec| matches!(spec.home, Home::Kubeconfig { file, .. } if file == name))
 }
 
-/// What octets that begin like this are. A YAML file may have PEM inside, so it comes first.
-pub fn sniff(head: &[u8], demand: Demand) -> Kind {
+/// What octets that begin like this are; `whole` if this is all of them. A YAML file may have PEM inside, so
+/// it comes first.
+pub fn sniff(head: &[u8], whole: bool, demand: Demand) -> Kind {
     if looks_like_der(head) {
         return Kind::Der;
+    }
+    if head.starts_with(&[0xfe, 0xed, 0xfe, 0xed]) || head.starts_with(&[0xce, 0xce, 0xce, 0xce]) {
+        return Kind::Jks;
     }
     if head.starts_with(b"-----BEGIN ") {
         return Kind::Pem;
@@ -105,8 +111,8 @@ pub fn sniff(head: &[u8], demand: Demand) -> Kind {
     if is_kubeconfig(head) {
         return Kind::Kubeconfig;
     }
-    if secret::looks_like_secret(head) {
-        return Kind::Secrets;
+    if object::looks_like_secret(head) || object::looks_like_objects(head, whole) {
+        return Kind::Objects;
     }
     // A program may well have the marker among its texts.
     match contains(head, b"-----BEGIN ") && (!head.contains(&0) || demand >= Demand::Pki) {
@@ -142,21 +148,23 @@ fn is_kubeconfig(head: &[u8]) -> bool {
     let mut lists = 0;
     let mut other = false;
     for line in head.split(|b| *b == b'\n') {
-        let line = line.trim_ascii();
+        // What is indented is inside something else: a Secret may hold a kubeconfig.
+        if line.first().is_none_or(|first| matches!(first, b' ' | b'\t' | b'-' | b'#')) {
+            continue;
+        }
         let Some(at) = line.iter().position(|b| *b == b':') else { continue };
         let unquoted = |text: &[u8]| {
             let text = text.trim_ascii();
-            let text = text.strip_suffix(b",").unwrap_or(text);
-            text.iter().copied().filter(|b| !matches!(b, b'"' | b'\'' | b'{')).collect::<Vec<u8>>()
+            text.iter().copied().filter(|b| !matches!(b, b'"' | b'\'')).collect::<Vec<u8>>()
         };
         match (&unquoted(&line[..at])[..], &unquoted(&line[at + 1..])[..]) {
             (b"kind", b"Config") => kind = true,
-            (b"kind", _) => other = true,
+            (b"kind" | b"items", _) => other = true,
             (b"clusters" | b"users" | b"contexts", _) => lists += 1,
             _ => {}
         }
     }
-    kind || (lists >= 2 && !other)
+    !other && (kind || lists >= 2)
 }
 
 /// How a text is written, where it is not as everybody expects.

@@ -23,11 +23,11 @@ pub struct Entry {
 }
 
 /// Reads all of them; users without a certificate (tokens, plug-ins) give no entry. `locate` says where a
-/// file is that the kubeconfig names.
+/// file is that the kubeconfig names, or that it cannot be looked at from here.
 pub fn entries(
     content: &[u8],
     file: &Path,
-    locate: &dyn Fn(&str) -> Result<PathBuf, String>,
+    locate: &dyn Fn(&str) -> Option<Result<PathBuf, String>>,
 ) -> Result<Vec<Entry>, String> {
     let view = kubeconfig::parse(content).map_err(|error| with_causes(&error))?;
     let mut entries = Vec::new();
@@ -35,8 +35,9 @@ pub fn entries(
     let read = |material: &Material| match material {
         Material::Data(pem) => (file.to_path_buf(), certificates(pem)),
         Material::File(named) => match locate(named) {
-            Err(why) => (file.to_path_buf(), vec![Err(why)]),
-            Ok(path) => {
+            None => (file.to_path_buf(), Vec::new()),
+            Some(Err(why)) => (file.to_path_buf(), vec![Err(why)]),
+            Some(Ok(path)) => {
                 let found = match read::file(&path) {
                     Piece::Present(content) => certificates(&content),
                     Piece::Missing => {

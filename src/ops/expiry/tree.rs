@@ -3,17 +3,22 @@
 mod gather;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use self::gather::Gatherer;
-use super::{Fault, Request, authority::Known, row, shown};
+use super::{
+    Fault, Request,
+    authority::{Issuing, Known},
+    row, shown,
+};
 use crate::{
     model::{
         catalogue::{self, CERTIFICATES, CertSpec, Condition, Home, MAY_BE_AWAY, REQUIRED, Scope},
         check::expiry::{Found, Origin, Role, Row},
-        cluster::{Cluster as Declared, Etcd, Host},
+        cluster::{Cluster as Declared, Etcd},
         layout::{DEFAULT_HOST_DIR, KUBELET_DIR, Layout},
         plan::init::request_file,
     },
@@ -52,7 +57,63 @@ pub struct Tree {
     requested: BTreeSet<&'static str>,
     /// Certificates of an etcd that is somebody else's: the catalogue's id, and the file on the host.
     external: Vec<(&'static str, String)>,
+    /// Whether certkit.yaml says what must be there.
+    is_declared: bool,
     scopes: Scopes,
+}
+
+/// What a declaration demands of one host's tree.
+#[derive(Default)]
+struct Demand {
+    required: BTreeSet<&'static str>,
+    requested: BTreeSet<&'static str>,
+    external: Vec<(&'static str, String)>,
+}
+
+impl Demand {
+    fn and(mut self, other: Self) -> Self {
+        self.required.extend(other.required);
+        self.requested.extend(other.requested);
+        self.external.extend(other.external);
+        self
+    }
+}
+
+/// What is demanded by the name of the host; of the cluster's own by no name. The cluster is laid out once,
+/// however many hosts it has.
+fn declared_demands<'c>(cluster: &'c Declared, dir: &Path) -> HashMap<&'c str, Demand> {
+    let mut demands: HashMap<&str, Demand> = HashMap::new();
+    for instance in &Layout::new(cluster).instances {
+        let demand = demands.entry(instance.host.map_or("", |h| h.name.as_ref())).or_default();
+        if MAY_BE_AWAY.contains(&instance.spec.id) {
+            continue;
+        }
+        demand.required.insert(instance.spec.id);
+        if dir.join(request_file(instance)).exists() {
+            demand.requested.insert(instance.spec.id);
+        }
+    }
+    if let Etcd::External { files: Some(files), .. } = &cluster.etcd {
+        for host in cluster.hosts.iter().filter(|host| host.control_plane) {
+            let external = &mut demands.entry(host.name.as_ref()).or_default().external;
+            external.push(("etcd-ca", files.ca.clone()));
+            external.push(("apiserver-etcd-client", files.cert.clone()));
+        }
+    }
+    demands
+}
+
+/// Whether a folder holds certificates of a host.
+fn has_leaves(dir: &Path) -> bool {
+    let mut of_hosts = CERTIFICATES.iter().filter(|s| !s.is_ca() && s.scope != Scope::Cluster);
+    of_hosts.any(|spec| dir.join(file_of(spec)).symlink_metadata().is_ok())
+}
+
+fn file_of(spec: &CertSpec) -> &'static str {
+    match spec.home {
+        Home::Files { cert, .. } | Home::Authority { cert, .. } => cert,
+        Home::Kubeconfig { file, .. } => file,
+    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -85,6 +146,8 @@ pub struct Gathered {
     pub known: Vec<Known>,
     /// The servers' certificates.
     pub servers: Vec<OnDisk>,
+    /// Who signs, by the id of the CA: in this tree, or in DIR above it.
+    pub issuing: BTreeMap<&'static str, Arc<Issuing>>,
 }
 
 impl Cluster {
@@ -107,19 +170,48 @@ impl Cluster {
             }
             None => folders(&dir.join("hosts")),
         };
+        let local = declared.as_ref().and_then(Declared::local);
+        let is_local = |name: &str| local.is_some_and(|local| local.name.as_ref() == name);
         if let Some(host) = request.host
+            && !is_local(host)
             && !hosts.iter().any(|h| h == host)
         {
             return Err(Fault::NoHost(host.to_owned(), hosts));
         }
-        let mut trees = vec![Tree::open(request, declared.as_ref(), None, hosts.is_empty())];
-        trees.extend(
-            hosts
-                .into_iter()
-                .filter(|host| request.host.is_none_or(|asked| asked == host))
-                .map(|host| Tree::open(request, declared.as_ref(), Some(host), false)),
-        );
+        // DIR itself is a host's tree too, unless it is a workspace's.
+        let is_host = hosts.is_empty()
+            || match &declared {
+                Some(cluster) => cluster.local().is_some(),
+                None => has_leaves(dir),
+            };
+        let mut demands = match &declared {
+            Some(cluster) => declared_demands(cluster, dir),
+            None => HashMap::new(),
+        };
+        let mut open = |host: Option<String>| {
+            let demand = match (&declared, &host) {
+                (None, _) => None,
+                (Some(_), Some(host)) => Some(demands.remove(host.as_str()).unwrap_or_default()),
+                (Some(_), None) => {
+                    let of_cluster = demands.remove("").unwrap_or_default();
+                    let of_host = local.and_then(|l| demands.remove(l.name.as_ref()));
+                    Some(of_cluster.and(of_host.unwrap_or_default()))
+                }
+            };
+            Tree::open(request, declared.as_ref(), host, is_host, demand)
+        };
+        let mut trees = vec![open(None)];
+        let wanted = |host: &String| request.host.is_none_or(|asked| asked == host);
+        trees.extend(hosts.into_iter().filter(wanted).map(|host| open(Some(host))));
         Ok(Self { declared, trees, fault })
+    }
+
+    /// Whether DIR itself is the tree of the host that was asked for, or of this machine as far as one can
+    /// know.
+    pub fn is_host(&self, asked: Option<&str>) -> bool {
+        let local = self.declared.as_ref().and_then(Declared::local);
+        self.trees.len() == 1
+            || local.is_some_and(|local| asked.is_none_or(|asked| asked == local.name.as_ref()))
     }
 
     /// Reads all of it, hosts side by side; every host's leaves are checked against the CAs of DIR and its own.
@@ -135,12 +227,14 @@ impl Cluster {
             let known: Vec<Known> =
                 first.known.iter().map(|ca| Known { row: usize::MAX, ..ca.clone() }).collect();
             let count = known.len();
+            let issuing = first.issuing.clone();
             // Nothing here fails: what cannot be read is a row.
             let _: Result<(), std::convert::Infallible> = parallel::in_order(
                 hosts.iter(),
                 threads,
                 |tree, emit| {
-                    let mut part = Gathered { known: known.clone(), ..Gathered::default() };
+                    let (known, issuing) = (known.clone(), issuing.clone());
+                    let mut part = Gathered { known, issuing, ..Gathered::default() };
                     tree.gather(request, &mut part);
                     emit(part);
                 },
@@ -163,13 +257,17 @@ impl Tree {
         request: &Request<'_>,
         declared: Option<&Declared>,
         host: Option<String>,
-        alone: bool,
+        is_host: bool,
+        demand: Option<Demand>,
     ) -> Self {
+        let alone = is_host && host.is_none();
         let scopes = match (&host, alone) {
             (Some(_), _) => Scopes::OfHost,
             (None, true) => Scopes::All,
             (None, false) => Scopes::OfCluster,
         };
+        let is_declared = demand.is_some();
+        let Demand { required, requested, external } = demand.unwrap_or_default();
         let root = match &host {
             Some(host) => request.dir.join("hosts").join(host),
             None => request.dir.to_path_buf(),
@@ -200,14 +298,14 @@ impl Tree {
                 .collect(),
             host,
             root,
-            required: BTreeSet::new(),
-            requested: BTreeSet::new(),
-            external: Vec::new(),
+            required,
+            requested,
+            external,
+            is_declared,
             scopes,
         };
-        match declared {
-            Some(cluster) => tree.require_declared(cluster, request.dir),
-            None => tree.require_usual(),
+        if !is_declared {
+            tree.require_usual();
         }
         tree
     }
@@ -218,34 +316,6 @@ impl Tree {
             Scopes::All => true,
             Scopes::OfCluster => scope == Scope::Cluster,
             Scopes::OfHost => scope != Scope::Cluster,
-        }
-    }
-
-    fn require_declared(&mut self, cluster: &Declared, dir: &Path) {
-        let mine = cluster.hosts.iter().find(|h| match self.scopes {
-            Scopes::All => true,
-            Scopes::OfCluster => false,
-            Scopes::OfHost => self.host.as_deref() == Some(h.name.as_ref()),
-        });
-        if let Etcd::External { files: Some(files), .. } = &cluster.etcd
-            && mine.is_some_and(|h| h.control_plane)
-        {
-            self.external.push(("etcd-ca", files.ca.clone()));
-            self.external.push(("apiserver-etcd-client", files.cert.clone()));
-        }
-        let is_mine = |host: Option<&Host>| match self.scopes {
-            Scopes::All => true,
-            Scopes::OfCluster => host.is_none(),
-            Scopes::OfHost => host.map(|h| h.name.as_ref()) == self.host.as_deref(),
-        };
-        for instance in Layout::new(cluster).instances.iter().filter(|i| is_mine(i.host)) {
-            if MAY_BE_AWAY.contains(&instance.spec.id) {
-                continue;
-            }
-            self.required.insert(instance.spec.id);
-            if dir.join(request_file(instance)).exists() {
-                self.requested.insert(instance.spec.id);
-            }
         }
     }
 
@@ -286,24 +356,19 @@ impl Tree {
     }
 
     fn is_here(&self, spec: &CertSpec) -> bool {
-        let file = match spec.home {
-            Home::Files { cert, .. } | Home::Authority { cert, .. } => cert,
-            Home::Kubeconfig { file, .. } => file,
-        };
-        self.root.join(file).symlink_metadata().is_ok()
+        self.root.join(file_of(spec)).symlink_metadata().is_ok()
     }
 
     fn gather(&self, request: &Request<'_>, all: &mut Gathered) {
-        let mut gatherer = Gatherer { tree: self, details: request.details, all };
+        let mut gatherer = Gatherer { tree: self, details: request.details, now: request.now, all };
         for spec in CERTIFICATES.iter().filter(|s| s.is_ca()) {
             gatherer.authority(spec);
         }
         for spec in CERTIFICATES.iter().filter(|s| !s.is_ca() && self.has(s.scope)) {
+            let file = self.root.join(file_of(spec));
             match spec.home {
-                Home::Files { cert, .. } | Home::Authority { cert, .. } => {
-                    gatherer.leaf(spec, &self.root.join(cert));
-                }
-                Home::Kubeconfig { file, .. } => gatherer.kubeconfig(spec, &self.root.join(file)),
+                Home::Kubeconfig { .. } => gatherer.kubeconfig(spec, &file),
+                Home::Files { .. } | Home::Authority { .. } => gatherer.leaf(spec, &file),
             }
         }
         for (id, file) in &self.external {

@@ -40,13 +40,35 @@ struct Entry<'a> {
 
 /// Where it was found.
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase", tag = "kind")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "kind")]
 enum Source<'a> {
-    File { path: &'a str },
-    KubeconfigCluster { path: &'a str, cluster: &'a str },
-    KubeconfigUser { path: &'a str, user: &'a str },
-    Listener { address: &'a str },
-    Secret { path: &'a str, namespace: Option<&'a str>, secret: &'a str, key: &'a str },
+    File {
+        path: &'a str,
+    },
+    KubeconfigCluster {
+        path: &'a str,
+        cluster: &'a str,
+    },
+    KubeconfigUser {
+        path: &'a str,
+        user: &'a str,
+    },
+    Listener {
+        address: &'a str,
+    },
+    Object {
+        path: &'a str,
+        object_kind: &'a str,
+        namespace: Option<&'a str>,
+        object: &'a str,
+        key: &'a str,
+    },
+    Secret {
+        path: &'a str,
+        namespace: Option<&'a str>,
+        secret: &'a str,
+        key: &'a str,
+    },
 }
 
 /// What a certificate says.
@@ -88,6 +110,13 @@ fn entry<'a>(row: &'a Row, verdict: &'a Verdict) -> Entry<'a> {
             Some(Inside::Cluster(cluster)) => Source::KubeconfigCluster { path, cluster },
             Some(Inside::User(user)) => Source::KubeconfigUser { path, user },
             Some(Inside::Listener) => Source::Listener { address: path },
+            Some(Inside::Object { kind, namespace, name, key }) => Source::Object {
+                path,
+                object_kind: kind,
+                namespace: namespace.as_deref(),
+                object: name,
+                key,
+            },
             Some(Inside::Secret { namespace, name, key }) => {
                 Source::Secret { path, namespace: namespace.as_deref(), secret: name, key }
             }

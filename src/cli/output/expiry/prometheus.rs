@@ -44,6 +44,12 @@ pub fn samples(row: &Row, context: &Context) -> Samples {
             label("secret", name);
             label("key", key);
         }
+        Some(Inside::Object { kind, namespace, name, key }) => {
+            label("object_kind", kind);
+            label("object_namespace", namespace.as_deref().unwrap_or_default());
+            label("object", name);
+            label("key", key);
+        }
         Some(Inside::Listener) | None => {}
     }
     if let Some(facts) = facts {

@@ -1,6 +1,6 @@
 //! From the files of one tree to rows.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use super::{Gathered, KUBELET_FILES, OnDisk, Tree};
 use crate::{
@@ -8,13 +8,14 @@ use crate::{
         catalogue::{self, CertSpec, Home, Scope},
         check::expiry::{Found, Inside, Origin, Remark, Role, Row},
         inventory::Piece,
+        timestamp::Timestamp,
     },
     ops::{
         expiry::{
-            authority::{self, Known},
+            authority::{self, Issuing, Known},
             certificates, facts, kubeconfig, nth, role, row, shown,
         },
-        read,
+        observe, read,
     },
     pki::inspect::Certificate,
 };
@@ -25,6 +26,8 @@ pub struct Gatherer<'a> {
     pub tree: &'a Tree,
     /// Whether details are wanted.
     pub details: bool,
+    /// The time it is judged at.
+    pub now: Timestamp,
     /// Where they go.
     pub all: &'a mut Gathered,
 }
@@ -33,7 +36,7 @@ impl Gatherer<'_> {
     /// A CA's certificate, and whatever else its bundle and chain hold.
     pub fn authority(&mut self, spec: &'static CertSpec) {
         let Home::Authority { cert, key, bundle, chain } = spec.home else { return };
-        let has_key = self.tree.root.join(key).symlink_metadata().is_ok();
+        let issuing = self.issuing(spec.id, Path::new(cert), Path::new(key));
         for (file, name, required) in [
             (Some(cert), spec.id.to_owned(), self.tree.required.contains(spec.id)),
             (bundle, format!("{}-bundle", spec.id), false),
@@ -41,13 +44,42 @@ impl Gatherer<'_> {
         ] {
             let Some(file) = file else { continue };
             let path = self.tree.root.join(file);
-            for (index, found) in self.file(&path, required).into_iter().enumerate() {
+            let mut found = self.file(&path, required);
+            // The one that its key belongs to is the CA, wherever in its file it stands.
+            let own = file == cert;
+            if let Some(issuing) = issuing.as_ref().filter(|_| own)
+                && let Some(signer) = issuing.certificates.first()
+            {
+                let is_it = |f: &Option<Result<Certificate, String>>| {
+                    f.as_ref().is_some_and(|f| f.as_ref() == Ok(signer))
+                };
+                if let Some(at) = found.iter().position(is_it) {
+                    found[..=at].rotate_right(1);
+                }
+            }
+            for (index, found) in found.into_iter().enumerate() {
                 // Only the CA's own file goes with its key.
-                let has_key = has_key && file == cert && index == 0;
+                let has_key = own && issuing.as_ref().is_some_and(|i| i.has_key(index));
                 let origin = Origin { path: shown(&path), inside: None };
                 self.push(&nth(&name, index), origin, Role::Authority, found, Some(has_key), spec);
             }
         }
+    }
+
+    /// Reads what signs here. What a workspace declares is signed by DIR's CAs, not by a host's copies.
+    fn issuing(&mut self, id: &'static str, cert: &Path, key: &Path) -> Option<Arc<Issuing>> {
+        let is_copy = self.tree.host.is_some() && self.tree.is_declared;
+        let is_here = |file: &Path| self.tree.root.join(file).symlink_metadata().is_ok();
+        if is_copy && !is_here(key) || !is_here(cert) {
+            return None;
+        }
+        let (observed, certificates) = observe::authority(&self.tree.root, cert, key);
+        let is_hidden = is_unreadable(&self.tree.root.join(key));
+        let issuing = Arc::new(Issuing { observed, certificates, is_hidden });
+        if !is_copy {
+            self.all.issuing.insert(id, Arc::clone(&issuing));
+        }
+        Some(issuing)
     }
 
     pub fn leaf(&mut self, spec: &'static CertSpec, path: &Path) {
@@ -93,7 +125,7 @@ impl Gatherer<'_> {
             }
         };
         let tree = self.tree;
-        let locate = |named: &str| tree.locate(path, named);
+        let locate = |named: &str| Some(tree.locate(path, named));
         let entries = match kubeconfig::entries(&content, path, &locate) {
             Ok(entries) => entries,
             Err(why) => {
@@ -118,7 +150,7 @@ impl Gatherer<'_> {
                     let name = format!("{} (user {name})", spec.id);
                     self.leaves(spec, &name, &entry.path, Some(entry.inside.clone()), found);
                 }
-                Inside::Listener | Inside::Secret { .. } => {}
+                Inside::Listener | Inside::Object { .. } | Inside::Secret { .. } => {}
             }
         }
     }
@@ -218,6 +250,9 @@ impl Gatherer<'_> {
         }
         let role = role(&certificate);
         let signer = authority::signer(&certificate, known.iter());
+        // Only the catalogue's own leaves are renewed, not what else lies in their files.
+        let issuing = spec.issuer_id().filter(|_| name == spec.id && !spec.is_ca());
+        let issuing = issuing.and_then(|id| self.all.issuing.get(id));
         let row = Row {
             host,
             authority: match signer {
@@ -225,10 +260,12 @@ impl Gatherer<'_> {
                 None if certificate.is_self_issued() => None,
                 None => certificate.issuer_common_name(),
             },
-            externally_managed: match (has_key, signer) {
+            externally_managed: match (has_key, issuing) {
                 (Some(has_key), _) => !has_key,
-                (None, Some(ca)) => !ca.has_key,
-                (None, None) => true,
+                (None, Some(ca)) => {
+                    ca.is_elsewhere(&certificate, signer, self.tree.is_declared, self.now)
+                }
+                (None, None) => signer.is_none_or(|ca| !ca.has_key),
             },
             ..row(name.clone(), origin, role, facts(&certificate, self.details))
         };
@@ -242,4 +279,9 @@ impl Gatherer<'_> {
         }
         self.all.rows.push(row);
     }
+}
+
+/// Whether it is there and may not be read by who runs this.
+fn is_unreadable(path: &Path) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::READ_OK) == Err(rustix::io::Errno::ACCESS)
 }

@@ -1,9 +1,13 @@
-//! Secrets as `kubectl get secret -o yaml|json` prints them: read item by item, however many there are.
+//! Kubernetes' objects as `kubectl get -o yaml|json` prints them and people write them: read item by item,
+//! however many there are. Any other document of JSON is read likewise.
 //!
-//! Never holds more than one item. Hands out what may hold certificates, and nothing else of a Secret.
+//! Never holds more than one item. Hands out what may hold certificates: the values of Secrets and ConfigMaps
+//! by their keys, and of everything else each text that holds some, `caBundle` of webhooks, API services and
+//! resource definitions among them. Nothing else of an object is handed out.
 
 mod json;
 mod source;
+mod text;
 
 use std::{
     io::{BufReader, Read},
@@ -13,41 +17,44 @@ use std::{
 use zeroize::Zeroizing;
 
 use self::source::{Meter, Metered, skip_blanks};
+pub use self::text::{CA_BUNDLE, MARKERS};
 use super::{
     DocumentError, Mistake, data,
     yaml::{self, Node, Place, Token},
 };
 
-/// What may hold certificates in a Secret.
+/// What may hold certificates in an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SecretItem {
+pub struct Item {
     /// Where it begins; JSON does not say.
     pub place: Option<Place>,
+    /// Its kind; none for documents that are no objects.
+    pub kind: Option<String>,
     /// Its namespace.
     pub namespace: Option<String>,
     /// Its name.
     pub name: Option<String>,
-    /// Its type: `kubernetes.io/tls`.
+    /// A Secret's type: `kubernetes.io/tls`.
     pub secret_type: Option<String>,
-    /// The values that hold certificates in PEM, or whose key ends as those do.
-    pub entries: Vec<SecretEntry>,
-    /// Why it cannot be read as a Secret.
+    /// The values that may hold certificates.
+    pub entries: Vec<Entry>,
+    /// Why it cannot be read as what it is.
     pub fault: Option<String>,
 }
 
-/// A value of a Secret.
+/// A value of an object.
 #[derive(Clone, PartialEq, Eq)]
-pub struct SecretEntry {
-    /// Its key: `tls.crt`.
+pub struct Entry {
+    /// Its key, `tls.crt`, or where it stands: `webhooks[x.example.com].clientConfig.caBundle`.
     pub key: String,
     /// The value, or what is wrong with it.
     pub value: Result<Zeroizing<Vec<u8>>, String>,
 }
 
-impl std::fmt::Debug for SecretEntry {
+impl std::fmt::Debug for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let length = self.value.as_ref().map(|value| value.len());
-        f.debug_struct("SecretEntry").field("key", &self.key).field("octets", &length).finish()
+        f.debug_struct("Entry").field("key", &self.key).field("octets", &length).finish()
     }
 }
 
@@ -56,19 +63,19 @@ impl std::fmt::Debug for SecretEntry {
 pub struct Summary {
     /// Secrets, the faulty ones among them.
     pub secrets: usize,
-    /// Items and documents of other kinds, which were passed over.
+    /// Items and documents of other kinds.
     pub others: usize,
-    /// Secrets that could not be read, wholly or in part.
+    /// Those that could not be read, wholly or in part.
     pub faulty: usize,
 }
 
-/// Reads Secrets from YAML (any number of documents) or JSON: Lists, SecretLists and single ones. Calls
-/// `each` with every Secret in turn until it breaks off. What is wrong with one item is said in it; an
+/// Reads objects from YAML (any number of documents) or JSON: Lists and single ones. Calls `each` with every
+/// Secret in turn, and with what else may hold certificates, until it breaks off. What is wrong with one item is said in it; an
 /// error is what keeps the rest from being read. `file` is what errors call the source.
-pub fn secrets(
+pub fn objects(
     reader: impl Read + 'static,
     file: &str,
-    each: &mut dyn FnMut(SecretItem) -> ControlFlow<()>,
+    each: &mut dyn FnMut(Item) -> ControlFlow<()>,
 ) -> Result<Summary, DocumentError> {
     let meter = Meter::default();
     let mut source = BufReader::with_capacity(64 << 10, reader);
@@ -77,7 +84,7 @@ pub fn secrets(
     let mut sink = Sink { each, summary: Summary::default(), meter: meter.clone() };
     let result = match first {
         None => return Err(DocumentError::Empty { file: file.to_owned() }),
-        Some(b'{') => json::read(source, file, &mut sink),
+        Some(b'{' | b'[') => json::read(source, file, &mut sink),
         Some(_) => read_yaml(source, file, &mut sink),
     };
     match (meter.failure.take(), result) {
@@ -86,8 +93,8 @@ pub fn secrets(
     }
 }
 
-/// Whether a file that begins like this is worth [`secrets`]: generous, since keys are sorted and `kind`
-/// may come after megabytes of data.
+/// Whether a file that begins like this is worth [`objects`] for its Secrets: generous, since keys are sorted
+/// and `kind` may come after megabytes of data.
 pub fn looks_like_secret(prefix: &[u8]) -> bool {
     let text = String::from_utf8_lossy(prefix);
     let text = text.trim_start_matches('\u{feff}').trim_start();
@@ -111,31 +118,50 @@ pub fn looks_like_secret(prefix: &[u8]) -> bool {
             && !text.lines().any(|line| line.starts_with("kind:")))
 }
 
+/// Whether a file that begins like this holds objects of any kind, or is JSON with certificates in it; `whole`
+/// if this is all of it.
+pub fn looks_like_objects(prefix: &[u8], whole: bool) -> bool {
+    let has = |wanted: &str| prefix.windows(wanted.len()).any(|w| w == wanted.as_bytes());
+    let holds = || text::MARKERS.iter().chain(&text::SIGNS).any(|sign| has(sign));
+    match prefix.trim_ascii_start().first() {
+        Some(b'{' | b'[') if has("\"apiVersion\"") => !whole || holds(),
+        Some(b'{' | b'[') => text::MARKERS.iter().any(|marker| has(marker)),
+        _ => {
+            let mut lines = prefix.split(|b| *b == b'\n');
+            let is_object = lines.any(|line| line.starts_with(b"apiVersion:"));
+            is_object && (!whole || holds())
+        }
+    }
+}
+
 /// Where items go.
 struct Sink<'e> {
-    each: &'e mut dyn FnMut(SecretItem) -> ControlFlow<()>,
+    each: &'e mut dyn FnMut(Item) -> ControlFlow<()>,
     summary: Summary,
     meter: Meter,
 }
 
 impl Sink<'_> {
-    /// Takes an item of a list or a document of its own, if it is a Secret.
+    /// Takes an item of a list or a document of its own.
     fn take(&mut self, node: Result<Node, Mistake>) -> ControlFlow<()> {
         self.meter.octets.set(0);
-        let item = match node {
+        let (item, is_secret) = match node {
             Ok(node) => match kind_of(&node) {
-                Kind::Secret => item(&node),
-                Kind::Other => {
-                    self.summary.others += 1;
-                    return ControlFlow::Continue(());
-                }
-                Kind::None => faulty(&node, format!("is {}, not a Secret", node.kind())),
+                Kind::Secret => (item(&node), true),
+                Kind::Other => (text::item(&node), false),
+                Kind::None => (faulty(&node, format!("is {}, not an object", node.kind())), true),
             },
             Err(Mistake { place, why, .. }) => {
-                SecretItem { place, fault: Some(why), ..SecretItem::default() }
+                (Item { place, fault: Some(why), ..Item::default() }, true)
             }
         };
-        self.summary.secrets += 1;
+        match is_secret {
+            true => self.summary.secrets += 1,
+            false => self.summary.others += 1,
+        }
+        if !is_secret && item.entries.is_empty() && item.fault.is_none() {
+            return ControlFlow::Continue(());
+        }
         let is_faulty = item.fault.is_some() || item.entries.iter().any(|e| e.value.is_err());
         self.summary.faulty += usize::from(is_faulty);
         (self.each)(item)
@@ -154,30 +180,36 @@ fn kind_of(node: &Node) -> Kind {
         (None, _) => Kind::None,
         (Some(_), Some(true)) => Kind::Secret,
         (Some(_), Some(false)) => Kind::Other,
-        (Some(_), None) => match node.get("metadata") {
-            Some(_) => Kind::Secret,
-            None => Kind::Other,
-        },
+        (Some(_), None) => {
+            let has = |field: &str| node.get(field).is_some_and(|f| f.map().is_some());
+            match has("metadata")
+                && (has("data") || has("stringData") || node.get("spec").is_none())
+            {
+                true => Kind::Secret,
+                false => Kind::Other,
+            }
+        }
     }
 }
 
-fn faulty(node: &Node, why: String) -> SecretItem {
-    SecretItem { place: placed(node), fault: Some(why), ..SecretItem::default() }
+fn faulty(node: &Node, why: String) -> Item {
+    Item { place: placed(node), fault: Some(why), ..Item::default() }
 }
 
 fn placed(node: &Node) -> Option<Place> {
     Some(node.place).filter(|place| *place != Place::NOWHERE)
 }
 
-fn item(node: &Node) -> SecretItem {
+fn item(node: &Node) -> Item {
     let text = |node: &Node, key: &str| node.get(key).and_then(Node::text).map(str::to_owned);
     let metadata = node.get("metadata");
-    let mut item = SecretItem {
+    let mut item = Item {
         place: placed(node),
+        kind: Some("Secret".to_owned()),
         namespace: metadata.and_then(|metadata| text(metadata, "namespace")),
         name: metadata.and_then(|metadata| text(metadata, "name")),
         secret_type: text(node, "type"),
-        ..SecretItem::default()
+        ..Item::default()
     };
     if item.name.is_none() {
         item.fault = Some("has no name".to_owned());
@@ -198,10 +230,10 @@ fn item(node: &Node) -> SecretItem {
             };
             let counts = match &value {
                 Err(_) => true,
-                Ok(octets) => is_certificate_key(&key) || holds_certificate(octets),
+                Ok(octets) => is_certificate_key(&key) || text::may_hold_certificates(octets),
             };
             if counts {
-                item.entries.push(SecretEntry { key, value });
+                item.entries.push(Entry { key, value });
             }
         }
     }
@@ -209,18 +241,21 @@ fn item(node: &Node) -> SecretItem {
 }
 
 fn is_certificate_key(key: &str) -> bool {
-    [".crt", ".pem", "ca"].iter().any(|end| key.to_ascii_lowercase().ends_with(end))
-}
-
-fn holds_certificate(octets: &[u8]) -> bool {
-    const BEGIN: &[u8] = b"-----BEGIN ";
-    let mut starts = octets.windows(BEGIN.len()).enumerate().filter(|(_, window)| *window == BEGIN);
-    starts.any(|(at, _)| {
-        let label = &octets[at + BEGIN.len()..];
-        [&b"CERTIFICATE-----"[..], b"TRUSTED CERTIFICATE-----", b"X509 CERTIFICATE-----"]
-            .iter()
-            .any(|known| label.starts_with(known))
-    })
+    const ENDS: [&str; 11] = [
+        ".cer",
+        ".crt",
+        ".jceks",
+        ".jks",
+        ".keystore",
+        ".p12",
+        ".p7b",
+        ".pem",
+        ".pfx",
+        ".truststore",
+        "ca",
+    ];
+    let key = key.to_ascii_lowercase();
+    ENDS.iter().any(|end| key.ends_with(end))
 }
 
 fn read_yaml<R: Read + 'static>(
@@ -253,7 +288,7 @@ fn read_yaml<R: Read + 'static>(
             Token::Node(node) if node.is_null() => continue,
             Token::Map => {}
             Token::List | Token::Node(_) => {
-                return Err(invalid(place, "", "is neither a Secret nor a List"));
+                return Err(invalid(place, "", "is neither an object nor a List"));
             }
         }
         // A List is handed out as it is read; what else a document holds is kept to its end.

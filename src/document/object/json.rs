@@ -1,4 +1,4 @@
-//! Secrets in JSON, item by item.
+//! Objects in JSON, item by item.
 
 use std::{fmt, io::Read, ops::ControlFlow};
 
@@ -40,7 +40,7 @@ fn bare(message: &str) -> &str {
     message.split(" at line ").next().unwrap_or(message)
 }
 
-/// A document: a List, whose items go to the sink as they are read, or a Secret.
+/// A document: a List, whose items go to the sink as they are read, or one object.
 struct Root<'s, 'e> {
     sink: &'s mut Sink<'e>,
     stopped: &'s mut bool,
@@ -60,7 +60,7 @@ impl<'de> DeserializeSeed<'de> for Root<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<(), D::Error> {
-        reader.deserialize_map(self)
+        reader.deserialize_any(self)
     }
 }
 
@@ -68,7 +68,14 @@ impl<'de> Visitor<'de> for Root<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a Secret or a List")
+        f.write_str("an object or a List")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
+        while let Some(item) = items.next_element::<Json>()? {
+            self.take(item)?;
+        }
+        Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {

@@ -1,4 +1,4 @@
-//! The octets Secrets come from, counted.
+//! The octets objects come from, counted.
 
 use std::{
     cell::{Cell, RefCell},

@@ -6,16 +6,16 @@ use std::{
 
 use super::{source::ITEM, *};
 
-fn all(text: &str) -> (Vec<SecretItem>, Result<Summary, DocumentError>) {
+fn all(text: &str) -> (Vec<Item>, Result<Summary, DocumentError>) {
     let mut items = Vec::new();
-    let result = secrets(Cursor::new(text.as_bytes().to_vec()), "s", &mut |item| {
+    let result = objects(Cursor::new(text.as_bytes().to_vec()), "s", &mut |item| {
         items.push(item);
         ControlFlow::Continue(())
     });
     (items, result)
 }
 
-fn keys(item: &SecretItem) -> Vec<&str> {
+fn keys(item: &Item) -> Vec<&str> {
     item.entries.iter().map(|entry| entry.key.as_str()).collect()
 }
 
@@ -68,7 +68,8 @@ metadata:
 fn the_certificates_of_a_list_are_handed_out() {
     let (items, result) = all(&list());
     assert_eq!(result.unwrap(), Summary { secrets: 2, others: 1, faulty: 0 });
-    let [one, two] = &items[..] else { panic!("{items:?}") };
+    let [one, other, two] = &items[..] else { panic!("{items:?}") };
+    assert_eq!((other.kind.as_deref(), keys(other)), (Some("ConfigMap"), vec!["a.crt"]));
     assert_eq!(one.name.as_deref(), Some("one"));
     assert_eq!(one.namespace.as_deref(), Some("default"));
     assert_eq!(one.secret_type.as_deref(), Some("kubernetes.io/service-account-token"));
@@ -155,7 +156,7 @@ items:
     assert_eq!(result.unwrap(), Summary { secrets: 6, others: 0, faulty: 5 });
     assert_eq!(items[0].entries[0].value, Err("is not base64".into()));
     assert_eq!(items[0].entries[1].value, Err("is a list, not a text".into()));
-    assert_eq!(items[1].fault.as_deref(), Some("is a text, not a Secret"));
+    assert_eq!(items[1].fault.as_deref(), Some("is a text, not an object"));
     assert!(items[2].fault.as_deref().unwrap().contains("`kind` stands here a second time"));
     assert_eq!(items[2].place, Some(Place { line: 7, column: 3 }));
     assert_eq!(items[3].fault.as_deref(), Some("data is a list, not a mapping"));
@@ -173,7 +174,7 @@ fn what_keeps_the_rest_from_being_read_is_an_error_with_its_place() {
     for (text, wanted) in [
         ("", "s is empty"),
         (" \n\n", "s is empty"),
-        ("- a\n", "s:1:1: is neither a Secret nor a List"),
+        ("- a\n", "s:1:1: is neither an object nor a List"),
         ("items: {a: b}\n", "s:1:1: items: is not a list"),
         ("items:\n- a: [\n", "s:2:6: cannot parse this"),
         ("{\"items\":{}}", "s:1:11: cannot parse this"),
@@ -188,7 +189,7 @@ fn what_keeps_the_rest_from_being_read_is_an_error_with_its_place() {
         }
     }
     assert!(missed.is_empty(), "{}", missed.join("\n"));
-    let invalid = secrets(&b"a: \xff\n"[..], "s", &mut |_| ControlFlow::Continue(())).unwrap_err();
+    let invalid = objects(&b"a: \xff\n"[..], "s", &mut |_| ControlFlow::Continue(())).unwrap_err();
     let source = std::error::Error::source(&invalid).unwrap().to_string();
     assert!(source.contains("not UTF-8"), "{source}");
 }
@@ -198,7 +199,7 @@ fn the_reader_can_break_off() {
     let json = serde_json_of(&list());
     for text in [list(), json] {
         let mut seen = 0;
-        let result = secrets(Cursor::new(text.into_bytes()), "s", &mut |_| {
+        let result = objects(Cursor::new(text.into_bytes()), "s", &mut |_| {
             seen += 1;
             ControlFlow::Break(())
         });
@@ -271,7 +272,7 @@ fn five_thousand_secrets_are_read_one_at_a_time() {
         };
         let mut seen = 0;
         let mut ahead = 0;
-        let summary = secrets(source, "s", &mut |item| {
+        let summary = objects(source, "s", &mut |item| {
             seen += 1;
             assert_eq!(item.name, Some(format!("s{seen}")));
             assert_eq!(item.entries.len(), 1);
@@ -303,7 +304,7 @@ fn an_item_without_end_stops_reading() {
         }
     }
     for head in [&b"items:\n- data:\n    a: "[..], b"{\"items\":[{\"data\":\"", b"# "] {
-        let error = secrets(Endless(head, 0), "s", &mut |_| ControlFlow::Continue(())).unwrap_err();
+        let error = objects(Endless(head, 0), "s", &mut |_| ControlFlow::Continue(())).unwrap_err();
         let source = std::error::Error::source(&error).unwrap().to_string();
         assert_eq!(source, "one item is larger than 8 MiB");
     }
@@ -324,10 +325,90 @@ fn a_failing_source_is_not_taken_for_bad_yaml() {
             }
         }
     }
-    let error = secrets(Failing(0), "s", &mut |_| ControlFlow::Continue(())).unwrap_err();
+    let error = objects(Failing(0), "s", &mut |_| ControlFlow::Continue(())).unwrap_err();
     assert!(
         matches!(error, DocumentError::Read(cause) if cause.kind() == io::ErrorKind::PermissionDenied)
     );
+}
+
+#[test]
+fn every_kind_hands_out_its_certificates_by_their_places() {
+    let pem = base64(PEM);
+    let line = PEM.replace('\n', "\n    ");
+    let text = format!(
+        "apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: kube-root-ca.crt
+  namespace: default
+  annotations: {{last-applied: '{pem}'}}
+data:
+  ca.crt: |
+    {line}
+  note: nothing
+binaryData:
+  store.p12: MIIBAAAA
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingWebhookConfiguration
+metadata: {{name: hooks}}
+webhooks:
+- name: a.example.com
+  clientConfig: {{caBundle: {pem}}}
+- name: b.example.com
+  clientConfig: {{caBundle: '***'}}
+- name: injected.example.com
+  clientConfig: {{caBundle: Cg==}}
+- clientConfig: {{caBundle: aGVsbG8=}}
+---
+apiVersion: apiregistration.k8s.io/v1
+kind: APIService
+metadata: {{name: v1.x}}
+spec: {{caBundle: {pem}, group: x}}
+---
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {{name: x.y}}
+spec: {{conversion: {{webhook: {{clientConfig: {{caBundle: {pem}}}}}}}}}
+---
+apiVersion: certificates.k8s.io/v1
+kind: CertificateSigningRequest
+metadata: {{name: csr}}
+spec: {{request: {request}}}
+status: {{certificate: {pem}}}
+---
+kind: Pod
+apiVersion: v1
+metadata: {{name: pod}}
+spec: {{containers: [{{args: [--x=y]}}]}}
+",
+        request = base64("-----BEGIN CERTIFICATE REQUEST-----\nAA==\n"),
+    );
+    let (items, result) = all(&text);
+    assert_eq!(result.unwrap(), Summary { secrets: 0, others: 6, faulty: 1 });
+    let found: Vec<(&str, Vec<&str>)> =
+        items.iter().map(|item| (item.name.as_deref().unwrap(), keys(item))).collect();
+    let hook = |name: &str| format!("webhooks[{name}].clientConfig.caBundle");
+    let hooks = [hook("a.example.com"), hook("b.example.com"), hook("3")];
+    assert_eq!(
+        found,
+        [
+            ("kube-root-ca.crt", vec!["ca.crt", "store.p12"]),
+            ("hooks", hooks.iter().map(String::as_str).collect()),
+            ("v1.x", vec!["spec.caBundle"]),
+            ("x.y", vec!["spec.conversion.webhook.clientConfig.caBundle"]),
+            ("csr", vec!["status.certificate"]),
+        ]
+    );
+    assert_eq!(items[1].entries[1].value, Err("is not base64".into()));
+    assert_eq!(items[2].entries[0].value.as_ref().unwrap().as_slice(), PEM.as_bytes());
+    // And so does any JSON.
+    let cfssl = format!("[{{\"cert\": {PEM:?}, \"key\": \"x\"}}]");
+    let (items, _) = all(&cfssl);
+    assert_eq!((items[0].kind.as_deref(), keys(&items[0])), (None, vec!["cert"]));
+    assert!(looks_like_objects(cfssl.as_bytes(), true));
+    assert!(looks_like_objects(text.as_bytes(), true));
+    assert!(!looks_like_objects(b"apiVersion: v1\nkind: Pod\n", true));
 }
 
 #[test]
