@@ -881,3 +881,113 @@ fn a_tree_that_cannot_be_declared_is_left_without_a_declaration() {
     let output = run_to_exit(&mut adopt(empty.path()), 3);
     assert!(stderr(&output).contains("no certificate to adopt"), "{}", stderr(&output));
 }
+
+/// Signs `stem` again with openssl, which writes names as `UTF8String`s where Go has `PrintableString`s.
+fn sign_with_openssl(dir: &Path, stem: &str, ca: &str, subject: &str, usage: &str) {
+    let at = |name: &str| dir.join("pki").join(name).display().to_string();
+    let (cert, key, csr) = (at(&format!("{stem}.crt")), at(&format!("{stem}.key")), at("new.csr"));
+    let names = openssl(&["x509", "-in", &cert, "-noout", "-ext", "subjectAltName"]);
+    let names = names.lines().nth(1).map(|line| line.trim().replace("IP Address", "IP"));
+    let mut extensions = format!(
+        "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature,keyEncipherment\n\
+         extendedKeyUsage={usage}\nauthorityKeyIdentifier=keyid\n"
+    );
+    extensions.extend(names.map(|names| format!("subjectAltName={names}\n")));
+    fs::write(at("new.ext"), extensions).unwrap();
+    openssl(&["req", "-new", "-key", &key, "-subj", subject, "-out", &csr]);
+    let (ca_cert, ca_key) = (at(&format!("{ca}.crt")), at(&format!("{ca}.key")));
+    openssl(&[
+        "x509",
+        "-req",
+        "-in",
+        &csr,
+        "-CA",
+        &ca_cert,
+        "-CAkey",
+        &ca_key,
+        "-days",
+        "300",
+        "-extfile",
+        &at("new.ext"),
+        "-out",
+        &cert,
+    ]);
+    fs::remove_file(csr).unwrap();
+    fs::remove_file(at("new.ext")).unwrap();
+    assert!(openssl(&["asn1parse", "-in", &cert]).contains("UTF8STRING"));
+}
+
+#[test]
+fn names_that_openssl_wrote_are_the_ones_declared_and_stay_as_they_are() {
+    if need("openssl").is_none() {
+        return;
+    }
+    let dir = kubeadm("ecdsa-p256");
+    let path = dir.path();
+    // A server's name is nobody's identity, and is compared as RFC 5280 does it.
+    sign_with_openssl(path, "apiserver", "ca", "/CN=Kube-APIServer", "serverAuth");
+    let client = "/CN=kube-apiserver-kubelet-client";
+    sign_with_openssl(path, "apiserver-kubelet-client", "ca", client, "clientAuth");
+    let before = snapshot(&path.join("pki"));
+    run(&mut adopt(path));
+    let declared = fs::read_to_string(path.join("certkit.yaml")).unwrap();
+    assert!(!declared.contains("ubject"), "{declared}");
+    assert_eq!(difference(&before, &snapshot(&path.join("pki"))), Vec::<String>::new());
+    run(certkit().args(["init", "--dir"]).arg(path));
+    let plan = stdout(&mut rotate(path, &["--dry-run", "apiserver-kubelet-client"]));
+    assert!(!plan.contains("declared"), "{plan}");
+}
+
+#[test]
+fn another_users_name_is_another_name_whatever_rfc_5280_says() {
+    if need("openssl").is_none() {
+        return;
+    }
+    let dir = kubeadm("ecdsa-p256");
+    run(&mut adopt(dir.path()));
+    let client = "/CN=Kube-apiserver-kubelet-client";
+    sign_with_openssl(dir.path(), "apiserver-kubelet-client", "ca", client, "clientAuth");
+    let plan = stdout(&mut rotate(dir.path(), &["--dry-run"]));
+    assert!(plan.contains("CN=Kube-apiserver-kubelet-client, declared"), "{plan}");
+}
+
+#[test]
+fn files_behind_links_inside_dir_are_used_and_nothing_else_is() {
+    for absolute in [false, true] {
+        for whole in [true, false] {
+            let dir = kubeadm("ecdsa-p256");
+            let path = dir.path();
+            let target = |name: &str| match absolute {
+                true => path.join(name),
+                false => PathBuf::from(name),
+            };
+            if whole {
+                // As kubespray has it.
+                fs::rename(path.join("pki"), path.join("ssl")).unwrap();
+                std::os::unix::fs::symlink(target("ssl"), path.join("pki")).unwrap();
+            } else {
+                for name in ["apiserver.crt", "apiserver.key", "sa.key"] {
+                    let kept = path.join("pki").join(format!("real-{name}"));
+                    let link = path.join("pki").join(name);
+                    fs::rename(&link, &kept).unwrap();
+                    let to = match absolute {
+                        true => kept,
+                        false => PathBuf::from(format!("real-{name}")),
+                    };
+                    std::os::unix::fs::symlink(to, link).unwrap();
+                }
+            }
+            let folder = if whole { "ssl" } else { "pki" };
+            fs::copy(path.join("pki/sa.key"), path.join("pki/forgotten.key")).unwrap();
+            let output =
+                certkit().args(["verify", "-o", "json", "--dir"]).arg(path).output().unwrap();
+            let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            let findings = report["findings"].as_array().unwrap().iter();
+            let unused: Vec<&str> = findings
+                .filter(|finding| finding["code"] == "unused")
+                .map(|finding| finding["files"][0].as_str().unwrap())
+                .collect();
+            assert_eq!(unused, [format!("{folder}/forgotten.key")], "{absolute} {whole}");
+        }
+    }
+}

@@ -17,6 +17,7 @@ use super::{
     inventory::{CertView, Inventory, Piece},
     layout::{Instance, Layout, Place},
     name::Name,
+    plan::rotate::names_the_same,
     profile::Validity,
     resolve::{self, BACKDATE},
     san::San,
@@ -251,9 +252,7 @@ fn overrides(cluster: &mut Cluster, found: &[(usize, &Instance<'_>, &CertView)],
         };
         let profile = resolve::profile(instance, &rules);
         let mut over = Override::default();
-        if profile.subject != view.profile.subject
-            && profile.subject.to_string() != view.profile.subject.to_string()
-        {
+        if !names_the_same(&view.profile, &profile) {
             match hints.subjects.get(index).filter(|s| says(s, &view.profile.subject)) {
                 Some(subject) => over.subject = Some(subject.clone()),
                 None => over.raw_subject = Some(view.profile.subject.clone()),
@@ -294,7 +293,7 @@ fn overrides(cluster: &mut Cluster, found: &[(usize, &Instance<'_>, &CertView)],
 fn says(subject: &Subject, name: &Name) -> bool {
     let organizations: Vec<&str> = subject.organizations.iter().map(String::as_str).collect();
     let again = Name::new(&organizations, &subject.common_name);
-    again == *name || again.to_string() == name.to_string()
+    again.is_written_otherwise(name)
 }
 
 /// A life as it would be declared: without the minutes that it began before its issue, in whole hours where

@@ -10,7 +10,8 @@ use std::{
 
 use super::der;
 
-/// A distinguished name: its DER, and a text for people. Two are equal if their bytes are.
+/// A distinguished name: its DER, and a text for people. Two are equal if their bytes are; whether they say
+/// the same is [`Name::is_written_otherwise`]'s and [`Name::matches`]'s question.
 #[derive(Clone)]
 pub struct Name {
     der: Vec<u8>,
@@ -39,11 +40,23 @@ impl Name {
         rdns.push(der::tlv(der::SET, &attribute(&COMMON_NAME, common_name)));
         let text = organizations
             .iter()
-            .map(|o| format!("O={o}"))
-            .chain([format!("CN={common_name}")])
+            .map(|o| format!("O={}", escaped(o)))
+            .chain([format!("CN={}", escaped(common_name))])
             .collect::<Vec<_>>()
             .join(", ");
         Self { der: der::sequence(&rdns), text }
+    }
+
+    /// Whether both have the same values in the same order, to the letter, in whatever string type: the same
+    /// user and groups to Kubernetes, which compares those exactly.
+    pub fn is_written_otherwise(&self, other: &Self) -> bool {
+        self.der == other.der || self.text == other.text
+    }
+
+    /// Whether both are the same name as RFC 5280, 7.1 compares names: whatever the string type, the case of
+    /// letters, and the amount of white space. (The rarer normalizations of RFC 4518 are not made.)
+    pub fn matches(&self, other: &Self) -> bool {
+        self.is_written_otherwise(other) || folded(&self.text) == folded(&other.text)
     }
 
     /// The DER of the whole `Name`.
@@ -78,6 +91,45 @@ impl fmt::Display for Name {
     }
 }
 
+/// A value as it stands in a name's text (RFC 4514, 2.4): characters that could make one part look like two,
+/// or that steer a terminal, are escaped.
+pub fn escaped(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    for c in value.chars() {
+        match c {
+            ',' | '+' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() || is_direction(c) => out.extend(c.escape_unicode()),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Marks that change the direction of writing, with which a name could pretend to be another.
+fn is_direction(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The parts of a name's text, in lower case and with single blanks. A comma inside a value is escaped, so
+/// one that is not ends a part.
+fn folded(text: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut is_escaped = false;
+    for c in text.chars() {
+        match c {
+            ',' if !is_escaped => parts.push(String::new()),
+            c => parts.last_mut().into_iter().for_each(|part| part.extend(c.to_lowercase())),
+        }
+        is_escaped = c == '\\' && !is_escaped;
+    }
+    let fold = |part: String| {
+        let (kind, value) = part.split_once('=').unwrap_or((&part, ""));
+        let words: Vec<&str> = value.split_whitespace().collect();
+        format!("{}={}", kind.trim(), words.join(" "))
+    };
+    parts.into_iter().map(fold).collect()
+}
+
 /// id-at-commonName, 2.5.4.3.
 const COMMON_NAME: [u8; 3] = [0x55, 0x04, 0x03];
 /// id-at-organizationName, 2.5.4.10.
@@ -110,6 +162,27 @@ mod tests {
     #[test]
     fn an_at_sign_makes_it_utf8() {
         assert!(Name::new(&[], "a@b").der().contains(&der::UTF8_STRING));
+    }
+
+    #[test]
+    fn names_match_whatever_the_string_type_the_case_and_the_blanks() {
+        let name = |text: &str| Name::from_der(text.into(), text.into());
+        let one = Name::new(&["Example  Org"], "Kube API, 1");
+        for (text, exact, same) in [
+            ("O=Example  Org, CN=Kube API\\, 1", true, true),
+            ("O=example org, CN= kube  api\\,   1 ", false, true),
+            ("O=Example Org, CN=Kube API\\, 2", false, false),
+            ("O=ExampleOrg, CN=Kube API\\, 1", false, false),
+            ("CN=Kube API\\, 1, O=Example  Org", false, false),
+            ("OU=Example  Org, CN=Kube API\\, 1", false, false),
+            // One value that looks like two parts is one.
+            ("O=Example  Org\\, CN=Kube API\\, 1", false, false),
+        ] {
+            let other = name(text);
+            assert_ne!(one, other, "bytes are never taken for others: {text}");
+            assert_eq!(one.is_written_otherwise(&other), exact, "{text}");
+            assert_eq!((one.matches(&other), other.matches(&one)), (same, same), "{text}");
+        }
     }
 
     #[test]

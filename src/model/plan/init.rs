@@ -7,7 +7,10 @@ use std::{
     path::PathBuf,
 };
 
-use super::{Action, Contradiction, KeyChoice, Plan, Reason, Step, rotate::amendment};
+use super::{
+    Action, Contradiction, KeyChoice, Plan, Reason, Step,
+    rotate::{amendment, names_the_same},
+};
 use crate::model::{
     catalogue::ETCD_PEER_NAME,
     cluster::Cluster,
@@ -223,7 +226,7 @@ impl Planner<'_> {
         let there = &certificate.profile;
         let lacks = profile.sans.iter().find(|san| !there.sans.contains(san) && **san != own);
         let what = match lacks {
-            _ if there.subject != profile.subject => {
+            _ if !names_the_same(there, profile) => {
                 format!("it names {}, and is to name {}", there.subject, profile.subject)
             }
             Some(san) => format!("it lacks {san}"),

@@ -8,7 +8,7 @@ mod kubeconfig;
 
 use std::{collections::BTreeSet, fmt, path::PathBuf};
 
-pub use drift::{algorithm_difference, differences, profile_differences};
+pub use drift::{algorithm_difference, differences, names_the_same, profile_differences};
 pub use kubeconfig::{Amendment, amendment, former_endpoints};
 
 use super::{

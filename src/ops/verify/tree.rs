@@ -1,6 +1,7 @@
 //! Every file of the tree as the file system sees it, and what is in those that nothing names.
 
 use std::{
+    collections::HashSet,
     fs::Metadata,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
@@ -47,49 +48,64 @@ pub fn walk(dir: &Path, known: &Files<'_>) -> Vec<FileFacts> {
         found.push(facts_of(PathBuf::new(), FileKind::Directory, &metadata));
     }
     let home = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
-    folder(dir, &home, Path::new(""), known, 0, &mut found);
-    found
+    let mut walk = Walk { dir, home: &home, known, reached: reached(dir, &home, known), found };
+    walk.folder(Path::new(""), 0);
+    walk.found
 }
 
-fn folder(
-    dir: &Path,
-    home: &Path,
-    relative: &Path,
-    known: &Files<'_>,
-    depth: usize,
-    found: &mut Vec<FileFacts>,
-) {
-    let Ok(entries) = std::fs::read_dir(dir.join(relative)) else { return };
-    let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
-    names.sort();
-    for name in names {
-        let path = relative.join(&name);
-        if depth == 0 && PASSED_OVER.iter().any(|over| name == *over) {
-            continue;
-        }
-        let full = dir.join(&path);
-        let Ok(metadata) = full.symlink_metadata() else { continue };
-        let kind = match metadata.file_type() {
-            kind if kind.is_dir() => FileKind::Directory,
-            kind if kind.is_file() => FileKind::File,
-            kind if kind.is_symlink() => FileKind::Symlink {
-                target: full.read_link().unwrap_or_default(),
-                outside: full.canonicalize().map_or(true, |to| !to.starts_with(home)),
-            },
-            _ => FileKind::Other,
-        };
-        let is_folder = kind == FileKind::Directory;
-        let mut facts = facts_of(path.clone(), kind, &metadata);
-        facts.is_used = known.used.contains(&path);
-        facts.is_secret = known.secrets.contains(&path);
-        if !facts.is_used && facts.kind == FileKind::File {
-            let (certificates, is_secret) = look(&full);
-            facts.certificates = certificates;
-            facts.is_secret |= is_secret;
-        }
-        found.push(facts);
-        if is_folder && depth < DEPTH {
-            folder(dir, home, &path, known, depth + 1, found);
+/// The files that used ones really are, where a symlink inside DIR leads to them: what is used by one name is
+/// used by all. Where the links leave DIR, they say nothing about the files in it.
+fn reached(dir: &Path, home: &Path, known: &Files<'_>) -> HashSet<PathBuf> {
+    let inside = |path: &PathBuf| {
+        let target = dir.join(path).canonicalize().ok()?;
+        target.strip_prefix(home).ok().map(Path::to_path_buf)
+    };
+    known.used.iter().filter_map(|path| inside(path).filter(|real| real != path)).collect()
+}
+
+/// A tree on its way through.
+struct Walk<'a> {
+    dir: &'a Path,
+    home: &'a Path,
+    known: &'a Files<'a>,
+    reached: HashSet<PathBuf>,
+    found: Vec<FileFacts>,
+}
+
+impl Walk<'_> {
+    fn folder(&mut self, relative: &Path, depth: usize) {
+        let Ok(entries) = std::fs::read_dir(self.dir.join(relative)) else { return };
+        let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+        names.sort();
+        for name in names {
+            let path = relative.join(&name);
+            if depth == 0 && PASSED_OVER.iter().any(|over| name == *over) {
+                continue;
+            }
+            let full = self.dir.join(&path);
+            let Ok(metadata) = full.symlink_metadata() else { continue };
+            let kind = match metadata.file_type() {
+                kind if kind.is_dir() => FileKind::Directory,
+                kind if kind.is_file() => FileKind::File,
+                kind if kind.is_symlink() => FileKind::Symlink {
+                    target: full.read_link().unwrap_or_default(),
+                    outside: full.canonicalize().map_or(true, |to| !to.starts_with(self.home)),
+                },
+                _ => FileKind::Other,
+            };
+            let is_folder = kind == FileKind::Directory;
+            let mut facts = facts_of(path.clone(), kind, &metadata);
+            facts.is_used = self.known.used.contains(&path) || self.reached.contains(&path);
+            facts.is_secret = self.known.secrets.contains(&path);
+            if !facts.is_used && facts.kind == FileKind::File {
+                let (certificates, is_secret) = look(&full);
+                facts.certificates = certificates;
+                facts.is_secret |= is_secret;
+            }
+            self.found.push(facts);
+            if is_folder && depth < DEPTH {
+                self.folder(&path, depth + 1);
+            }
         }
     }
 }

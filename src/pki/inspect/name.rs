@@ -5,7 +5,10 @@ use x509_parser::{
     x509::{AttributeTypeAndValue, X509Name},
 };
 
-use crate::{model::name::Name, pki::key::dotted};
+use crate::{
+    model::name::{Name, escaped},
+    pki::key::dotted,
+};
 
 /// id-at-commonName
 pub const COMMON_NAME: &[u8] = &[0x55, 0x04, 3];
@@ -27,32 +30,18 @@ pub fn values(name: &[u8], attribute: &[u8]) -> Vec<String> {
         .collect()
 }
 
-/// `O=system:nodes`. Characters that could make one part look like two, or that steer a terminal, are
-/// escaped (RFC 4514, 2.4).
+/// `O=system:nodes`.
 fn shown(attribute: &AttributeTypeAndValue<'_>) -> String {
     let mut out = short(attribute.attr_type().as_bytes());
     out.push('=');
     match attribute.as_str() {
-        Ok(text) => {
-            for c in text.chars() {
-                match c {
-                    ',' | '+' | '\\' => out.extend(['\\', c]),
-                    c if c.is_control() || is_direction(c) => out.extend(c.escape_unicode()),
-                    c => out.push(c),
-                }
-            }
-        }
+        Ok(text) => out.push_str(&escaped(text)),
         Err(_) => {
             out.push('#');
             out.extend(attribute.as_slice().iter().map(|b| format!("{b:02x}")));
         }
     }
     out
-}
-
-/// Marks that change the direction of writing, with which a name could pretend to be another.
-fn is_direction(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// RFC 4514's short names, and openssl's where it has none.

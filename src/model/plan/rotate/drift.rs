@@ -9,7 +9,7 @@ use crate::model::{
     layout::Instance,
     profile::{Kind, Profile},
     resolve,
-    usage::KeyUsages,
+    usage::{ExtendedUsage, KeyUsages},
 };
 
 /// How a leaf differs from what is declared, each difference in a few words. The key's algorithm is
@@ -29,10 +29,7 @@ pub fn differences(instance: &Instance<'_>, cluster: &Cluster, observed: &Observ
 /// How what a certificate says differs from what it should say.
 pub fn profile_differences(found: &Profile, declared: &Profile) -> Vec<String> {
     let mut differences = Vec::new();
-    // The same text in another string type names the same identity; it is put right at the next renewal.
-    if found.subject != declared.subject
-        && found.subject.to_string() != declared.subject.to_string()
-    {
+    if !names_the_same(found, declared) {
         differences.push(format!("subject {}, declared {}", found.subject, declared.subject));
     }
     let sans = |profile: &Profile| profile.sans.iter().cloned().collect::<BTreeSet<_>>();
@@ -60,6 +57,15 @@ pub fn profile_differences(found: &Profile, declared: &Profile) -> Vec<String> {
     differences.extend(wants.difference(&has).map(|usage| format!("usage missing {usage}")));
     differences.extend(has.difference(&wants).map(|usage| format!("usage surplus {usage}")));
     differences
+}
+
+/// Whether a certificate names whom it should, however that is written: openssl, cfssl and Go choose string
+/// types of their own. A client's values are Kubernetes' user and groups, which it compares to the letter.
+pub fn names_the_same(found: &Profile, declared: &Profile) -> bool {
+    match declared.extended_usages.contains(&ExtendedUsage::ClientAuth) {
+        true => found.subject.is_written_otherwise(&declared.subject),
+        false => found.subject.matches(&declared.subject),
+    }
 }
 
 /// How the key's algorithm differs from the declared one.
