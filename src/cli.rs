@@ -10,6 +10,7 @@ mod failure;
 mod flags;
 mod import;
 mod init;
+mod limit;
 mod man;
 pub mod output;
 mod password;
@@ -32,6 +33,7 @@ use clap::{ColorChoice, CommandFactory, Parser, Subcommand};
 use crate::{document::yaml, model::timestamp::Timestamp};
 
 pub use failure::{Exit, Failure};
+use limit::limit;
 
 /// Create and keep the certificates of a Kubernetes cluster.
 #[derive(Debug, Parser)]

@@ -15,6 +15,8 @@ pub mod yaml;
 
 use std::fmt;
 
+use crate::model::shown::quoted;
+
 pub use self::{
     declaration::{with_former_endpoints, write},
     draft::{Draft, EtcdDraft, HostDraft},
@@ -56,8 +58,7 @@ pub fn read(bytes: &[u8], file: &str) -> Result<Draft, DocumentError> {
                         true => ("apiVersion", node, version),
                         false => ("kind", document.get("kind").unwrap_or(document), kind),
                     };
-                    let text: String = text.chars().take(80).collect();
-                    let why = format!("`{}` is not known; {KNOWN}", text.escape_default());
+                    let why = format!("{} is not known; {KNOWN}", quoted(text));
                     reader.mistake(node, field, why);
                 }
                 other.get_or_insert(document);

@@ -18,6 +18,7 @@ pub mod profile;
 pub mod resolve;
 pub mod san;
 pub mod settings;
+pub mod shown;
 pub mod stale;
 pub mod takeup;
 pub mod talk;

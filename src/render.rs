@@ -21,13 +21,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, syntax::SyntaxConfig};
+use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, syntax::SyntaxConfig};
 use serde::Serialize;
 
 pub use quote::{is_one_line, word};
 
+use crate::model::shown::may_show;
+
 /// Larger files are no templates.
 const TEMPLATE_LIMIT: u64 = 1 << 20;
+/// No template needs so many steps of the engine (tens of thousands do), nor makes so much text: one that would
+/// go on for ever ends here.
+const FUEL: u64 = 20_000_000;
+const OUTPUT_LIMIT: usize = 16 << 20;
 
 const CRON: &str = "cron";
 const ENVIRONMENT_FILE: &str = "env";
@@ -171,7 +177,7 @@ impl Templates {
             },
         };
         fill(name, text, context)
-            .map_err(|source| RenderError::Fill { name: shown, source: source.into() })
+            .map_err(|error| RenderError::Fill { name: shown, source: Fault::from(error).into() })
     }
 }
 
@@ -209,8 +215,51 @@ fn fill(name: &str, text: &str, context: impl Serialize) -> Result<String, minij
         let escaped = if value.is_safe() { text } else { escape(&text) };
         out.write_str(&escaped).map_err(minijinja::Error::from)
     });
+    environment.set_fuel(Some(FUEL));
     environment.add_template(name, text)?;
-    environment.get_template(name)?.render(minijinja::Value::from(minijinja::value::Serde(context)))
+    let context = minijinja::Value::from(minijinja::value::Serde(context));
+    let mut out = Bounded(Vec::new());
+    environment.get_template(name)?.render_captured_to(context, &mut out)?;
+    // A template and what it is filled with are text: this cannot fail.
+    Ok(String::from_utf8(out.0).unwrap_or_default())
+}
+
+/// What a template makes, up to a size.
+struct Bounded(Vec<u8>);
+
+impl io::Write for Bounded {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        if self.0.len() + text.len() > OUTPUT_LIMIT {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.0.extend_from_slice(text);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What the template engine says is wrong. It quotes the template, which may be any file by mistake.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Fault(String);
+
+impl From<minijinja::Error> for Fault {
+    fn from(error: minijinja::Error) -> Self {
+        let mut text = error.kind().to_string();
+        if error.kind() == ErrorKind::WriteFailure {
+            text = format!("it makes more than {} MiB", OUTPUT_LIMIT >> 20);
+        } else if let Some(detail) = error.detail().filter(|detail| may_show(detail)) {
+            text.push_str(": ");
+            text.push_str(detail);
+        }
+        if let (Some(name), Some(line)) = (error.name(), error.line()) {
+            text.push_str(&format!(" (in {name}:{line})"));
+        }
+        Self(text)
+    }
 }
 
 #[cfg(test)]

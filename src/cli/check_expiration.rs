@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use zeroize::Zeroizing;
 
 use super::{
-    Exit, Failure, Global,
+    Exit, Failure, Global, limit,
     output::{
         self,
         expiry::{Context, Format, Rendered, Sink, Summary},
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     model::{
         check::expiry::{Level, Row, Thresholds, judge},
-        duration::{Span, Threshold},
+        duration::Threshold,
         inventory::Piece,
         timestamp::Timestamp,
     },
@@ -54,8 +54,8 @@ pub struct CheckExpirationArgs {
     #[arg(value_parser = connect)]
     connect: Vec<Option<Target>>,
     /// How long a listener may take to answer
-    #[arg(long, value_name = "DURATION", default_value = "5s")]
-    timeout: Span,
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = limit)]
+    timeout: Duration,
     /// Of a workspace's hosts only this one
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
@@ -155,7 +155,7 @@ pub fn run(args: &CheckExpirationArgs, global: &Global) -> Result<Exit, Failure>
         paths: &args.paths,
         recursive: args.recursive,
         connect: wanted(&args.connect),
-        timeout: Duration::from_secs(u64::try_from(args.timeout.0).unwrap_or_default().max(1)),
+        timeout: args.timeout.max(Duration::from_secs(1)),
         details: !matches!(format, Some(OutputFormat::Table | OutputFormat::Timeline))
             || args.textfile.is_some(),
         threads: parallel::processors(),

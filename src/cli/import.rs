@@ -2,9 +2,9 @@
 
 use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
-use super::{Exit, Failure, Format, Global, output, when};
+use super::{Exit, Failure, Format, Global, limit, output, when};
 use crate::{
-    model::{duration::Span, timestamp::Timestamp},
+    model::timestamp::Timestamp,
     ops::{import, takeup},
 };
 
@@ -16,8 +16,8 @@ pub struct ImportArgs {
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// How long to wait for another certkit that is changing DIR
-    #[arg(long, value_name = "DURATION", default_value = "10s")]
-    lock_timeout: Span,
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = limit)]
+    lock_timeout: Duration,
     /// How many backups to keep
     #[arg(long, value_name = "N", default_value_t = 10)]
     backups: usize,
@@ -50,13 +50,12 @@ EXAMPLES:
 /// Runs the command.
 pub fn run(args: &ImportArgs, global: &Global) -> Result<Exit, Failure> {
     let dir = super::absolute(&global.dir)?;
-    let seconds = u64::try_from(args.lock_timeout.0).unwrap_or_default();
     let report = import::run(&import::Request {
         dir: &dir,
         files: &args.files,
         dry_run: args.dry_run,
         now: when(args.at)?,
-        lock_wait: Duration::from_secs(seconds),
+        lock_wait: args.lock_timeout,
         backups: args.backups,
     })?;
     if let Some(recovered) = &report.recovered

@@ -10,13 +10,9 @@ use std::{
 
 use clap::ValueEnum;
 
-use super::{Exit, Failure, Format, Global, password, when};
+use super::{Exit, Failure, Format, Global, limit, password, when};
 use crate::{
-    model::{
-        duration::{Span, Threshold},
-        plan::KeyChoice,
-        timestamp::Timestamp,
-    },
+    model::{duration::Threshold, plan::KeyChoice, timestamp::Timestamp},
     ops::{rotate, takeup},
 };
 
@@ -50,13 +46,14 @@ pub struct RotateArgs {
     /// Ask each listener on this machine until it serves the new certificate; where none answers nothing
     /// is proven, and the exit code is 4 [default limit: 2m]
     #[arg(long, value_name = "LIMIT", num_args = 0..=1, default_missing_value = "2m")]
-    wait: Option<Span>,
+    #[arg(value_parser = limit)]
+    wait: Option<Duration>,
     /// How long to wait for another certkit that is changing DIR
-    #[arg(long, value_name = "DURATION", default_value = "10s")]
-    lock_timeout: Span,
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = limit)]
+    lock_timeout: Duration,
     /// When something is due, wait a random while first, at most this long
-    #[arg(long, value_name = "DURATION")]
-    jitter: Option<Span>,
+    #[arg(long, value_name = "DURATION", value_parser = limit)]
+    jitter: Option<Duration>,
     /// How many backups to keep
     #[arg(long, value_name = "N", default_value_t = 10)]
     backups: usize,
@@ -132,7 +129,7 @@ pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
         csr_only: args.csr_only,
         dry_run: args.dry_run,
         now: when(args.at)?,
-        lock_wait: duration(args.lock_timeout),
+        lock_wait: args.lock_timeout,
         jitter: jitter(args.jitter),
         force: args.force,
         backups: args.backups,
@@ -227,7 +224,7 @@ fn take_up(
         amended,
         hook: args.hook.as_deref(),
         restart: &ways,
-        wait: args.wait.map(duration),
+        wait: args.wait,
     })
 }
 
@@ -260,13 +257,9 @@ fn exit(args: &RotateArgs, report: &rotate::Report, outcomes: &[takeup::Outcome]
     }
 }
 
-fn duration(span: Span) -> Duration {
-    Duration::from_secs(u64::try_from(span.0).unwrap_or_default())
-}
-
 /// A random while, at most as long as asked. The hasher's keys are random for each process.
-fn jitter(limit: Option<Span>) -> Duration {
-    let limit = limit.map(duration).unwrap_or_default();
+fn jitter(limit: Option<Duration>) -> Duration {
+    let limit = limit.unwrap_or_default();
     let random = std::hash::RandomState::new().build_hasher().finish();
     limit.mul_f64(random as f64 / u64::MAX as f64)
 }

@@ -6,7 +6,11 @@ use super::{
     DocumentError, Mistake,
     yaml::{Node, Place},
 };
-use crate::model::{cluster::Subnet, san::San};
+use crate::model::{
+    cluster::Subnet,
+    san::San,
+    shown::{may_show, quoted},
+};
 
 /// Reads values out of nodes and collects what is wrong.
 #[derive(Default)]
@@ -23,9 +27,10 @@ impl Reader {
 
     /// Notes what is wrong with a value.
     pub fn mistake(&mut self, node: &Node, field: &str, why: String) {
-        let why = match why.char_indices().nth(500) {
-            Some((end, _)) => format!("{}...", &why[..end]),
-            None => why,
+        // Whatever a reader makes of a value: one that may be a secret is not repeated, nor is any part of it.
+        let why = match node.text() {
+            Some(text) if !may_show(text) => format!("{} cannot stand here", quoted(text)),
+            _ => why,
         };
         let mistake = Mistake { place: Some(node.place), field: field.to_owned(), why };
         // A list read through an alias says the same once.
@@ -83,10 +88,12 @@ impl Reader {
         let mut found = Vec::new();
         for (key, value) in entries {
             let text = key.text().unwrap_or("null");
-            let shown: String = text.chars().take(80).collect();
-            let shown = shown.escape_default();
+            let shown = match may_show(text) {
+                true => text.escape_default().to_string(),
+                false => quoted(text).to_string(),
+            };
             let field = match path {
-                "" => shown.to_string(),
+                "" => shown,
                 path => format!("{path}.{shown}"),
             };
             self.places.entry(field.clone()).or_insert(key.place);
@@ -209,8 +216,7 @@ impl Reader {
 
 /// Says that a text is not what it should be.
 pub(super) fn not(text: &str, what: &str) -> String {
-    let text: String = text.chars().take(80).collect();
-    format!("`{}` is no {what}", text.escape_default())
+    format!("{} is no {what}", quoted(text))
 }
 
 /// How many characters must change to make one text of the other, letter case aside (Levenshtein).

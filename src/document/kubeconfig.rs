@@ -17,6 +17,7 @@ use super::{
     data,
     yaml::{self, Node, Value, scalar},
 };
+use crate::model::shown::quoted;
 
 /// What certkit writes into a kubeconfig: one cluster, one user, one context.
 #[derive(Clone, Debug, PartialEq)]
@@ -247,7 +248,7 @@ fn view(document: &Node) -> Result<View, KubeconfigError> {
     let mut view =
         View { current_context: string(document, "current-context")?, ..View::default() };
     for (name, cluster) in entries(document, "clusters", "cluster")? {
-        let of = format!("cluster `{name}`");
+        let of = format!("cluster {}", quoted(&name));
         view.clusters.push(ClusterView {
             server: string(&cluster, "server")?,
             ca: material(&cluster, "certificate-authority", &of)?,
@@ -260,7 +261,7 @@ fn view(document: &Node) -> Result<View, KubeconfigError> {
     for (name, user) in entries(document, "users", "user")? {
         const OTHER: [&str; 6] =
             ["auth-provider", "exec", "password", "token", "tokenFile", "username"];
-        let of = format!("user `{name}`");
+        let of = format!("user {}", quoted(&name));
         view.users.push(UserView {
             cert: material(&user, "client-certificate", &of)?,
             key: material(&user, "client-key", &of)?,
@@ -297,7 +298,7 @@ fn entries(
         let name = string(item, "name")?
             .ok_or_else(|| KubeconfigError::Missing { field: format!("{field}.name") })?;
         if found.iter().any(|(other, _)| *other == name) {
-            let field = format!("{inner} `{}`", name.escape_default());
+            let field = format!("{inner} {}", quoted(&name));
             return Err(KubeconfigError::Twice { place: item.place, field });
         }
         match item.get(inner) {

@@ -16,6 +16,7 @@ use serde_saphyr::granit_parser::{
 use zeroize::Zeroizing;
 
 pub(super) use self::scalar::scalar;
+use crate::model::shown::quoted;
 
 /// How many values one document may hold, what aliases repeat counted each time.
 const VALUES: usize = 1_000_000;
@@ -328,9 +329,7 @@ impl<'i, I: BorrowedInput<'i>> Events<'i, I> {
                 return Err(fault(&at, "merge keys (<<) are not understood; write the fields out"));
             }
             if !seen.insert(text.to_string()) {
-                let text: String = text.chars().take(80).collect();
-                let why = format!("`{}` stands here a second time", text.escape_default());
-                return Err(fault(&at, why));
+                return Err(fault(&at, format!("{} stands here a second time", quoted(text))));
             }
             let (event, at) = self.follow(&at)?;
             let value = self.node(event, at)?;

@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use super::shown::quoted;
+
 /// The kind of a public key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum KeyAlgorithm {
@@ -44,7 +46,7 @@ impl fmt::Display for KeyAlgorithm {
 /// A text that names no algorithm certkit makes.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "`{0}` is no key algorithm; use ecdsa-p256, ecdsa-p384, ed25519, rsa-2048, rsa-3072 or rsa-4096"
+    "{0} is no key algorithm; use ecdsa-p256, ecdsa-p384, ed25519, rsa-2048, rsa-3072 or rsa-4096"
 )]
 pub struct UnknownAlgorithm(String);
 
@@ -59,7 +61,7 @@ impl FromStr for KeyAlgorithm {
             .into_iter()
             .chain([Self::EcdsaP521])
             .find(|choice| choice.to_string() == lower)
-            .ok_or_else(|| UnknownAlgorithm(text.escape_default().to_string()))
+            .ok_or_else(|| UnknownAlgorithm(quoted(text).to_string()))
     }
 }
 

@@ -22,6 +22,7 @@ use super::{
     duration::Span,
     name::Name,
     san::{San, dns_name_fault},
+    shown::quoted,
     usage::{ExtendedUsage, KeyUsages},
 };
 
@@ -254,7 +255,7 @@ impl Cluster {
             fault("name", "must have 1 to 253 characters, none of them a control character".into());
         }
         if let Some(why) = dns_name_fault(&self.dns_domain) {
-            fault("dnsDomain", format!("`{}`: {why}", self.dns_domain.escape_default()));
+            fault("dnsDomain", format!("{}: {why}", quoted(&self.dns_domain)));
         }
         if self.hosts_in(Scope::ControlPlane).next().is_none() {
             fault("controlPlane", "needs at least one host".into());
@@ -311,22 +312,22 @@ impl Cluster {
         for addon in &self.addons {
             let known = catalogue::addons();
             if !known.contains(&addon.as_str()) {
-                let why = format!("`{}` is none of {}", addon.escape_default(), known.join(", "));
+                let why = format!("{} is none of {}", quoted(addon), known.join(", "));
                 fault("addons", why);
             }
         }
         for (id, _) in self.extra_sans.iter().filter(|(id, _)| catalogue::certificate(id).is_none())
         {
-            fault("extraSans", format!("`{}` is no certificate's name", id.escape_default()));
+            fault("extraSans", format!("{} is no certificate's name", quoted(id)));
         }
         for id in self.absent.iter().filter(|id| !is_known(id)) {
             let what = "nothing that a cluster can do without has this name";
-            fault("absent", format!("`{}`: {what}", id.escape_default()));
+            fault("absent", format!("{}: {what}", quoted(id)));
         }
         for (id, over) in &self.overrides {
             let field = format!("overrides.{id}");
             if catalogue::certificate(id).is_none() && catalogue::key(id).is_none() {
-                fault(&field, format!("`{}` is no certificate's name", id.escape_default()));
+                fault(&field, format!("{} is no certificate's name", quoted(id)));
             }
             if let Some(why) = over.validity.and_then(span_fault) {
                 fault(&format!("{field}.validity"), why);
@@ -337,7 +338,7 @@ impl Cluster {
                 || dir.split('/').any(|part| part == "..")
                 || dir.chars().any(char::is_control))
         {
-            fault("hostDir", format!("`{}` must be an absolute path", dir.escape_default()));
+            fault("hostDir", format!("{} must be an absolute path", quoted(dir)));
         }
         faults
     }

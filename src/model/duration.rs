@@ -2,13 +2,15 @@
 
 use std::{fmt, str::FromStr};
 
+use super::shown::quoted;
+
 /// A length of time in whole seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Span(pub i64);
 
 /// A text that is no duration or threshold.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is no duration; write a number with s, m, h, d, w or y, as in 30d, 12h, 1y")]
+#[error("{0} is no duration; write a number with s, m, h, d, w or y, as in 30d, 12h, 1y")]
 pub struct DurationError(String);
 
 /// Units from large to small, in seconds. A year is 365 days, as kubeadm's `8760h` is.
@@ -27,7 +29,7 @@ impl FromStr for Span {
 
     /// Reads `30d`, and sequences such as Go's `8760h0m0s`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = || DurationError(text.escape_default().to_string());
+        let error = || DurationError(quoted(text).to_string());
         let mut total: i64 = 0;
         let mut digits = String::new();
         let mut any = false;
@@ -88,7 +90,7 @@ impl FromStr for Threshold {
         };
         match percent.parse::<f64>() {
             Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(Self::Share(percent / 100.0)),
-            _ => Err(DurationError(text.escape_default().to_string())),
+            _ => Err(DurationError(quoted(text).to_string())),
         }
     }
 }

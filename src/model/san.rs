@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr};
 
-use super::der;
+use super::{der, shown::quoted};
 
 /// One subject alternative name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,7 +21,7 @@ pub enum San {
 
 /// Why a text is no subject alternative name.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{text}` is neither an IP address nor a DNS name: {why}")]
+#[error("{text} is neither an IP address nor a DNS name: {why}")]
 pub struct SanError {
     text: String,
     why: &'static str,
@@ -33,7 +33,7 @@ impl San {
         if let Ok(ip) = text.parse() {
             return Ok(Self::Ip(ip));
         }
-        let error = |why| SanError { text: text.escape_default().to_string(), why };
+        let error = |why| SanError { text: quoted(text).to_string(), why };
         if text.contains("://") || text.contains('@') {
             if !text.bytes().all(|b| b.is_ascii_graphic()) {
                 return Err(error("a URI or e-mail address has visible ASCII characters only"));

@@ -2,11 +2,9 @@
 
 use std::{fmt, str::FromStr};
 
-use time::{
-    OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339, macros::format_description,
-};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
 
-use super::duration::Span;
+use super::{duration::Span, shown::quoted};
 
 /// Seconds since 1970-01-01T00:00:00Z, between the years 0 and 9999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -14,7 +12,7 @@ pub struct Timestamp(i64);
 
 /// A text that is no RFC 3339 time.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is no RFC 3339 time; write it as 2027-01-31T12:00:00Z")]
+#[error("{0} is no RFC 3339 time; write it as 2027-01-31T12:00:00Z")]
 pub struct TimestampError(String);
 
 impl Timestamp {
@@ -84,9 +82,11 @@ impl FromStr for Timestamp {
     type Err = TimestampError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        OffsetDateTime::parse(text, &Rfc3339)
-            .map(|t| Self::from_unix(t.to_offset(UtcOffset::UTC).unix_timestamp()))
-            .map_err(|_| TimestampError(text.escape_default().to_string()))
+        // In UTC it may lie beyond the years that the type can say.
+        let time = OffsetDateTime::parse(text, &Rfc3339).ok().map(OffsetDateTime::unix_timestamp);
+        time.filter(|seconds| (Self::MIN.0..=Self::MAX.0).contains(seconds))
+            .map(Self)
+            .ok_or_else(|| TimestampError(quoted(text).to_string()))
     }
 }
 
@@ -102,6 +102,9 @@ mod tests {
         assert_eq!(t.to_compact(), "20271121T171100Z");
         assert_eq!(Timestamp::MAX.to_string(), "9999-12-31T23:59:59Z");
         assert!("tomorrow".parse::<Timestamp>().is_err());
+        assert!("9999-12-31T23:59:59-23:59".parse::<Timestamp>().is_err());
+        assert!("0000-01-01T00:00:00+00:01".parse::<Timestamp>().is_err());
+        assert_eq!("9999-12-31T23:59:59Z".parse(), Ok(Timestamp::MAX));
     }
 
     #[test]

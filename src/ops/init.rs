@@ -22,6 +22,7 @@ use crate::{
         cluster::Cluster,
         layout::{Layout, Place},
         plan::{self, Action, Contradiction, Plan},
+        shown::quoted,
         timestamp::Timestamp,
     },
     store::{self, Transaction},
@@ -220,8 +221,9 @@ fn difference(there: &str, asked: &str) -> String {
             (Some(a), Some(b)) if a == b => {}
             (None, None) => return "in nothing that is written there".into(),
             (a, b) => {
-                let shown = |line: Option<&str>| line.unwrap_or("nothing").trim().to_owned();
-                return format!("it has `{}`, asked for was `{}`", shown(a), shown(b));
+                let shown =
+                    |line: Option<&str>| quoted(line.unwrap_or("nothing").trim()).to_string();
+                return format!("it has {}, asked for was {}", shown(a), shown(b));
             }
         }
     }

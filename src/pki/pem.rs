@@ -59,6 +59,63 @@ pub enum KeyKind {
     Sec1,
 }
 
+/// A block's label as errors name it: one of those that programs write, or none. In a file that lost its line
+/// breaks, what looks like a label goes on with the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Label(&'static str);
+
+impl Label {
+    /// What programs write (RFC 7468, openssl's `pem.h`, OpenSSH).
+    const KNOWN: [&'static str; 20] = [
+        "ATTRIBUTE CERTIFICATE",
+        "CERTIFICATE",
+        "CERTIFICATE REQUEST",
+        "CMS",
+        "DH PARAMETERS",
+        "DSA PRIVATE KEY",
+        "EC PARAMETERS",
+        "EC PRIVATE KEY",
+        "ENCRYPTED PRIVATE KEY",
+        "NEW CERTIFICATE REQUEST",
+        "OPENSSH PRIVATE KEY",
+        "PKCS7",
+        "PRIVATE KEY",
+        "PUBLIC KEY",
+        "RSA PRIVATE KEY",
+        "RSA PUBLIC KEY",
+        "TRUSTED CERTIFICATE",
+        "X509 CERTIFICATE",
+        "X509 CRL",
+        "ANY PRIVATE KEY",
+    ];
+
+    /// The label, if it is one of those.
+    pub fn new(text: &str) -> Self {
+        Self(Self::KNOWN.into_iter().find(|known| *known == text).unwrap_or_default())
+    }
+
+    /// Labels one after the other, each once.
+    fn list(labels: impl IntoIterator<Item = Self>) -> String {
+        let mut texts: Vec<String> = Vec::new();
+        for label in labels {
+            let text = label.to_string();
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
+        texts.join(", ")
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            "" => f.write_str("something else"),
+            known => f.write_str(known),
+        }
+    }
+}
+
 /// Why bytes are no PEM that can be used.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PemError {
@@ -66,7 +123,7 @@ pub enum PemError {
     #[error("the {label} block at line {line} is not base64")]
     Base64 {
         /// The block's label.
-        label: String,
+        label: Label,
         /// The line of its BEGIN marker.
         line: usize,
     },
@@ -84,7 +141,7 @@ pub enum PemError {
     )]
     OldEncryption {
         /// The block's label.
-        label: String,
+        label: Label,
         /// The line of its BEGIN marker.
         line: usize,
     },
@@ -107,15 +164,15 @@ pub enum PemError {
     #[error("the {label} block that begins at line {line} has no END marker")]
     NoEnd {
         /// The block's label.
-        label: String,
+        label: Label,
         /// The line of its BEGIN marker.
         line: usize,
     },
     /// A label certkit does not know.
-    #[error("the block at line {line} is labelled `{label}`, which certkit cannot read")]
+    #[error("the block at line {line} is labelled {label}, which certkit cannot read")]
     UnknownLabel {
         /// The label.
-        label: String,
+        label: Label,
         /// The line of its BEGIN marker.
         line: usize,
     },
@@ -136,7 +193,7 @@ impl PemError {
                  reads; openssl pkey -in FILE -out FILE.new writes it in clear"
                     .into(),
             ),
-            Self::UnknownLabel { label, .. } if label == "TRUSTED CERTIFICATE" => {
+            Self::UnknownLabel { label: Label("TRUSTED CERTIFICATE"), .. } => {
                 Some("openssl x509 -in FILE -out FILE.crt".into())
             }
             Self::Base64 { .. }
@@ -179,8 +236,8 @@ pub fn certificates(bytes: &[u8]) -> Result<Vec<Vec<u8>>, PemError> {
         }
     }
     if certificates.is_empty() {
-        let labels: Vec<&str> = sections.iter().map(|section| section.label).collect();
-        return Err(PemError::NoCertificate { found: labels.join(", ") });
+        let labels = sections.iter().map(|section| Label::new(section.label));
+        return Err(PemError::NoCertificate { found: Label::list(labels) });
     }
     Ok(certificates)
 }
@@ -211,7 +268,7 @@ impl Section<'_> {
     }
 
     fn decode(&self) -> Result<Block, PemError> {
-        let (label, line) = (self.label.to_owned(), self.line);
+        let (label, line) = (Label::new(self.label), self.line);
         if self.encrypted {
             return Err(PemError::OldEncryption { label, line });
         }
@@ -234,7 +291,7 @@ impl Section<'_> {
         match clear.decode() {
             Ok(Block::Key(key)) => Ok(Block::Key(KeyBlock { kind: KeyKind::Encrypted, ..key })),
             Ok(_) | Err(_) => {
-                Err(PemError::Base64 { label: self.label.to_owned(), line: self.line })
+                Err(PemError::Base64 { label: Label::new(self.label), line: self.line })
             }
         }
     }
@@ -285,7 +342,7 @@ fn sections(bytes: &[u8]) -> Result<Vec<Section<'_>>, PemError> {
         let line = line.trim_ascii_end();
         if let Some(rest) = line.strip_prefix(BEGIN) {
             if let Some((label, line, ..)) = open {
-                return Err(PemError::NoEnd { label: label.to_owned(), line });
+                return Err(PemError::NoEnd { label: Label::new(label), line });
             }
             let label = rest
                 .strip_suffix(DASHES)
@@ -308,7 +365,7 @@ fn sections(bytes: &[u8]) -> Result<Vec<Section<'_>>, PemError> {
         }
     }
     if let Some((label, line, ..)) = open {
-        return Err(PemError::NoEnd { label: label.to_owned(), line });
+        return Err(PemError::NoEnd { label: Label::new(label), line });
     }
     match sections.is_empty() {
         false => Ok(sections),
@@ -345,7 +402,7 @@ mod tests {
         let open = "-----BEGIN CERTIFICATE-----\nAAAA\n";
         let two = format!("{open}{}", sample("CERTIFICATE"));
         let cert = sample("CERTIFICATE");
-        let no_end = |line| PemError::NoEnd { label: "CERTIFICATE".into(), line };
+        let no_end = |line| PemError::NoEnd { label: Label::new("CERTIFICATE"), line };
         for (text, error) in [
             ("", PemError::Empty),
             (" \r\n\t", PemError::Empty),
@@ -353,21 +410,24 @@ mod tests {
             (open, no_end(1)),
             (&two, no_end(1)),
             (&format!("text\n{open}-----END KEY-----\n"), no_end(2)),
-            (&cert.replace("MA", "!!"), PemError::Base64 { label: "CERTIFICATE".into(), line: 1 }),
+            (
+                &cert.replace("MA", "!!"),
+                PemError::Base64 { label: Label::new("CERTIFICATE"), line: 1 },
+            ),
             (&format!("  {cert}"), PemError::Marker { line: 1 }),
             (&format!("\u{feff}{cert}"), PemError::Marker { line: 1 }),
             (&cert.replacen("E-----", "E---", 1), PemError::Marker { line: 1 }),
             (
                 &sample("TRUSTED CERTIFICATE"),
-                PemError::UnknownLabel { label: "TRUSTED CERTIFICATE".into(), line: 1 },
+                PemError::UnknownLabel { label: Label::new("TRUSTED CERTIFICATE"), line: 1 },
             ),
             (
                 &sample("ENCRYPTED PRIVATE KEY").replace("MA", "!!"),
-                PemError::Base64 { label: "ENCRYPTED PRIVATE KEY".into(), line: 1 },
+                PemError::Base64 { label: Label::new("ENCRYPTED PRIVATE KEY"), line: 1 },
             ),
             (
                 "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n",
-                PemError::OldEncryption { label: "RSA PRIVATE KEY".into(), line: 1 },
+                PemError::OldEncryption { label: Label::new("RSA PRIVATE KEY"), line: 1 },
             ),
         ] {
             assert_eq!(read(text.as_bytes()), Err(error), "{text:?}");

@@ -70,7 +70,10 @@ pub fn probe_all(
 
 /// Reads what one listener serves, within `timeout` for everything.
 pub fn probe(target: &Target, timeout: Duration) -> Result<Served, ProbeError> {
-    let deadline = Deadline { at: Instant::now() + timeout, timeout };
+    let now = Instant::now();
+    // A time beyond what the clock can say is longer than any wait.
+    let at = now.checked_add(timeout).unwrap_or(now + Duration::from_secs(u32::MAX.into()));
+    let deadline = Deadline { at, timeout };
     let name = server_name(target)?;
     let addresses = resolve(target, &deadline)?;
     let (stream, address) = connect(target, &addresses, &deadline)?;

@@ -6,7 +6,7 @@ use certkit::{
         inspect,
         issue::{self, Issuer},
         key::{CaKey, KeyError, KeyFormat, PrivateKey, PublicKey, SealedKey},
-        pem::{self, Block, PemError},
+        pem::{self, Block, Label, PemError},
     },
 };
 
@@ -128,7 +128,8 @@ fn a_key_without_its_public_key_takes_it_from_the_certificate() {
 #[test]
 fn each_key_that_cannot_be_used_is_named() {
     let unsupported = |what: &str| KeyError::Unsupported(what.into());
-    let old = |label: &str| KeyError::Pem(PemError::OldEncryption { label: label.into(), line: 1 });
+    let old =
+        |label: &str| KeyError::Pem(PemError::OldEncryption { label: Label::new(label), line: 1 });
     let table = [
         ("genrsa -traditional -out key.pem 1024", KeyError::RsaSize(1024)),
         ("genrsa -out key.pem 5120", KeyError::RsaSize(5120)),

@@ -5,7 +5,10 @@ use std::ops::Range;
 use zeroize::Zeroizing;
 
 use super::{KubeconfigError, data, entries, kind, root, string, text};
-use crate::document::yaml::{Node, Style, Value};
+use crate::{
+    document::yaml::{Node, Style, Value},
+    model::shown::quoted,
+};
 
 /// What to change in a kubeconfig.
 #[derive(Clone, Default)]
@@ -73,7 +76,7 @@ fn replacements(
             None => in_use(document, "user")?,
         };
         let user = entry(document, "users", "user", &name)?;
-        let of = format!("user `{name}`");
+        let of = format!("user {}", quoted(&name));
         let key = edit.client_key_data.as_ref().map(|key| key.as_slice());
         for (field, pem) in [
             ("client-certificate-data", edit.client_certificate_data.as_deref()),
@@ -90,7 +93,7 @@ fn replacements(
             None => in_use(document, "cluster")?,
         };
         let cluster = entry(document, "clusters", "cluster", &name)?;
-        let of = format!("cluster `{name}`");
+        let of = format!("cluster {}", quoted(&name));
         let field = "certificate-authority-data";
         replacements.push(replacement(source, &cluster, field, &of, data::encode(pem))?);
     }
@@ -110,14 +113,14 @@ fn in_use(document: &Node, field: &str) -> Result<String, KubeconfigError> {
     let name = string(document, "current-context")?
         .ok_or_else(|| missing("current-context".to_owned()))?;
     let context = entry(document, "contexts", "context", &name)?;
-    string(&context, field)?.ok_or_else(|| missing(format!("{field} in context `{name}`")))
+    string(&context, field)?.ok_or_else(|| missing(format!("{field} in context {}", quoted(&name))))
 }
 
 fn entry(document: &Node, list: &str, inner: &str, name: &str) -> Result<Node, KubeconfigError> {
     let found = entries(document, list, inner)?.into_iter().find(|(other, _)| other == name);
     found
         .map(|(_, node)| node)
-        .ok_or_else(|| KubeconfigError::Missing { field: format!("{inner} `{name}`") })
+        .ok_or_else(|| KubeconfigError::Missing { field: format!("{inner} {}", quoted(name)) })
 }
 
 fn replacement(

@@ -3,7 +3,7 @@
 use std::{fmt, io::Read, ops::ControlFlow};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, error::Category};
 use zeroize::Zeroizing;
 
 use super::{DocumentError, Metered, Sink};
@@ -24,8 +24,12 @@ pub(super) fn read<R: Read>(
         }
         if let Err(error) = result {
             let place = Place { line: error.line().max(1), column: error.column().max(1) };
-            let why = error.to_string();
-            let cause = SyntaxError { place, why: bare(&why).to_owned() };
+            let why = match error.classify() {
+                // The parser's own messages; those about a value of the wrong kind repeat the value.
+                Category::Data => "this is not what a Secret or a List has here".to_owned(),
+                _ => bare(&error.to_string()).to_owned(),
+            };
+            let cause = SyntaxError { place, why };
             return Err(DocumentError::Syntax { file: file.to_owned(), place, cause });
         }
         // What is no blank is the next document's and stays unread.

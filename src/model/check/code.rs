@@ -4,6 +4,7 @@
 use std::{fmt, str::FromStr};
 
 use super::Severity::{self, Critical, Info, Warning};
+use crate::model::shown::quoted;
 
 /// What is said about one code.
 #[derive(Debug)]
@@ -383,7 +384,7 @@ impl fmt::Display for Code {
 
 /// A text that is no code.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{text}` is no finding's code; the nearest is {nearest}")]
+#[error("{text} is no finding's code; the nearest is {nearest}")]
 pub struct UnknownCode {
     text: String,
     nearest: &'static str,
@@ -398,7 +399,7 @@ impl FromStr for Code {
         }
         let nearest = CODES.iter().min_by_key(|spec| distance(spec.name, text));
         Err(UnknownCode {
-            text: text.chars().take(80).collect::<String>().escape_default().to_string(),
+            text: quoted(text).to_string(),
             nearest: nearest.map_or("", |spec| spec.name),
         })
     }

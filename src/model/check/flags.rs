@@ -15,6 +15,7 @@ use super::{
 };
 use crate::model::{
     catalogue::{CertSpec, Purpose, USES, Use, Value, certificate},
+    shown,
     usage::ExtendedUsage,
 };
 
@@ -98,7 +99,7 @@ impl Told {
 
     fn show(&self, name: &str) -> String {
         match (self.is_config, self.settings.iter().rev().find(|s| s.name == name)) {
-            (false, _) => format!("--{name}"),
+            (false, _) => format!("--{}", shown::name(name)),
             (true, Some(Setting { line: Some(line), .. })) => format!("{name} (line {line})"),
             (true, _) => name.to_owned(),
         }
@@ -141,7 +142,8 @@ fn named(
 ) {
     let (file, certificates) = match told.contents.get(path) {
         Some(Content::Missing) => {
-            let what = format!("{} names {path}, which is not there", told.show(name));
+            let what =
+                format!("{} names {}, which is not there", told.show(name), shown::path(path));
             found.push(told.finding(Code::FlagFileMissing, what));
             return;
         }

@@ -5,6 +5,7 @@ use super::{
     evidence::{Evidence, KubeconfigFacts},
     finding::Finding,
 };
+use crate::model::shown;
 
 /// Everything wrong with kubeconfigs.
 pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
@@ -19,7 +20,10 @@ pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
             let what = "insecure-skip-tls-verify is set: it verifies no certificate".to_owned();
             found.push(finding(Code::KubeconfigInsecure, what));
         } else if server.starts_with("http://") {
-            found.push(finding(Code::KubeconfigInsecure, format!("its server is {server}")));
+            found.push(finding(
+                Code::KubeconfigInsecure,
+                format!("its server is {}", shown::url(server)),
+            ));
         } else if kubeconfig.verifies_server == Some(false) && !is_bundle(evidence, kubeconfig) {
             let what = "the CA it trusts does not verify the apiserver's certificate".to_owned();
             let finding = finding(Code::KubeconfigCa, what);

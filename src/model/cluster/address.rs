@@ -9,6 +9,7 @@ use std::{
 use crate::model::{
     catalogue,
     san::{San, dns_name_fault},
+    shown::quoted,
 };
 
 /// A host's name, which is a node name, a certificate's common name and a folder's name: an RFC 1123
@@ -18,7 +19,7 @@ pub struct HostName(String);
 
 /// A text that is no host name.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{text}` is no host name: {why}")]
+#[error("{text} is no host name: {why}")]
 pub struct HostNameError {
     text: String,
     why: &'static str,
@@ -36,10 +37,7 @@ impl FromStr for HostName {
             dns_name_fault(text)
         };
         match why {
-            Some(why) => {
-                let text: String = text.chars().take(80).collect();
-                Err(HostNameError { text: text.escape_default().to_string(), why })
-            }
+            Some(why) => Err(HostNameError { text: quoted(text).to_string(), why }),
             None => Ok(Self(text.to_owned())),
         }
     }
@@ -78,7 +76,7 @@ pub const API_PORT: u16 = catalogue::API.port;
 
 /// A text that is no endpoint.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{text}` is no endpoint: {why}")]
+#[error("{text} is no endpoint: {why}")]
 pub struct EndpointError {
     text: String,
     why: String,
@@ -89,10 +87,7 @@ impl FromStr for Endpoint {
 
     /// Reads `HOST:PORT`, `HOST`, `ADDRESS:PORT`, `[ADDRESS]:PORT` or an address.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = |why: String| EndpointError {
-            text: text.chars().take(300).collect::<String>().escape_default().to_string(),
-            why,
-        };
+        let error = |why: String| EndpointError { text: quoted(text).to_string(), why };
         if let Ok(ip) = text.parse::<IpAddr>() {
             return Ok(Self { host: San::Ip(ip), port: API_PORT });
         }
@@ -154,7 +149,7 @@ pub struct Subnet {
 
 /// A text that is no subnet.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{text}` is no subnet: {why}")]
+#[error("{text} is no subnet: {why}")]
 pub struct SubnetError {
     text: String,
     why: String,
@@ -185,10 +180,7 @@ impl FromStr for Subnet {
     type Err = SubnetError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = |why: &str| SubnetError {
-            text: text.chars().take(80).collect::<String>().escape_default().to_string(),
-            why: why.to_owned(),
-        };
+        let error = |why: &str| SubnetError { text: quoted(text).to_string(), why: why.to_owned() };
         let (address, prefix) =
             text.split_once('/').ok_or_else(|| error("write it as ADDRESS/PREFIX"))?;
         let address: IpAddr = address.parse().map_err(|_| error("the address is none"))?;

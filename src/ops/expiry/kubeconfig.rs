@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{certificates, shown};
+use super::{certificates, shown as shown_path};
 use crate::{
     document::kubeconfig::{self, Material, View},
-    model::{check::expiry::Inside, inventory::Piece},
+    model::{check::expiry::Inside, inventory::Piece, shown},
     ops::{observe::with_causes, read},
     pki::inspect::Certificate,
 };
@@ -34,6 +34,10 @@ pub fn entries(
     let (user, cluster) = in_use(&view);
     let read = |material: &Material| match material {
         Material::Data(pem) => (file.to_path_buf(), certificates(pem)),
+        Material::File(named) if !shown::is_path(named) => {
+            let why = format!("names a file by {}", shown::quoted(named));
+            (file.to_path_buf(), vec![Err(why)])
+        }
         Material::File(named) => match locate(named) {
             None => (file.to_path_buf(), Vec::new()),
             Some(Err(why)) => (file.to_path_buf(), vec![Err(why)]),
@@ -41,9 +45,11 @@ pub fn entries(
                 let found = match read::file(&path) {
                     Piece::Present(content) => certificates(&content),
                     Piece::Missing => {
-                        vec![Err(format!("names {}, which does not exist", shown(&path)))]
+                        vec![Err(format!("names {}, which does not exist", shown_path(&path)))]
                     }
-                    Piece::Bad(why) => vec![Err(format!("names {}, which {why}", shown(&path)))],
+                    Piece::Bad(why) => {
+                        vec![Err(format!("names {}, which {why}", shown_path(&path)))]
+                    }
                 };
                 (path, found)
             }
@@ -53,7 +59,7 @@ pub fn entries(
         let Some(material) = &found.cert else { continue };
         let (path, certificates) = read(material);
         entries.push(Entry {
-            inside: Inside::User(clean(&found.name)),
+            inside: Inside::User(shown::name(&found.name)),
             current: user == Some(found.name.as_str()),
             path,
             certificates,
@@ -63,7 +69,7 @@ pub fn entries(
         let Some(material) = &found.ca else { continue };
         let (path, certificates) = read(material);
         entries.push(Entry {
-            inside: Inside::Cluster(clean(&found.name)),
+            inside: Inside::Cluster(shown::name(&found.name)),
             current: cluster == Some(found.name.as_str()),
             path,
             certificates,
@@ -80,8 +86,4 @@ fn in_use(view: &View) -> (Option<&str>, Option<&str>) {
         view.user(None).or_else(only_user).map(|u| u.name.as_str()),
         view.cluster(None).or_else(only_cluster).map(|c| c.name.as_str()),
     )
-}
-
-fn clean(name: &str) -> String {
-    shown(Path::new(name))
 }

@@ -11,11 +11,14 @@ use zeroize::Zeroizing;
 use super::{
     contains,
     content::{self, Demand, Encoding, Kind},
-    facts, from_der, kubeconfig, nth, role, row, shown, sound,
+    facts, from_der, kubeconfig, nth, role, row, shown as shown_path, sound,
 };
 use crate::{
     document::object,
-    model::check::expiry::{Found, Inside, Origin, Remark, Role, Row},
+    model::{
+        check::expiry::{Found, Inside, Origin, Remark, Role, Row},
+        shown,
+    },
     ops::observe::with_causes,
     pki::{
         inspect::{self, Certificate, InspectError},
@@ -262,7 +265,7 @@ impl Octets<'_> {
         for Stored { alias, der } in stored {
             index = if before.as_ref() == Some(&alias) { index + 1 } else { 0 };
             let name = match &alias {
-                Some(alias) => format!("{} ({})", subject.name, shown(Path::new(alias))),
+                Some(alias) => format!("{} ({})", subject.name, shown::name(alias)),
                 None => subject.name.to_owned(),
             };
             let inside = subject.inside.clone();
@@ -318,7 +321,7 @@ impl Octets<'_> {
                 let role = of_cluster.then_some(Role::Authority);
                 let mut row = self.row(&part, index, role, found);
                 if entry.path != file && matches!(row.found, Found::Certificate(_)) {
-                    row.also_in.push(shown(&entry.path));
+                    row.also_in.push(shown_path(&entry.path));
                 }
                 if !emit(row) {
                     return Ok(());
@@ -365,19 +368,19 @@ impl Octets<'_> {
 
     /// The certificates of one object; entries that hold none are passed over. False when no more are wanted.
     fn object(&self, item: object::Item, whole: &Subject<'_>, emit: &mut Emit<'_>) -> bool {
-        let text = |text: &str| shown(Path::new(text));
+        let text = shown::name;
         let is_secret = item.kind.as_deref().is_none_or(|kind| kind == "Secret")
             && (item.kind.is_some() || item.name.is_some());
         let place = match (&item.namespace, &item.name, item.place) {
-            (Some(namespace), Some(name), _) => format!("{namespace}/{name}"),
-            (None, Some(name), _) => name.clone(),
+            (Some(namespace), Some(name), _) => format!("{}/{}", text(namespace), text(name)),
+            (None, Some(name), _) => text(name),
             (_, None, Some(place)) => format!("{} ({place})", whole.path),
             (_, None, None) => whole.name.to_owned(),
         };
-        let label = text(&match &item.kind {
-            Some(kind) if kind != "Secret" => format!("{kind} {place}"),
+        let label = match &item.kind {
+            Some(kind) if kind != "Secret" => format!("{} {place}", text(kind)),
             _ => place,
-        });
+        };
         let name = item.name.as_deref().map(text).unwrap_or_default();
         let namespace = item.namespace.as_deref().map(text);
         if let Some(fault) = item.fault {

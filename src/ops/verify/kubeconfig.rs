@@ -7,7 +7,11 @@ use zeroize::Zeroizing;
 use super::{found::Found, gather::Files};
 use crate::{
     document::kubeconfig::{self, Material, View},
-    model::{check::evidence::KubeconfigFacts, inventory::Piece},
+    model::{
+        check::evidence::KubeconfigFacts,
+        inventory::Piece,
+        shown::{is_path, quoted},
+    },
     ops::observe::with_causes,
 };
 
@@ -31,6 +35,9 @@ enum Lead {
 
 impl Tree<'_> {
     fn follow(&self, kubeconfig: &Path, path: &str) -> Lead {
+        if !is_path(path) {
+            return Lead::Elsewhere(quoted(path).to_string());
+        }
         let path = Path::new(path);
         if path.is_relative() {
             // As client-go does it.
@@ -116,7 +123,7 @@ fn credential(
             }
         }
         _ => {
-            let why = format!("user `{}` has no client certificate and key", user.name);
+            let why = format!("user {} has no client certificate and key", quoted(&user.name));
             facts.state = Piece::Bad(why);
             Found::missing(file)
         }

@@ -3,7 +3,7 @@
 
 use std::io::{self, BufRead, Read as _};
 
-use super::{BEGIN, Block, DASHES, END, PemError, Section};
+use super::{BEGIN, Block, DASHES, END, Label, PemError, Section};
 
 /// More text than a certificate's block ever has.
 const BLOCK: usize = 1 << 20;
@@ -24,7 +24,7 @@ pub struct Certificates<R> {
     /// A BEGIN marker that closed an unfinished block.
     pending: Option<Vec<u8>>,
     /// Labels that were passed over, each once.
-    others: Vec<String>,
+    others: Vec<Label>,
     any: bool,
 }
 
@@ -119,10 +119,8 @@ impl<R: BufRead> Certificates<R> {
                     self.any = true;
                     return Ok(Some(result.map(|found| Found { indented, ..found })));
                 }
-                None if self.others.len() < 8 && !self.others.contains(&label) => {
-                    self.others.push(label);
-                }
-                None => {}
+                None if self.others.contains(&Label::new(&label)) => {}
+                None => self.others.push(Label::new(&label)),
             }
         }
     }
@@ -160,7 +158,7 @@ impl<R: BufRead> Certificates<R> {
                 if more {
                     self.pending = Some(self.text[start..].to_vec());
                 }
-                return Ok(Some(Err(PemError::NoEnd { label: label.to_owned(), line })));
+                return Ok(Some(Err(PemError::NoEnd { label: Label::new(label), line })));
             }
             if last.strip_prefix(END).and_then(|rest| rest.strip_suffix(DASHES))
                 == Some(label.as_bytes())
@@ -169,7 +167,7 @@ impl<R: BufRead> Certificates<R> {
                 break;
             }
             if self.text.len() >= BLOCK {
-                return Ok(Some(Err(PemError::NoEnd { label: label.to_owned(), line })));
+                return Ok(Some(Err(PemError::NoEnd { label: Label::new(label), line })));
             }
             if !wanted {
                 self.text.clear();
@@ -191,7 +189,7 @@ impl<R: BufRead> Certificates<R> {
             }
             (Ok(_), _) => None,
             (Err(PemError::Base64 { line, .. }), _) => {
-                Some(Err(PemError::Base64 { label: label.to_owned(), line }))
+                Some(Err(PemError::Base64 { label: Label::new(label), line }))
             }
             (Err(error), _) => Some(Err(error)),
         })
@@ -203,7 +201,7 @@ impl<R: BufRead> Certificates<R> {
         }
         Some(Err(match self.others.is_empty() {
             true => PemError::NoBlock,
-            false => PemError::NoCertificate { found: self.others.join(", ") },
+            false => PemError::NoCertificate { found: Label::list(self.others.drain(..)) },
         }))
     }
 

@@ -1,6 +1,7 @@
 //! The flags that Kubernetes 1.36 knows, those it has dropped, and kubelet flags that have become fields.
 
 use super::{Code, Finding, Told};
+use crate::model::shown;
 
 /// One component a section, one flag a line; `b` marks a switch, `d` a deprecated flag. Made from the
 /// components' own `--help`; a test compares it with the whole table.
@@ -120,7 +121,11 @@ pub fn findings(told: &Told, found: &mut Vec<Finding>) {
                     found.push(finding(Code::FlagRemoved, what));
                 }
                 None => {
-                    let what = format!("{} of Kubernetes 1.36 has no --{name}", told.component);
+                    let what = format!(
+                        "{} of Kubernetes 1.36 has no --{}",
+                        told.component,
+                        shown::name(name)
+                    );
                     found.push(finding(Code::FlagUnknown, what));
                 }
             },

@@ -1,6 +1,7 @@
 //! What must be set, and what must not.
 
 use super::{Code, Finding, Severity, Told};
+use crate::model::shown::{self, quoted};
 
 /// Everything insecure or missing.
 pub fn findings(told: &Told, all: &[Told], found: &mut Vec<Finding>) {
@@ -50,7 +51,8 @@ fn apiserver(told: &Told, found: &mut Vec<Finding>) {
     }
     for url in urls(told, "etcd-servers") {
         if url.starts_with("http://") {
-            let what = format!("--etcd-servers has {url}: everything goes unencrypted");
+            let what =
+                format!("--etcd-servers has {}: everything goes unencrypted", shown::url(&url));
             push(told, found, Code::PlainHttp, what);
         } else if told.set("etcd-cafile").is_none() {
             let what = "--etcd-cafile is not set: etcd is verified by the system's roots";
@@ -94,7 +96,7 @@ fn kubelet_config(told: &Told, found: &mut Vec<Finding>) {
         push(told, found, Code::AlwaysAllow, "authorization.mode is AlwaysAllow");
     }
     if let Some(port) = told.set("readOnlyPort").filter(|port| *port != "0") {
-        push(told, found, Code::ReadOnlyPort, format!("readOnlyPort is {port}"));
+        push(told, found, Code::ReadOnlyPort, format!("readOnlyPort is {}", quoted(port)));
     }
     if told.set("authentication.x509.clientCAFile").is_none() {
         let what = "authentication.x509.clientCAFile is not set";
@@ -196,7 +198,11 @@ fn etcd(told: &Told, is_config: bool, found: &mut Vec<Finding>) {
         "listen-peer-urls",
     ] {
         for url in urls(told, list).iter().filter(|url| url.starts_with("http://")) {
-            let what = format!("{} has {url}: certificates are ignored there", told.show(list));
+            let what = format!(
+                "{} has {}: certificates are ignored there",
+                told.show(list),
+                shown::url(&url)
+            );
             push(told, found, Code::PlainHttp, what);
         }
     }
@@ -218,7 +224,7 @@ fn konnectivity(told: &Told, found: &mut Vec<Finding>) {
 fn egress(told: &Told, found: &mut Vec<Finding>) {
     for setting in &told.settings {
         if setting.name.ends_with("transport.tcp.url") && setting.value.starts_with("http://") {
-            let what = format!("{} is {}", told.show(&setting.name), setting.value);
+            let what = format!("{} is {}", told.show(&setting.name), shown::url(&setting.value));
             push(told, found, Code::PlainHttp, what);
         }
     }

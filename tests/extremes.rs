@@ -1,0 +1,152 @@
+//! Every option of every command takes the extremes of its type: an error of the command line, or a proper result,
+//! and never a panic.
+
+mod support;
+
+use std::{fs, path::Path, process::Output};
+
+use clap::{Arg, ArgAction, Command};
+use support::{certkit, run, temp_dir, tree};
+
+/// A command line of each command that gets as far as its work, with the directory that it works on. A copy of the
+/// same one is made for each.
+const LINES: &[(&str, &[&str])] = &[
+    ("check-expiration", &["--dir", "d"]),
+    ("completions", &["bash"]),
+    ("export", &["cp1", "--dir", "d"]),
+    ("flags", &["--dir", "d"]),
+    ("import", &["nothing.crt", "--dir", "d"]),
+    ("init", &["--dir", "d"]),
+    ("man", &[]),
+    ("paths", &["--dir", "d"]),
+    ("rotate", &["--dir", "d"]),
+    ("template", &["certkit.service"]),
+    ("verify", &["--dir", "d"]),
+];
+
+/// Times, durations, shares, numbers, addresses and names at the ends of what can be written.
+const EXTREMES: &[&str] = &[
+    "",
+    " ",
+    "0",
+    "-0",
+    "-1",
+    "1e400",
+    "NaN",
+    "inf",
+    "99999999999999999999999999",
+    "9223372036854775807",
+    "9223372036854775808",
+    "18446744073709551615",
+    "18446744073709551616",
+    "0s",
+    "-1s",
+    "1",
+    "s",
+    "9223372036854775807s",
+    "9223372036854775808s",
+    "292277026596y",
+    "292471208677y",
+    "100000000000y",
+    "106751991167300d",
+    "0%",
+    "-1%",
+    "100%",
+    "100.0000001%",
+    "1e400%",
+    "NaN%",
+    "-0%",
+    "inf%",
+    "0000-01-01T00:00:00Z",
+    "0000-01-01T00:00:00+23:59",
+    "0001-01-01T00:00:00Z",
+    "1950-01-01T00:00:00Z",
+    "1969-12-31T23:59:59Z",
+    "1970-01-01T00:00:00Z",
+    "2049-12-31T23:59:60Z",
+    "9999-12-31T23:59:59Z",
+    "9999-12-31T23:59:59-23:59",
+    "9999-12-31T23:59:60Z",
+    "9999-12-31T23:59:59.999999999Z",
+    "10000-01-01T00:00:00Z",
+    "-0001-01-01T00:00:00Z",
+    "2027-02-30T00:00:00Z",
+    "292277026596-12-04T15:30:08Z",
+    "2262-04-11T23:47:17Z",
+    "0.0.0.0/0",
+    "255.255.255.255/32",
+    "::/0",
+    "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128",
+    "10.0.0.0/33",
+    "cp1=0.0.0.0",
+    "=",
+    "localhost:65536",
+    "127.0.0.1:0",
+    "é\u{301}\u{202e}",
+];
+
+#[test]
+fn no_extreme_value_of_any_option_panics() {
+    let folder = temp_dir();
+    run(certkit().args(["init", "--host", "cp1=127.0.0.1", "--dir"]).arg(folder.path().join("d")));
+    let mut tried = 0;
+    let mut wrong = Vec::new();
+    let mut accepted = 0;
+    for command in certkit::cli::command().get_subcommands() {
+        if command.get_name() == "help" {
+            continue;
+        }
+        let line = LINES.iter().find(|(name, _)| *name == command.get_name());
+        let (name, line) = line.unwrap_or_else(|| panic!("{}: no line", command.get_name()));
+        for option in options(command) {
+            for extreme in EXTREMES {
+                let output = ask(folder.path(), name, line, &option, extreme);
+                tried += 1;
+                accepted += usize::from(output.status.code() != Some(64));
+                let code = output.status.code();
+                let stderr = String::from_utf8_lossy(&output.stderr);
+                if !matches!(code, Some(0..=4 | 64)) || stderr.contains("panicked") {
+                    wrong.push(format!("{name} {option}={extreme}: {code:?} {stderr}"));
+                }
+                if code == Some(64) && !stderr.contains("error: ") {
+                    wrong.push(format!("{name} {option}={extreme}: says nothing: {stderr}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(tried > 1000 && accepted > 100, "{accepted} of {tried} did anything");
+}
+
+/// The options with a value that nothing limits to a few words. A hook would run.
+fn options(command: &Command) -> Vec<String> {
+    let mut root = certkit::cli::command();
+    root.build();
+    let of_all = root.get_arguments().filter(|arg| arg.is_global_set());
+    let is_open = |arg: &&Arg| {
+        matches!(arg.get_action(), ArgAction::Set | ArgAction::Append)
+            && arg.get_possible_values().is_empty()
+            && arg.get_long() != Some("hook")
+    };
+    let own = command.get_arguments();
+    let long = |arg: &Arg| arg.get_long().map(|long| format!("--{long}"));
+    own.chain(of_all).filter(is_open).filter_map(long).collect()
+}
+
+fn ask(folder: &Path, name: &str, line: &[&str], option: &str, extreme: &str) -> Output {
+    let work = folder.join("work");
+    let _ = fs::remove_dir_all(&work);
+    tree::copy(&folder.join("d"), &work.join("d"));
+    let mut command = certkit();
+    command.arg(name);
+    // Given again, an option that is given once only would be an error.
+    let mut rest = line.iter();
+    while let Some(argument) = rest.next() {
+        match *argument == option {
+            true => drop(rest.next()),
+            false => drop(command.arg(argument)),
+        }
+    }
+    command.arg(format!("{option}={extreme}")).current_dir(&work);
+    command.env("CERTKIT_DIR", "d").output().unwrap_or_else(|e| panic!("{command:?}: {e}"))
+}
