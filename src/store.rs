@@ -238,6 +238,7 @@ pub fn refusals<'a>(
 
 /// Writes one file in any directory, at once and durably; only a regular file is replaced.
 pub fn write_atomically(path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
+    sweep(path);
     write_one(&RealDisk, path, content, mode)
 }
 
@@ -299,6 +300,24 @@ fn below<D: Disk>(
     Ok(written)
 }
 
+/// Removes what runs that were killed have left beside a file. Whatever cannot be removed is in nobody's way.
+fn sweep(path: &Path) {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str()))
+    else {
+        return;
+    };
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let begin = place::temporary_name(name, "");
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let writer = name.to_str().and_then(|name| name.strip_prefix(&begin)?.split_once('-'));
+        let writer = writer.and_then(|(writer, _)| writer.parse().ok());
+        if writer.is_some_and(|writer| !real::is_running(writer)) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 fn write_one<D: Disk>(disk: &D, path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
     let reject = |reason| Error::Path { path: path.to_owned(), reason };
     let name = path.file_name().ok_or_else(|| reject("it names a directory"))?;
@@ -327,7 +346,9 @@ fn replace<D: Disk>(
     path: &Path,
     (content, mode): (&[u8], u32),
 ) -> Result<(), Error> {
-    let temporary = place::temporary_name(name, &format!("{:x}", disk.nonce()));
+    // With the writer's number, so that a later run knows whether it still writes.
+    let nonce = format!("{}-{:x}", std::process::id(), disk.nonce());
+    let temporary = place::temporary_name(name, &nonce);
     let look = Look { mode, ..Look::default() };
     let written = stage::create_in(disk, dir, &temporary, content, &look).and_then(|file| {
         disk.sync_file(&file).map_err(|source| (Operation::Sync, source))?;

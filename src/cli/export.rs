@@ -37,6 +37,7 @@ pub fn run(args: &ExportArgs, global: &Global) -> Result<Exit, Failure> {
     }
     let mut out = io::BufWriter::new(io::stdout().lock());
     export::export(&cluster, &dir, &args.host, &mut out)?;
-    out.flush()?;
+    // An archive that was cut short is not what a reader who has seen enough leaves.
+    out.flush().map_err(export::Error::Write)?;
     Ok(Exit::Done)
 }

@@ -18,7 +18,27 @@ pub fn set_color(choice: ColorChoice) {
 
 /// Standard output: data only.
 pub fn stdout() -> impl io::Write {
-    anstream::AutoStream::auto(io::stdout()).lock()
+    UntilClosed(anstream::AutoStream::auto(io::stdout()).lock())
+}
+
+/// A reader may leave when it has seen enough, as `head` does. The report goes on without it: what it comes to is
+/// in the exit code.
+struct UntilClosed<W>(W);
+
+impl<W: io::Write> io::Write for UntilClosed<W> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        match self.0.write(text) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(text.len()),
+            result => result,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self.0.flush() {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            result => result,
+        }
+    }
 }
 
 /// Standard error: everything that is talk.
@@ -33,7 +53,7 @@ pub fn is_colored() -> bool {
 
 /// Standard output as it is, for long reports that keep colour out themselves where it is not wanted.
 pub fn raw_stdout() -> impl io::Write {
-    io::BufWriter::with_capacity(64 << 10, io::stdout().lock())
+    io::BufWriter::with_capacity(64 << 10, UntilClosed(io::stdout().lock()))
 }
 
 /// The columns of the terminal: what `COLUMNS` says, else the terminal, else 80.

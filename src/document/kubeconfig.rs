@@ -17,7 +17,7 @@ use super::{
     data,
     yaml::{self, Node, Value, scalar},
 };
-use crate::model::shown::quoted;
+use crate::model::shown::{is_path, quoted};
 
 /// What certkit writes into a kubeconfig: one cluster, one user, one context.
 #[derive(Clone, Debug, PartialEq)]
@@ -337,7 +337,13 @@ fn material(node: &Node, field: &str, of: &str) -> Result<Option<Material>, Kube
             return Ok(Some(Material::Data(octets)));
         }
     }
-    Ok(string(node, field)?.map(Material::File))
+    match (string(node, field)?, node.get(field)) {
+        (Some(path), Some(value)) if !is_path(&path) => {
+            let field = format!("{field} of {of}");
+            Err(KubeconfigError::NoPath { place: value.place, field })
+        }
+        (path, _) => Ok(path.map(Material::File)),
+    }
 }
 
 fn kind(node: &Node, field: &str, wanted: &'static str) -> KubeconfigError {

@@ -94,6 +94,9 @@ pub fn draft(dir: &Path, config: Option<&Path>) -> Result<(Draft, String), Error
     let path = config.unwrap_or(&there);
     let (content, name) = match path.as_os_str() == "-" {
         true => (standard_input(), "standard input".to_owned()),
+        false if config.is_some() => {
+            (read::named(path, document::LIMIT), path.display().to_string())
+        }
         false => (read::bounded(path, document::LIMIT), path.display().to_string()),
     };
     match content {

@@ -13,6 +13,7 @@ use super::{
     read, rotate,
     session::{self, Aftermath},
     takeup::Served,
+    verify::candidate,
 };
 use crate::{
     model::{
@@ -135,6 +136,7 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
         let (imports, waiting) = check(request, &layout, &observation)?;
         let places = places(&observation);
         let prepared = apply::publish(imports, &layout, observation, dir, request.now)?;
+        verified(&prepared, &cluster, declared, request)?;
         let (taken, served) = (prepared.issued, Vec::new());
         let (aftermath, recovered) = (Aftermath::default(), None);
         return Ok(Report {
@@ -158,6 +160,7 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     let places = places(&observation);
     let done: Vec<usize> = imports.iter().map(|import| import.instance).collect();
     let mut prepared = apply::publish(imports, &layout, observation, dir, request.now)?;
+    verified(&prepared, &cluster, declared, request)?;
     let instances = &layout.instances;
     for index in done {
         prepared.transaction.remove(request_file(&instances[index]));
@@ -177,6 +180,19 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
 
 fn places(observation: &Observation) -> Vec<Place> {
     observation.inventory.instances.iter().map(|o| o.place.clone()).collect()
+}
+
+/// That `certkit verify` will have nothing to say of what is taken in.
+fn verified(
+    prepared: &apply::Prepared,
+    cluster: &Cluster,
+    declared: bool,
+    request: &Request<'_>,
+) -> Result<(), Error> {
+    let taken: Vec<usize> = prepared.issued.iter().map(|record| record.instance).collect();
+    let change = &prepared.transaction;
+    let wrong = candidate::faults(cluster, declared, request.dir, change, request.now, &taken);
+    if wrong.is_empty() { Ok(()) } else { Err(Error::Mismatches(wrong)) }
 }
 
 /// What is to be published, and the labels of what still waits; or everything that is wrong.

@@ -24,6 +24,7 @@ use crate::{
         },
         layout::{Copy, Instance, Layout, Place},
         plan::init::{request_file, request_key_file},
+        shown::quoted,
     },
     pki::{
         inspect::{self, Certificate},
@@ -306,7 +307,7 @@ fn in_kubeconfig(
             let place = Place::Named { cert, key, kubeconfig: file };
             Ok(Found { place, certificates, key: found, kubeconfig })
         }
-        _ => Err(bad(format!("user `{}` has no client certificate and key", user.name))),
+        _ => Err(bad(format!("user {} has no client certificate and key", quoted(&user.name)))),
     }
 }
 

@@ -1,6 +1,12 @@
 //! Reading files that may be anything: bounded, never hanging, and with a reason when it fails.
 
-use std::{fs::File, io::Read as _, os::unix::fs::OpenOptionsExt as _, path::Path};
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use zeroize::Zeroizing;
 
@@ -16,6 +22,18 @@ pub fn file(path: &Path) -> Piece<Zeroizing<Vec<u8>>> {
 
 /// The same with a limit of its own, in octets.
 pub fn bounded(path: &Path, limit: u64) -> Piece<Zeroizing<Vec<u8>>> {
+    read(path, limit, None)
+}
+
+/// How long a pipe may be there before anybody writes into it.
+const WRITER: Duration = Duration::from_secs(10);
+
+/// The same of a file that somebody named: a pipe will do, as a shell makes one of `<(command)`.
+pub fn named(path: &Path, limit: u64) -> Piece<Zeroizing<Vec<u8>>> {
+    read(path, limit, Some(WRITER))
+}
+
+fn read(path: &Path, limit: u64, pipe: Option<Duration>) -> Piece<Zeroizing<Vec<u8>>> {
     // Without O_NONBLOCK opening a FIFO waits for a writer.
     let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     let opened = File::options().read(true).custom_flags(flags).open(path);
@@ -30,8 +48,13 @@ pub fn bounded(path: &Path, limit: u64) -> Piece<Zeroizing<Vec<u8>>> {
         }
         Err(error) => return Piece::Bad(format!("cannot be read: {error}")),
     };
+    let mut wait = None;
     let length = match file.metadata() {
         Ok(metadata) if metadata.is_dir() => return Piece::Bad("is a directory".into()),
+        Ok(metadata) if metadata.file_type().is_fifo() && pipe.is_some() => {
+            wait = pipe;
+            0
+        }
         Ok(metadata) if !metadata.is_file() => {
             return Piece::Bad("is no regular file (a FIFO, socket or device)".into());
         }
@@ -43,11 +66,39 @@ pub fn bounded(path: &Path, limit: u64) -> Piece<Zeroizing<Vec<u8>>> {
     // pieces, and leaves copies of a key behind that nobody wipes. The length is at most `limit`.
     let room = usize::try_from(length).unwrap_or_default() + 1;
     let mut content = Zeroizing::new(Vec::with_capacity(room));
-    match file.take(limit + 1).read_to_end(&mut content) {
+    let source = Patient { file, end: wait.map(|wait| Instant::now() + wait), any: false };
+    match source.take(limit + 1).read_to_end(&mut content) {
         Ok(read) if read as u64 > limit => too_large(limit),
         Ok(0) => Piece::Bad("is empty".into()),
         Ok(_) => Piece::Present(content),
         Err(error) => Piece::Bad(format!("cannot be read: {error}")),
+    }
+}
+
+/// A file; or a pipe that does not block, which has nothing to read while its writer takes its time, and as little
+/// before anybody has opened it to write.
+struct Patient {
+    file: File,
+    /// When a pipe must have a writer. Nothing for a file.
+    end: Option<Instant>,
+    any: bool,
+}
+
+impl io::Read for Patient {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let result = self.file.read(buffer);
+            let may_come = match (&result, self.end) {
+                (Err(error), Some(_)) => error.kind() == io::ErrorKind::WouldBlock,
+                (Ok(0), Some(end)) => !self.any && !buffer.is_empty() && Instant::now() < end,
+                _ => false,
+            };
+            self.any |= result.is_ok() && !may_come;
+            if !may_come {
+                return result;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 

@@ -1,16 +1,16 @@
 //! After a change: who has to take it up, made to do so and watched doing it.
 
+mod hook;
 mod restart;
 
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use super::{apply::Record, password};
+use super::apply::Record;
 use crate::{
     model::{
         catalogue::Listener,
@@ -24,6 +24,8 @@ use crate::{
     tls::probe::{self, Target},
 };
 
+pub use hook::HookError;
+use hook::Hooks;
 pub use restart::{How, RestartError};
 
 /// A certificate that is in place now.
@@ -124,27 +126,6 @@ pub enum State {
     Unknown(String),
 }
 
-/// Why a hook failed.
-#[derive(Debug, thiserror::Error)]
-pub enum HookError {
-    /// It said so.
-    #[error("the hook for {component} ended with {status}")]
-    Status {
-        /// For which component.
-        component: &'static str,
-        /// How it ended.
-        status: std::process::ExitStatus,
-    },
-    /// It could not be started.
-    #[error("cannot start the hook for {component}")]
-    Start {
-        /// For which component.
-        component: &'static str,
-        /// Why.
-        source: io::Error,
-    },
-}
-
 impl Outcome {
     /// Whether something that was asked for did not happen.
     pub fn failed(&self) -> bool {
@@ -178,8 +159,12 @@ pub fn run(request: &Request<'_>) -> Vec<Outcome> {
         Some(_) => listening(request, instances, &changes),
         None => Vec::new(),
     };
+    let hooks = request.hook.map(|_| Hooks::new());
+    let interrupted =
+        || hooks.as_ref().and_then(|hooks| hooks.as_ref().ok()?.interrupted()).is_some();
     for (outcome, change) in outcomes.iter_mut().zip(&changes) {
-        if outcome.how == TakeUp::Restart && !request.restart.is_empty() {
+        // Whoever stops certkit does not want more to be restarted; the report says what is left.
+        if outcome.how == TakeUp::Restart && !request.restart.is_empty() && !interrupted() {
             let annotations: Vec<(String, String)> = request
                 .changed
                 .iter()
@@ -193,9 +178,15 @@ pub fn run(request: &Request<'_>) -> Vec<Outcome> {
             let restart = restart::restart(request.dir, component, request.restart, &annotations);
             outcome.restart = Some(restart);
         }
-        outcome.hook = request.hook.map(|hook| run_hook(hook, request.dir, outcome));
+        outcome.hook = request.hook.zip(hooks.as_ref()).map(|(hook, hooks)| match hooks {
+            Ok(hooks) => hooks.run(hook, request.dir, outcome),
+            Err(error) => Err(HookError::Start {
+                component: outcome.component,
+                source: io::Error::new(error.kind(), error.to_string()),
+            }),
+        });
     }
-    if let Some(limit) = request.wait {
+    if let Some(limit) = request.wait.filter(|_| !interrupted()) {
         wait(listening, &mut outcomes, limit);
         for (outcome, change) in outcomes.iter_mut().zip(&changes) {
             let listens = takeup::listeners(change, instances).next().is_some();
@@ -226,36 +217,6 @@ fn outcome(request: &Request<'_>, instances: &[Instance<'_>], change: &Change<'_
         hook: None,
         listeners: Vec::new(),
         unproven: false,
-    }
-}
-
-/// Runs the hook for one component. What it prints is talk, so it goes to standard error.
-fn run_hook(hook: &str, dir: &Path, outcome: &Outcome) -> Result<(), HookError> {
-    let component = outcome.component;
-    let error = |source| HookError::Start { component, source };
-    let files: Vec<String> = outcome.files.iter().map(|f| f.display().to_string()).collect();
-    let stderr = rustix::io::dup(io::stderr()).map_err(|e| error(e.into()))?;
-    let take_up = match outcome.how {
-        TakeUp::Nobody => "nobody",
-        TakeUp::Handshake | TakeUp::Watch | TakeUp::Poll(_) => "itself",
-        TakeUp::Restart if outcome.needs_restart() => "restart",
-        TakeUp::Restart => "restarted",
-    };
-    let status = Command::new("sh")
-        .args(["-c", hook])
-        .env("CERTKIT_COMPONENT", component)
-        .env("CERTKIT_FILES", files.join("\n"))
-        .env("CERTKIT_HOST", outcome.host.as_deref().unwrap_or_default())
-        .env("CERTKIT_DIR", dir)
-        .env("CERTKIT_TAKE_UP", take_up)
-        .env_remove(password::VARIABLE)
-        .stdin(Stdio::null())
-        .stdout(Stdio::from(stderr))
-        .status()
-        .map_err(error)?;
-    match status.success() {
-        true => Ok(()),
-        false => Err(HookError::Status { component, status }),
     }
 }
 
@@ -297,7 +258,9 @@ fn listening(
 
 /// Asks listeners until they serve what is in place, or the time is over.
 fn wait(mut open: Vec<Watched>, outcomes: &mut [Outcome], limit: Duration) {
-    let end = Instant::now() + limit;
+    let now = Instant::now();
+    // Beyond what the clock can say is never.
+    let end = now.checked_add(limit).unwrap_or(now + Duration::from_secs(u32::MAX.into()));
     while !open.is_empty() {
         let targets: Vec<Target> = open.iter().map(|(_, target, _)| target.clone()).collect();
         let answers = probe::probe_all(&targets, PROBE, 8);

@@ -1,6 +1,7 @@
 //! `verify`: gathers what is there, judges it, and shakes hands with it.
 
 pub mod assume;
+pub mod candidate;
 mod flags;
 mod found;
 mod gather;

@@ -254,6 +254,13 @@ impl Disk for RealDisk {
     }
 }
 
+/// Whether there is a process of this number on this machine, as far as this one can see.
+pub(crate) fn is_running(process: i32) -> bool {
+    let found = rustix::process::Pid::from_raw(process).map(rustix::process::test_kill_process);
+    // Another user's may not be asked.
+    matches!(found, Some(Ok(()) | Err(Errno::PERM)))
+}
+
 fn is_symlink(dir: &Arc<File>, name: &str) -> bool {
     matches!(RealDisk.status(dir, name), Ok(Some(Status { kind: Kind::Symlink, .. })))
 }

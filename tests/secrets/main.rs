@@ -83,8 +83,8 @@ fn no_command_repeats_a_key_of_the_directory() {
     let mut told = Told::default();
     for (number, damaged) in damages(&pem).iter().enumerate() {
         for (place, file) in FILES.iter().enumerate() {
-            // In turn: every damage meets three files, every file each kind of damage.
-            if !is_turn(place + number, 6) {
+            // In turn: every damage meets two files, every file each kind of damage.
+            if !is_turn(place + number, 9) {
                 continue;
             }
             let dir = folder.path().join("d");
@@ -107,7 +107,7 @@ fn no_command_repeats_a_key_of_the_directory() {
             let _ = fs::remove_dir_all(&dir);
         }
     }
-    told.end(400);
+    told.end(300);
 }
 
 /// Documents with `@` where a key may be pasted, and how each is asked about; the file's name is the last argument.
@@ -145,7 +145,7 @@ fn no_command_repeats_a_key_pasted_into_a_document() {
         assert!(lines > 3, "{name} has places");
         for place in 0..lines {
             for (number, (form, pasted)) in damage::pasted(&pem).into_iter().enumerate() {
-                if !is_turn(place + number, 4) {
+                if !is_turn(place + number, 6) {
                     continue;
                 }
                 let filled = fill(text, place, &pasted);
@@ -161,7 +161,7 @@ fn no_command_repeats_a_key_pasted_into_a_document() {
             }
         }
     }
-    told.end(400);
+    told.end(300);
 }
 
 #[test]

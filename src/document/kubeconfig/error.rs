@@ -38,6 +38,14 @@ pub enum KubeconfigError {
         /// What it is instead.
         why: String,
     },
+    /// A path that is none.
+    #[error("{place}: {field} is no file's name")]
+    NoPath {
+        /// Where.
+        place: Place,
+        /// Which field of which entry.
+        field: String,
+    },
     /// Not UTF-8.
     #[error("the kubeconfig is not UTF-8, from octet {offset} on")]
     NotUtf8 {

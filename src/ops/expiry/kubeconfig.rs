@@ -34,10 +34,6 @@ pub fn entries(
     let (user, cluster) = in_use(&view);
     let read = |material: &Material| match material {
         Material::Data(pem) => (file.to_path_buf(), certificates(pem)),
-        Material::File(named) if !shown::is_path(named) => {
-            let why = format!("names a file by {}", shown::quoted(named));
-            (file.to_path_buf(), vec![Err(why)])
-        }
         Material::File(named) => match locate(named) {
             None => (file.to_path_buf(), Vec::new()),
             Some(Err(why)) => (file.to_path_buf(), vec![Err(why)]),

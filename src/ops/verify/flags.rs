@@ -176,7 +176,7 @@ fn unit_of_folder(file: &Path) -> Option<String> {
 }
 
 fn read_one(file: &Path) -> Result<Said, String> {
-    let content = match read::file(file) {
+    let content = match read::named(file, read::LIMIT) {
         Piece::Present(content) => content,
         Piece::Missing => return Err("there is no such file".into()),
         Piece::Bad(why) => return Err(why),

@@ -7,11 +7,7 @@ use zeroize::Zeroizing;
 use super::{found::Found, gather::Files};
 use crate::{
     document::kubeconfig::{self, Material, View},
-    model::{
-        check::evidence::KubeconfigFacts,
-        inventory::Piece,
-        shown::{is_path, quoted},
-    },
+    model::{check::evidence::KubeconfigFacts, inventory::Piece, shown::quoted},
     ops::observe::with_causes,
 };
 
@@ -35,9 +31,6 @@ enum Lead {
 
 impl Tree<'_> {
     fn follow(&self, kubeconfig: &Path, path: &str) -> Lead {
-        if !is_path(path) {
-            return Lead::Elsewhere(quoted(path).to_string());
-        }
         let path = Path::new(path);
         if path.is_relative() {
             // As client-go does it.
