@@ -2,15 +2,75 @@
 //! the same functions over the seeds and some thousand mutations of them.
 #![allow(dead_code)] // Each target uses one of them.
 
-use std::{io::Cursor, ops::ControlFlow};
+use std::{
+    io::{Cursor, Write as _},
+    net::TcpListener,
+    ops::ControlFlow,
+    path::Path,
+    time::Duration,
+};
 
 use certkit::{
-    document::{kubeconfig as config, object},
+    document::{self, kubeconfig as config, object},
+    ops::verify::flags,
     pki::{
         inspect::{self, Certificate},
         pem as blocks,
     },
+    store,
+    tls::probe,
 };
+
+/// certkit.yaml: what is accepted is written so that it reads back the same.
+pub fn declaration(input: &[u8]) {
+    let read = |input: &[u8]| document::read(input, "input").and_then(|d| d.complete("input"));
+    let Ok(cluster) = read(input) else { return };
+    let written = document::write(&cluster);
+    let again = read(written.as_bytes());
+    assert_eq!(again.expect("what was written"), cluster, "{written}");
+}
+
+/// kubeadm's configuration, which is turned into a declaration.
+pub fn kubeadm(input: &[u8]) {
+    declaration(input);
+}
+
+/// The store's records, which whoever owns DIR may have written: read or refused.
+pub fn record(input: &[u8]) {
+    let _ = store::understands(input, Path::new("/etc/kubernetes"));
+}
+
+/// What tells components their flags: units, manifests, configuration files, command lines.
+pub fn unit(input: &[u8]) {
+    for name in ["kubelet.service", "kube-apiserver.flags", "etcd.yaml"] {
+        if let Ok(all) = flags::told(Path::new(name), input) {
+            for told in all {
+                assert!(!told.component.is_empty());
+            }
+        }
+    }
+}
+
+/// A listener that answers a probe with anything: certificates, or an error, in time.
+pub fn handshake(input: &[u8]) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let answer = input.to_vec();
+    let serving = std::thread::spawn(move || {
+        if let Ok((mut stream, _)) = listener.accept() {
+            let _ = stream.write_all(&answer);
+        }
+    });
+    let target = probe::Target { host: "127.0.0.1".into(), port, sni: Some("a.example".into()) };
+    match probe::probe(&target, Duration::from_secs(5)) {
+        Ok(served) => assert!(!served.chain.is_empty()),
+        Err(error) => {
+            let text = error.to_string();
+            assert!(!text.chars().any(char::is_control), "{text:?} could steer a terminal");
+        }
+    }
+    serving.join().expect("it answered");
+}
 
 /// PEM: read whole and read as a stream, both say the same.
 pub fn pem(input: &[u8]) {

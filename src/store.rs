@@ -236,6 +236,11 @@ pub fn refusals<'a>(
     Ok(refused)
 }
 
+/// Whether octets are a record that this certkit reads: of a change in `dir`, or of a backup. Nothing is touched.
+pub fn understands(octets: &[u8], dir: &Path) -> bool {
+    journal::Journal::decode(octets, dir).is_ok() || backup::is_manifest(octets)
+}
+
 /// Writes one file in any directory, at once and durably; only a regular file is replaced.
 pub fn write_atomically(path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
     sweep(path);

@@ -20,7 +20,7 @@ const LINES: &[(&str, &[&str])] = &[
     ("man", &[]),
     ("paths", &["--dir", "d"]),
     ("rotate", &["--dir", "d"]),
-    ("template", &["certkit.service"]),
+    ("template", &["cron"]),
     ("verify", &["--dir", "d"]),
 ];
 

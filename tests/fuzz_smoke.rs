@@ -15,6 +15,17 @@ fn certificates_hold() {
 }
 
 #[test]
+fn declarations_hold() {
+    run("declaration", entry::declaration);
+    run("kubeadm", entry::kubeadm);
+}
+
+#[test]
+fn handshakes_hold() {
+    run("handshake", entry::handshake);
+}
+
+#[test]
 fn kubeconfigs_hold() {
     run("kubeconfig", entry::kubeconfig);
 }
@@ -25,8 +36,18 @@ fn pem_holds() {
 }
 
 #[test]
+fn records_hold() {
+    run("record", entry::record);
+}
+
+#[test]
 fn secrets_hold() {
     run("secret", entry::secret);
+}
+
+#[test]
+fn units_hold() {
+    run("unit", entry::unit);
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn what_verify_would_condemn_is_not_taken_in() {
         ("scheduler", "a term longer than its CA's", &["-days", "30000"], "valid until"),
         ("apiserver", "a negative number", &["-days", "30", "-set_serial", "-5"], "negative"),
         ("apiserver", "the number of another", &["-days", "30"], "serial number"),
-        ("scheduler", "SHA-1", &["-days", "30", "-sha1"], "sha1"),
+        ("scheduler", "SHA-1", &["-days", "30", "-sha1"], "algorithm"),
     ];
     for (name, what, arguments, said) in faults {
         let mut arguments = arguments.to_vec();

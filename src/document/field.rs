@@ -29,7 +29,9 @@ impl Reader {
     pub fn mistake(&mut self, node: &Node, field: &str, why: String) {
         // Whatever a reader makes of a value: one that may be a secret is not repeated, nor is any part of it.
         let why = match node.text() {
-            Some(text) if !may_show(text) => format!("{} cannot stand here", quoted(text)),
+            Some(text) if !may_show(text) && repeats(&why, text) => {
+                format!("{} cannot stand here", quoted(text))
+            }
             _ => why,
         };
         let mistake = Mistake { place: Some(node.place), field: field.to_owned(), why };
@@ -217,6 +219,14 @@ impl Reader {
 /// Says that a text is not what it should be.
 pub(super) fn not(text: &str, what: &str) -> String {
     format!("{} is no {what}", quoted(text))
+}
+
+/// Whether a message has any part of a text in it. Of one that is longer than anything here it may be.
+fn repeats(message: &str, text: &str) -> bool {
+    const PART: usize = 8;
+    let mut parts = text.as_bytes().windows(PART);
+    let has = |part: &[u8]| message.as_bytes().windows(PART).any(|window| window == part);
+    text.len() > 4096 || parts.any(has)
 }
 
 /// How many characters must change to make one text of the other, letter case aside (Levenshtein).

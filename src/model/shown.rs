@@ -72,7 +72,7 @@ fn elided(text: &str) -> String {
 /// Whether text from a file may be repeated in a message: no secret can be in it.
 pub fn may_show(text: &str) -> bool {
     let marked = text.contains("-----BEGIN") || text.contains("PRIVATE KEY");
-    let of_base64 = |b: &u8| b.is_ascii_alphanumeric() || b"+/=-_".contains(b);
+    let of_base64 = |b: &u8| b.is_ascii_alphanumeric() || b"+/=".contains(b);
     text.len() <= LONGEST
         && !marked
         && text.split(|c: char| !c.is_alphanumeric()).all(|word| word.len() <= WORD)

@@ -2,7 +2,7 @@
 
 pub mod assume;
 pub mod candidate;
-mod flags;
+pub mod flags;
 mod found;
 mod gather;
 mod handshakes;

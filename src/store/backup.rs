@@ -242,6 +242,11 @@ pub(crate) fn copy_place(folder: &str, place: &Place) -> Place {
     }
 }
 
+/// Whether octets are a manifest.
+pub(crate) fn is_manifest(octets: &[u8]) -> bool {
+    serde_json::from_slice::<Manifest>(octets).is_ok_and(|manifest| manifest.version == VERSION)
+}
+
 /// The manifest's bytes.
 pub(crate) fn encode_manifest(id: &str, files: &[BackupEntry]) -> Vec<u8> {
     let manifest = Manifest { version: VERSION, id: id.to_owned(), files: files.to_vec() };

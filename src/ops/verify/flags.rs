@@ -181,7 +181,20 @@ fn read_one(file: &Path) -> Result<Said, String> {
         Piece::Missing => return Err("there is no such file".into()),
         Piece::Bad(why) => return Err(why),
     };
-    let text = String::from_utf8_lossy(&content);
+    said(file, &content)
+}
+
+/// What a file with this content tells components by itself; nothing where it is none of the forms.
+pub fn told(file: &Path, content: &[u8]) -> Result<Vec<Told>, String> {
+    Ok(match said(file, content)? {
+        Said::Told(told) => told,
+        Said::Unit(_, text) => unit::read(&text).told(file, &Variables::default()),
+        Said::Variables(variables) => variables::told(file, &variables).into_iter().collect(),
+    })
+}
+
+fn said(file: &Path, content: &[u8]) -> Result<Said, String> {
+    let text = String::from_utf8_lossy(content);
     if let Some(variables) = variables::of_file(&text) {
         return Ok(Said::Variables(variables));
     }
