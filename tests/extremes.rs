@@ -19,6 +19,7 @@ const LINES: &[(&str, &[&str])] = &[
     ("init", &["--dir", "d"]),
     ("man", &[]),
     ("paths", &["--dir", "d"]),
+    ("prune", &["--dir", "d"]),
     ("rotate", &["--dir", "d"]),
     ("template", &["cron"]),
     ("verify", &["--dir", "d"]),

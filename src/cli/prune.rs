@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Exit, Failure, Format, Global, output, when};
-use crate::{model::duration::Span, ops::prune};
+use super::{Exit, Failure, Format, Global, limit, output, when};
+use crate::ops::prune;
 
 /// Remove what is no longer declared: files of hosts and addons taken out of certkit.yaml, old backups
 #[derive(Debug, clap::Args)]
@@ -15,8 +15,8 @@ pub struct PruneArgs {
     #[arg(long, value_name = "N", default_value_t = 10)]
     backups: usize,
     /// How long to wait for another certkit that is changing DIR
-    #[arg(long, value_name = "DURATION", default_value = "10s")]
-    lock_timeout: Span,
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = limit)]
+    lock_timeout: Duration,
     /// Print what would be removed and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -46,7 +46,7 @@ pub fn run(args: &PruneArgs, global: &Global) -> Result<Exit, Failure> {
         dir: &dir,
         dry_run: args.dry_run,
         now: when(None)?,
-        lock_wait: Duration::from_secs(u64::try_from(args.lock_timeout.0).unwrap_or_default()),
+        lock_wait: args.lock_timeout,
         backups: args.backups,
     })?;
     if let Some(recovered) = &report.recovered

@@ -215,7 +215,7 @@ fn a_part_of_a_key_is_found_in_whatever_form() {
 
 /// Whether the nth combination is tried: one of `every`, or all where somebody has the time.
 fn is_turn(number: usize, every: usize) -> bool {
-    number % every == 0 || std::env::var_os("CERTKIT_TEST_ALL").is_some()
+    number.is_multiple_of(every) || std::env::var_os("CERTKIT_TEST_ALL").is_some()
 }
 
 /// What came out so far.

@@ -201,7 +201,7 @@ fn etcd(told: &Told, is_config: bool, found: &mut Vec<Finding>) {
             let what = format!(
                 "{} has {}: certificates are ignored there",
                 told.show(list),
-                shown::url(&url)
+                shown::url(url)
             );
             push(told, found, Code::PlainHttp, what);
         }
