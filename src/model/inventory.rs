@@ -152,13 +152,13 @@ pub enum ConfigState {
 /// Everything observed of a declared cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Inventory {
-    /// As many, and in the same order, as [`super::cluster::Cluster::instances`].
+    /// As many, and in the same order, as [`super::layout::Layout::instances`].
     pub instances: Vec<Observed>,
-    /// As many, and in the same order, as [`super::cluster::Cluster::key_pairs`].
+    /// As many, and in the same order, as [`super::layout::Layout::key_pairs`].
     pub key_pairs: Vec<ObservedKeyPair>,
-    /// Bundles and chains of CAs, in the order of [`super::cluster::Cluster::derived`].
+    /// Bundles and chains of CAs, in the order of [`super::layout::Layout::derived`].
     pub derived: Vec<ObservedFile>,
-    /// Copies, in the order of [`super::cluster::Cluster::copies`].
+    /// Copies, in the order of [`super::layout::Layout::copies`].
     pub copies: Vec<ObservedFile>,
     /// Configuration files, in the order of [`super::layout::Layout::config_files`]; none where nobody looked.
     pub configs: Vec<ObservedConfig>,
