@@ -31,6 +31,9 @@ use super::{certkit, kubernetes, need, process::Process, run, stdout, temp_dir};
 /// How long a control plane may take for a step on a small machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(180);
 
+/// After so long without a renewal of its lease a controller-manager or scheduler gives up and ends.
+pub const RENEW_DEADLINE: Duration = Duration::from_secs(30);
+
 /// What the hosts of a workspace call their tree. On one machine they cannot each have `/etc/kubernetes`:
 /// theirs is the folder in which their processes run.
 pub const HOST_DIR: &str = "/proc/self/cwd";
@@ -211,7 +214,7 @@ impl Cluster {
     }
 
     /// Starts again what has ended, as a service manager does, and says what that was. A controller-manager
-    /// or scheduler that leads ends by itself when its apiserver is away for ten seconds.
+    /// or scheduler that leads ends by itself when its apiserver is away for [`RENEW_DEADLINE`].
     #[track_caller]
     pub fn revive(&mut self) -> Vec<(usize, Component)> {
         let mut ended = Vec::new();
@@ -457,9 +460,12 @@ impl Cluster {
                 format!("--bind-address={address}"),
                 format!("--advertise-address=192.0.2.{}", address.octets()[3]),
             ],
-            Component::ControllerManager | Component::Scheduler => {
-                vec![format!("--bind-address={address}")]
-            }
+            Component::ControllerManager | Component::Scheduler => vec![
+                format!("--bind-address={address}"),
+                // As with etcd: on a machine that stood still for ten seconds both would end.
+                "--leader-elect-lease-duration=40s".into(),
+                format!("--leader-elect-renew-deadline={}s", RENEW_DEADLINE.as_secs()),
+            ],
         }
     }
 }
