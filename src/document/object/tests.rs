@@ -360,6 +360,7 @@ webhooks:
 - name: injected.example.com
   clientConfig: {{caBundle: Cg==}}
 - clientConfig: {{caBundle: aGVsbG8=}}
+- clientConfig: {{caBundle: /etc/kubernetes/pki/ca.crt}}
 ---
 apiVersion: apiregistration.k8s.io/v1
 kind: APIService

@@ -98,6 +98,8 @@ fn scalar(node: &Node, key: &str, path: &str, entries: &mut Vec<Entry>) {
             Some(octets) if may_hold_certificates(&octets) => Ok(octets),
             // The place that an injector fills.
             Some(octets) if octets.trim_ascii().is_empty() => return,
+            // An EgressSelectorConfiguration names a file there; no certificate in base64 begins so.
+            _ if text.starts_with('/') => return,
             Some(octets) if must => Ok(octets),
             None if must => Err("is not base64".to_owned()),
             Some(_) | None => return,
