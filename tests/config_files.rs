@@ -244,3 +244,38 @@ fn nothing_is_written_through_a_symbolic_link_or_over_what_is_no_file() {
     assert_eq!(fs::read_to_string(&treasure).unwrap(), "mine");
     assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
 }
+
+#[test]
+fn kubeadm_decodes_every_configuration_strictly() {
+    let Some(kubeadm) = support::kubernetes::program("kubeadm") else { return };
+    let dir = temp_dir();
+    run(&mut init(dir.path(), &[ONE, ADDONS].concat()));
+    let print = |more: &[&str]| stdout(&mut flags(dir.path(), more));
+    let proxy = print(&["kube-proxy", "--format", "config"]);
+    let kubelet = fs::read_to_string(dir.path().join("kubelet-config.yaml")).unwrap();
+    let cluster = print(&["kube-apiserver", "etcd", "kube-scheduler", "--format", "kubeadm"]);
+    for text in [
+        print(&["--format", "kubeadm"]),
+        print(&["--format", "kubeadm", "--explain"]),
+        format!("{cluster}---\n{kubelet}---\n{proxy}"),
+    ] {
+        let file = dir.path().join("kubeadm");
+        let validate = |text: &str| {
+            fs::write(&file, text).unwrap();
+            let mut command = Command::new(&kubeadm);
+            command.args(["config", "validate", "--config"]).arg(&file);
+            let output = command.output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            (output.status.success(), said)
+        };
+        let (accepted, said) = validate(&text);
+        assert!(accepted && !said.contains("unknown field"), "{said}\n{text}");
+        // It would say so.
+        for field in ["readOnlyPort:", "bindPort:", "clientConnection:", "controlPlaneEndpoint:"] {
+            if text.contains(field) {
+                let (_, said) = validate(&text.replace(field, &field.replace(':', "X:")));
+                assert!(said.contains("unknown field"), "{field}: {said}");
+            }
+        }
+    }
+}

@@ -382,11 +382,15 @@ kind: Pod
 apiVersion: v1
 metadata: {{name: pod}}
 spec: {{containers: [{{args: [--x=y]}}]}}
+---
+kind: EgressSelectorConfiguration
+apiVersion: apiserver.k8s.io/v1beta1
+egressSelections: [{{name: cluster, connection: {{transport: {{tcp: {{tlsConfig: {{caBundle: /etc/kubernetes/pki}}}}}}}}}}]
 ",
         request = base64("-----BEGIN CERTIFICATE REQUEST-----\nAA==\n"),
     );
     let (items, result) = all(&text);
-    assert_eq!(result.unwrap(), Summary { secrets: 0, others: 6, faulty: 1 });
+    assert_eq!(result.unwrap(), Summary { secrets: 0, others: 7, faulty: 1 });
     let found: Vec<(&str, Vec<&str>)> =
         items.iter().map(|item| (item.name.as_deref().unwrap(), keys(item))).collect();
     let hook = |name: &str| format!("webhooks[{name}].clientConfig.caBundle");
