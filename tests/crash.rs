@@ -166,10 +166,11 @@ impl Scenario {
     /// The same under strace with these options.
     fn traced(&self, options: &[&str], dir: &Path) -> Command {
         let plain = self.command(&self.arguments, dir);
-        // On one processor all is done by the main thread, so that each run makes the same calls.
+        // On one processor and without threads all is done by the main thread, so that each run makes the
+        // same calls.
         let mut command = Command::new("taskset");
         command
-            .args(["-c", "0", "strace", "-f"])
+            .args(["-c", "0", "strace", "-f", "-e", "inject=clone3:error=EAGAIN"])
             .args(options)
             .arg(plain.get_program())
             .args(plain.get_args());
@@ -214,7 +215,7 @@ impl Scenario {
                     _ => true,
                 };
             if pid != main {
-                assert!(!changes || name == "fsync", "not on the main thread: {line}");
+                assert!(!changes, "not on the main thread: {line}");
                 continue;
             }
             let count = counts.entry(name).or_default();
@@ -274,7 +275,7 @@ impl Scenario {
 
     fn inject(&self, attempt: &Attempt, dir: &Path) -> Output {
         let Attempt { name, nth, fault } = attempt;
-        let trace = format!("trace={name}");
+        let trace = format!("trace={name},clone3");
         let inject = format!("inject={name}:{fault}:when={nth}");
         let seen = dir.with_extension("trace");
         let file = seen.display().to_string();
@@ -283,7 +284,10 @@ impl Scenario {
         let trace = fs::read_to_string(&seen).unwrap();
         let happened = match *fault {
             "signal=SIGKILL" => trace.contains("killed by SIGKILL") && !output.status.success(),
-            _ => trace.contains("(INJECTED)"),
+            _ => {
+                let is_it = |line: &str| line.contains(&format!(" {name}("));
+                trace.lines().any(|line| is_it(line) && line.contains("(INJECTED)"))
+            }
         };
         assert!(happened, "{attempt:?} did not happen: {output:?}\n{trace}");
         output
