@@ -88,10 +88,6 @@ fn walk(node: &Node, path: String, key: &str, entries: &mut Vec<Entry>) {
 
 fn scalar(node: &Node, key: &str, path: &str, entries: &mut Vec<Entry>) {
     let Some(text) = node.text().filter(|text| !text.trim().is_empty()) else { return };
-    // The egress selector's is a file's name. In base64 nothing that is text begins with a slash.
-    if key == CA_BUNDLE && text.starts_with('/') {
-        return;
-    }
     let plain = || Zeroizing::new(text.as_bytes().to_vec());
     let must = key == CA_BUNDLE || is_certificate_key(key) && !path.contains('.');
     let value = if may_hold_certificates(text.as_bytes()) {
