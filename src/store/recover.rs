@@ -212,8 +212,9 @@ pub(crate) fn roll_back<D: Disk>(
         done(gate.unlink(place), place.parent());
     }
     if journal.log.as_ref().is_some_and(|log| log.created) {
-        // Its directory is synced in the end.
-        gate.unlink(&own(journal::LOG))?;
+        // Its removal must last before the record's does, though both are in one directory: a power cut may
+        // keep either, and without the record nobody would remove it.
+        done(gate.unlink(&own(journal::LOG)), METADATA);
     }
     for key in journal.directories.iter().rev() {
         done(gate.remove_dir(key), parent(key));
