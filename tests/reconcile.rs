@@ -466,3 +466,18 @@ fn steps(document: &[u8]) -> Vec<(String, String, String)> {
     })
     .collect()
 }
+
+#[test]
+fn a_server_that_is_only_written_otherwise_is_left_as_it_is() {
+    let dir = temp_dir();
+    one_host(dir.path(), &["--endpoint", "api.example.com:6443"]);
+    for url in
+        ["https://api.example.com:6443/", "https://api.example.com", "https://10.0.0.11:6443"]
+    {
+        let file = dir.path().join("admin.conf");
+        let text = fs::read_to_string(&file).unwrap();
+        let line = text.lines().find(|l| l.contains("server:")).unwrap();
+        fs::write(&file, text.replace(line, &format!("    server: {url}"))).unwrap();
+        assert_eq!(rotate(dir.path()), "", "{url}");
+    }
+}

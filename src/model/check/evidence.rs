@@ -184,6 +184,14 @@ pub fn host_of(url: &str) -> Option<String> {
     (!host.is_empty()).then(|| host.to_owned())
 }
 
+/// The port that a URL says, if it says one.
+pub fn port_of(url: &str) -> Option<u16> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next()?;
+    // What follows the last colon of a bracketed address is no port.
+    authority.rsplit_once(':')?.1.parse().ok()
+}
+
 /// What one host trusts of one CA.
 #[derive(Clone, Debug)]
 pub struct Trust {
@@ -385,6 +393,19 @@ mod tests {
             ("https://", None),
         ] {
             assert_eq!(host_of(url).as_deref(), host, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_port_is_one_that_is_said() {
+        for (url, port) in [
+            ("https://10.0.0.11:6443", Some(6443)),
+            ("https://[2001:db8::1]:6443/", Some(6443)),
+            ("https://api.example.com:443/base?x", Some(443)),
+            ("https://api.example.com", None),
+            ("https://[2001:db8::1]", None),
+        ] {
+            assert_eq!(port_of(url), port, "{url}");
         }
     }
 

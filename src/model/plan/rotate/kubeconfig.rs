@@ -3,7 +3,7 @@
 
 use crate::model::{
     catalogue::{ApiServer, Home, SanRule, Scope},
-    check::evidence::{has_name, host_of},
+    check::evidence::{has_name, host_of, port_of},
     cluster::{Cluster, Endpoint},
     inventory::{CertView, FileContent, Inventory, KubeconfigView},
     layout::{Instance, Layout},
@@ -71,10 +71,10 @@ fn redirected(
     let (host, wanted) = (host_of(url)?, cluster.server_for(server, instance.host));
     let is = |san: &San| has_name(std::slice::from_ref(san), &host);
     if is(&wanted.host) {
-        // The same host on another port.
+        // The same host on another port. A URL that says none was written by somebody who means 443.
         let is_said = instance.host.is_some_and(|host| host.port.is_some());
         let moved = (server == ApiServer::Endpoint || is_said)
-            && !url.ends_with(&format!(":{}", wanted.port));
+            && port_of(url).is_some_and(|port| port != wanted.port);
         return moved.then_some(wanted);
     }
     let is_of = |one: &crate::model::cluster::Host| {
