@@ -389,14 +389,6 @@ impl Judge<'_> {
             let mut any = false;
             for Broken { path, blamed: (id, root), waits_for } in broken {
                 let Some(index) = layout.at(id, &root) else { continue };
-                let number = rotation.plan.steps.iter().position(|s| instance_of(s) == Some(index));
-                let Some(number) = number else { continue };
-                any = true;
-                let step = &mut rotation.plan.steps[number];
-                prepared.withhold(number, step);
-                step.action = Action::Keep;
-                let due = Some(std::mem::replace(&mut step.reason, Reason::Right));
-                let (label, file) = (step.label.clone(), step.files[0].clone());
                 let remedy = match waits_for {
                     Some(component) => format!(
                         "restart {component} everywhere, so that it reads what its files say now, then \
@@ -404,8 +396,17 @@ impl Judge<'_> {
                     ),
                     None => "mend what the path names, or say --force".to_owned(),
                 };
-                let obstacle = Obstacle::Narrows { path, remedy };
-                rotation.blocked.push(Blocked { label, file, due, expired: false, obstacle });
+                // A credential and what else changes in its kubeconfig may be one write: both or neither.
+                let steps = rotation.plan.steps.iter_mut().enumerate();
+                for (number, step) in steps.filter(|(_, step)| instance_of(step) == Some(index)) {
+                    any = true;
+                    prepared.withhold(number, step);
+                    step.action = Action::Keep;
+                    let due = Some(std::mem::replace(&mut step.reason, Reason::Right));
+                    let (label, file) = (step.label.clone(), step.files[0].clone());
+                    let obstacle = Obstacle::Narrows { path: path.clone(), remedy: remedy.clone() };
+                    rotation.blocked.push(Blocked { label, file, due, expired: false, obstacle });
+                }
             }
             if !any {
                 return;

@@ -101,6 +101,6 @@ mod tests {
         let of = |dir: &str| kubelet_dir(Path::new(dir));
         assert_eq!(of("/etc/kubernetes"), Some("/var/lib/kubelet/pki".into()));
         assert_eq!(of("/mnt/etc/kubernetes"), Some("/mnt/var/lib/kubelet/pki".into()));
-        assert_eq!(of("/root/kubernetes-copy"), None);
+        assert_eq!(of("/srv/kubernetes-copy"), None);
     }
 }
