@@ -1,6 +1,7 @@
 //! `certkit rotate`.
 
 pub(super) mod report;
+mod rollback;
 
 use std::{
     hash::{BuildHasher as _, Hasher as _},
@@ -115,6 +116,9 @@ EXAMPLES:
 /// Runs the command.
 pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
     let dir = super::absolute(&global.dir)?;
+    if args.rollback {
+        return rollback::run(args, global, &dir);
+    }
     let passwords = password::passwords(global)?;
     let request = rotate::Request {
         dir: &dir,
@@ -135,9 +139,6 @@ pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
         backups: args.backups,
         passwords: &passwords,
     };
-    if args.rollback {
-        return roll_back(args, global, &request);
-    }
     let report = rotate::run(&request)?;
     if let Some(recovered) = &report.recovered
         && !global.quiet
@@ -146,7 +147,7 @@ pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
     }
     let outcomes = take_up(
         args,
-        &request,
+        &dir,
         &report.cluster,
         report.declared,
         &report.places,
@@ -170,36 +171,9 @@ pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
     told
 }
 
-fn roll_back(
-    args: &RotateArgs,
-    global: &Global,
-    request: &rotate::Request<'_>,
-) -> Result<Exit, Failure> {
-    let done = rotate::roll_back(request)?;
-    if let Some(recovered) = &done.recovered
-        && !global.quiet
-    {
-        super::note(recovered);
-    }
-    let outcomes = take_up(args, request, &done.cluster, true, &done.places, &done.served, &[]);
-    let text = match args.output {
-        Format::Json | Format::Yaml => {
-            super::document(report::rollback_json(&done, &outcomes, args.dry_run), args.output)
-        }
-        Format::Table if global.quiet => Ok(String::new()),
-        Format::Table => Ok(report::rollback_table(&done, &outcomes, request.dir, args.dry_run)),
-    };
-    let failed = outcomes.iter().any(takeup::Outcome::failed) || takeup::is_unproven(&outcomes);
-    let exit = if failed { Exit::Partly } else { Exit::Done };
-    let told = super::tell(!args.dry_run, exit, text);
-    done.aftermath.warnings.iter().for_each(super::warn);
-    report::complain_of(&outcomes);
-    told
-}
-
 fn take_up(
     args: &RotateArgs,
-    request: &rotate::Request<'_>,
+    dir: &std::path::Path,
     cluster: &crate::model::cluster::Cluster,
     declared: bool,
     places: &[crate::model::layout::Place],
@@ -216,7 +190,7 @@ fn take_up(
         })
         .collect();
     takeup::run(&takeup::Request {
-        dir: request.dir,
+        dir,
         cluster,
         declared,
         places,

@@ -29,7 +29,7 @@ use crate::{
         san::San,
         timestamp::Timestamp,
     },
-    store::{self, Backup, Recovery},
+    store::{self, Recovery},
 };
 
 /// What is wanted.
@@ -125,9 +125,6 @@ pub enum Error {
     /// Nothing is declared, and nothing is there.
     #[error("{}: there is nothing of a cluster's PKI in this directory", .0.display())]
     Nothing(PathBuf),
-    /// There is nothing to go back to.
-    #[error("{}: there is no backup to go back to", .0.display())]
-    NoBackup(PathBuf),
 }
 
 impl Error {
@@ -144,9 +141,6 @@ impl Error {
                 "replacing a CA is a change of trust everywhere; certkit does not do it yet".into(),
             ),
             Self::Declared(error) => error.hint(),
-            Self::NoBackup(_) => {
-                Some("backups are made by every change, and kept as --backups says".into())
-            }
             Self::FormerEndpoints { .. } => Some(
                 "something still dials them: add that line, so that the API's certificates keep these \
                  names; nothing was changed"
@@ -531,92 +525,4 @@ fn select(
         selected.extend(found);
     }
     Ok(selected)
-}
-
-/// What going back did, or would do.
-#[derive(Debug)]
-pub struct Rollback {
-    /// The cluster.
-    pub cluster: Cluster,
-    /// The backup that was restored.
-    pub restored: Backup,
-    /// What the change left behind; restoring its backup undoes it.
-    pub aftermath: Aftermath,
-    /// Where each instance is.
-    pub places: Vec<Place>,
-    /// What listeners should serve from now on.
-    pub served: Vec<Served>,
-    /// What an earlier run had left and was put in order first.
-    pub recovered: Option<String>,
-}
-
-/// Brings back what the last change replaced, as a change of its own.
-pub fn roll_back(request: &Request<'_>) -> Result<Rollback, Error> {
-    let (dir, now) = (request.dir, request.now);
-    let (cluster, _) = cluster(dir)?;
-    let layout = Layout::new(&cluster);
-    if request.dry_run {
-        return propose(dir, self::cluster(dir)?.0);
-    }
-    let mut store = session::open(dir, request.lock_wait)?;
-    let recovered = store.recovered().map(|recovery| recovery.to_string());
-    let before = observe::observe(&layout, dir);
-    let last = store.backups()?.pop().ok_or_else(|| Error::NoBackup(dir.to_path_buf()))??;
-    let mut transaction = store.restore(&last)?.named(&now.to_compact());
-    let files: Vec<&Path> = last.files.iter().map(|entry| entry.path.as_path()).collect();
-    transaction.log(
-        serde_json::json!({
-            "time": now.to_string(),
-            "command": "rotate",
-            "action": "restore",
-            "name": last.id,
-            "files": files,
-            "reason": "asked for",
-        })
-        .to_string(),
-    );
-    let committed = store.commit(transaction)?;
-    let aftermath = session::conclude(&mut store, committed, request.backups);
-    // What was restored may be what is declared, too.
-    let (cluster, _) = self::cluster(dir)?;
-    let layout = Layout::new(&cluster);
-    let after = observe::observe(&layout, dir);
-    let served = served(&before, &after);
-    let places = after.inventory.instances.iter().map(|o| o.place.clone()).collect();
-    Ok(Rollback { cluster, restored: last, aftermath, places, served, recovered })
-}
-
-/// What would be brought back.
-fn propose(dir: &Path, cluster: Cluster) -> Result<Rollback, Error> {
-    let restored =
-        store::backups(dir)?.pop().ok_or_else(|| Error::NoBackup(dir.to_path_buf()))??;
-    let files: Vec<&Path> = restored.files.iter().map(|entry| entry.path.as_path()).collect();
-    if let Some((_, error)) = session::refusals(dir, files)?.into_iter().next() {
-        return Err(error.into());
-    }
-    Ok(Rollback {
-        cluster,
-        restored,
-        aftermath: Aftermath::default(),
-        places: vec![],
-        served: vec![],
-        recovered: session::left(dir)?,
-    })
-}
-
-/// The leaves that are others than before.
-fn served(before: &Observation, after: &Observation) -> Vec<Served> {
-    let instances = after.inventory.instances.iter().enumerate();
-    instances
-        .filter_map(|(index, observed)| {
-            let now = observed.certificate()?;
-            let then = before.inventory.instances.get(index).and_then(|o| o.certificate());
-            let changed = then.is_none_or(|then| then.fingerprint != now.fingerprint);
-            changed.then(|| Served {
-                instance: index,
-                fingerprint: now.fingerprint.clone(),
-                serial: now.serial.clone(),
-            })
-        })
-        .collect()
 }

@@ -12,7 +12,7 @@ use crate::{
     },
     ops::{
         observe::with_causes,
-        rotate::{Report, Rollback},
+        rotate::Report,
         takeup::{self, Outcome, State},
     },
 };
@@ -257,51 +257,6 @@ pub fn components(outcomes: &[Outcome]) -> Vec<Value> {
             })
         })
         .collect()
-}
-
-/// What going back did.
-pub fn rollback_table(done: &Rollback, outcomes: &[Outcome], dir: &Path, dry_run: bool) -> String {
-    let mut text = String::new();
-    let heading = if dry_run { "would be restored in" } else { "restored in" };
-    // Writing to a String cannot fail.
-    let _ = writeln!(text, "{heading} {} from the backup {}:\n", dir.display(), done.restored.id);
-    for entry in &done.restored.files {
-        let verb = if entry.is_created() { "remove" } else { "restore" };
-        let _ = writeln!(text, "  {verb:<8} {}", entry.path.display());
-    }
-    if let Some(backup) = &done.aftermath.backup {
-        let _ = writeln!(
-            text,
-            "\nwhat was replaced is kept in {}; another --rollback brings it back",
-            backup.display()
-        );
-    }
-    text.push_str(&taken_up(outcomes));
-    text
-}
-
-/// The same as one JSON document.
-pub fn rollback_json(done: &Rollback, outcomes: &[Outcome], dry_run: bool) -> String {
-    let files: Vec<Value> = done
-        .restored
-        .files
-        .iter()
-        .map(|entry| {
-            let action = if entry.is_created() { "remove" } else { "restore" };
-            json!({"action": action, "path": entry.path})
-        })
-        .collect();
-    let document = json!({
-        "apiVersion": "certkit/v1",
-        "kind": "RollbackReport",
-        "dryRun": dry_run,
-        "restored": done.restored.id,
-        "files": files,
-        "backup": done.aftermath.backup,
-        "warnings": done.aftermath.warnings,
-        "components": components(outcomes),
-    });
-    format!("{document:#}\n")
 }
 
 /// Says on standard error what stood against renewing, once for each obstacle.
