@@ -119,8 +119,8 @@ fn ten_thousand_runs_with_nothing_due_change_nothing() {
     assert!(before.contains_key(Path::new("pki/front-proxy-client.crt")));
     for _ in 0..10_000 {
         let report = certkit::ops::rotate::run(&request).unwrap();
-        assert!(report.rotation.plan.is_empty());
-        assert_eq!(report.rotation.next.as_ref().unwrap().0, "front-proxy-client");
+        assert!(report.plan.is_empty());
+        assert_eq!(report.plan.next.as_ref().unwrap().0, "front-proxy-client");
     }
     assert_eq!(difference(&before, &snapshot(dir.path())), Vec::<String>::new());
 }

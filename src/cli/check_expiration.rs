@@ -17,7 +17,7 @@ use crate::{
     model::{
         check::expiry::{Level, Row, Thresholds, judge},
         duration::Threshold,
-        inventory::Piece,
+        observed::Piece,
         timestamp::Timestamp,
     },
     ops::{

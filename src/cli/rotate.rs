@@ -165,7 +165,7 @@ pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
             Ok(report::table(&report, &outcomes, &dir, args.dry_run, talk, global.verbose))
         }
     };
-    let told = super::tell(!args.dry_run && !report.rotation.plan.is_empty(), exit, text);
+    let told = super::tell(!args.dry_run && !report.plan.is_empty(), exit, text);
     report.aftermath.warnings.iter().for_each(super::warn);
     report::complain(&report, &outcomes);
     told
@@ -205,17 +205,17 @@ fn take_up(
 /// What was due and not renewed is an error where nothing was renewed, and a part of the work where something
 /// was; that a CA's key is elsewhere is a finding.
 fn exit(args: &RotateArgs, report: &rotate::Report, outcomes: &[takeup::Outcome]) -> Exit {
-    use crate::model::plan::rotate::Obstacle;
-    let is_external = |b: &&crate::model::plan::rotate::Blocked| {
+    use crate::model::plan::obstacle::Obstacle;
+    let is_external = |b: &&crate::model::plan::obstacle::Blocked| {
         matches!(b.obstacle, Obstacle::External { .. } | Obstacle::Sealed { .. })
             && args.names.is_empty()
             || matches!(b.obstacle, Obstacle::AuthorityEnds { .. })
     };
-    let blocked = &report.rotation.blocked;
+    let blocked = &report.plan.blocked;
     let left_alone =
-        |b: &&crate::model::plan::rotate::Blocked| matches!(b.obstacle, Obstacle::Foreign { .. });
+        |b: &&crate::model::plan::obstacle::Blocked| matches!(b.obstacle, Obstacle::Foreign { .. });
     let failed = blocked.iter().any(|b| !is_external(&b) && !left_alone(&b));
-    let changed = !report.rotation.plan.is_empty();
+    let changed = !report.plan.is_empty();
     let findings = blocked.iter().filter(|b| is_external(b) || left_alone(b));
     if failed && !changed {
         return Exit::Failed;

@@ -14,10 +14,10 @@ use super::{
         Subnet, Usages,
     },
     duration::Span,
-    inventory::{CertView, Inventory, Piece},
     layout::{Instance, Layout, Place},
     name::Name,
-    plan::rotate::names_the_same,
+    observed::{CertView, Observed, Piece},
+    plan::difference::names_the_same,
     profile::Validity,
     resolve::{self, BACKDATE},
     san::San,
@@ -68,7 +68,7 @@ pub struct Hints {
 }
 
 /// The declaration of what was observed of [`anything`].
-pub fn declare(layout: &Layout<'_>, inventory: &Inventory, hints: &Hints) -> Cluster {
+pub fn declare(layout: &Layout<'_>, inventory: &Observed, hints: &Hints) -> Cluster {
     let (seen, instances) = (layout.cluster, &layout.instances);
     let found: Vec<(usize, &Instance<'_>, &CertView)> = instances
         .iter()
@@ -195,7 +195,7 @@ fn subnet(view: &CertView, host: &Host) -> Option<Subnet> {
 }
 
 /// The addons of which anything is there.
-fn addons(instances: &[Instance<'_>], inventory: &Inventory) -> Vec<String> {
+fn addons(instances: &[Instance<'_>], inventory: &Observed) -> Vec<String> {
     let all = catalogue::addons().into_iter();
     let is_there = |addon: &&'static str| {
         instances.iter().zip(&inventory.instances).any(|(instance, observed)| {
@@ -207,13 +207,13 @@ fn addons(instances: &[Instance<'_>], inventory: &Inventory) -> Vec<String> {
 }
 
 /// What the catalogue would lay out for this cluster and is not there.
-fn absent(cluster: &Cluster, seen: &Layout<'_>, inventory: &Inventory) -> BTreeSet<String> {
+fn absent(cluster: &Cluster, seen: &Layout<'_>, inventory: &Observed) -> BTreeSet<String> {
     let mut absent = BTreeSet::new();
     let instances = &seen.instances;
     for (instance, observed) in instances.iter().zip(&inventory.instances) {
         let is_there = !observed.certificates.is_missing()
             || !observed.key.is_missing()
-            || !observed.kubeconfig.is_missing();
+            || observed.kubeconfig.as_ref().is_some_and(|k| !k.state.is_missing());
         if cluster.has(instance.spec.present) && !is_there {
             absent.insert(instance.spec.id.to_owned());
         }
@@ -222,7 +222,7 @@ fn absent(cluster: &Cluster, seen: &Layout<'_>, inventory: &Inventory) -> BTreeS
         let spec = instances[derived.authority].spec;
         let kind = if derived.is_chain { "chain" } else { "bundle" };
         let counts = cluster.has(spec.present) && !absent.contains(spec.id);
-        if counts && file.content.is_missing() {
+        if counts && file.is_missing() {
             absent.insert(format!("{}-{kind}", spec.id));
         }
     }
@@ -315,6 +315,6 @@ fn most<T: Copy + Ord>(all: impl Iterator<Item = T>) -> Option<T> {
 }
 
 /// Whether an inventory holds anything that could be adopted.
-pub fn is_empty(inventory: &Inventory) -> bool {
+pub fn is_empty(inventory: &Observed) -> bool {
     inventory.instances.iter().all(|observed| matches!(observed.certificates, Piece::Missing))
 }

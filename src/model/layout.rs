@@ -151,6 +151,11 @@ impl<'a> Layout<'a> {
         self.at(id, Path::new("")).filter(|index| self.instances[*index].spec.is_ca())
     }
 
+    /// The index in [`Layout::derived`] of a CA's bundle.
+    pub fn bundle_of(&self, authority: usize) -> Option<usize> {
+        self.derived.iter().position(|one| one.authority == authority && !one.is_chain)
+    }
+
     /// The index of the CA that signs this instance; none for a root.
     pub fn issuer(&self, index: usize) -> Option<usize> {
         self.authority(self.instances[index].issuer?)

@@ -1,21 +1,98 @@
 //! What a command would do, as data: the same whether it is printed (`--dry-run`) or carried out.
+//!
+//! [`reconcile::reconcile`] compares what is there with what is to be and decides under a [`Policy`]; the steps it
+//! gives say all that is needed to carry them out.
 
-use std::{fmt, path::PathBuf};
+pub mod credential;
+pub mod difference;
+mod files;
+pub mod kubeconfig;
+pub mod obstacle;
+pub mod reconcile;
 
-use super::{duration::Span, timestamp::Timestamp};
+use std::{collections::BTreeSet, fmt, path::PathBuf, sync::Arc};
 
-pub mod init;
-pub mod rotate;
+use super::{
+    algorithm::KeyAlgorithm,
+    duration::{Span, Threshold},
+    layout::{Instance, Place},
+    profile::{Profile, Validity},
+    timestamp::Timestamp,
+};
+use kubeconfig::Kubeconfig;
+use obstacle::Blocked;
 
-use rotate::Amendment;
+/// In what commands differ: what of all that could be done is.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// What certkit.yaml is to hold from now on, where it is to be written, and why.
+    pub declaration: Option<(String, Reason)>,
+    /// What is missing is made, and what contradicts something else stands against all of it.
+    pub completes: bool,
+    /// Which leaves are renewed, if any.
+    pub renewal: Option<Renewal>,
+    /// Whether a CA's key that is encrypted can be opened.
+    pub can_open: bool,
+}
 
-/// Steps in the order of the catalogue, each with its reason.
-#[derive(Clone, Debug, Default, PartialEq)]
+impl Policy {
+    /// Makes what is missing.
+    pub const COMPLETE: Self =
+        Self { declaration: None, completes: true, renewal: None, can_open: false };
+}
+
+/// Which leaves are renewed, and how.
+#[derive(Clone, Debug)]
+pub struct Renewal {
+    /// Which leaves are looked at.
+    pub selection: Selection,
+    /// How near to its end is due; none for the usual, and for renewal whatever the time.
+    pub within: Option<Threshold>,
+    /// Which key new certificates get, whatever the catalogue says.
+    pub key: Option<KeyChoice>,
+    /// Requests instead of certificates, to be signed elsewhere.
+    pub csr_only: bool,
+}
+
+/// Which leaves are looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// All, and those are renewed that are due.
+    Due,
+    /// All, and all are renewed.
+    All,
+    /// These instances, by their index.
+    Named(BTreeSet<usize>),
+}
+
+impl Selection {
+    /// Whether this instance is looked at.
+    pub fn has(&self, index: usize) -> bool {
+        match self {
+            Self::Due | Self::All => true,
+            Self::Named(names) => names.contains(&index),
+        }
+    }
+
+    /// Whether it is everything, not what somebody named.
+    pub fn is_whole(&self) -> bool {
+        !matches!(self, Self::Named(_))
+    }
+}
+
+/// What is to be done, and what stands against doing it or more.
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
-    /// What to do, and what to leave as it is.
+    /// What to do, and what to leave as it is: in the order of the catalogue, each with its reason.
     pub steps: Vec<Step>,
     /// What the user should know besides.
     pub notes: Vec<String>,
+    /// What is due and cannot be done.
+    pub blocked: Vec<Blocked>,
+    /// What cannot all be right. Where there is any, nothing is to be done.
+    pub contradictions: Vec<Contradiction>,
+    /// The certificate that will be due next, and when it ends.
+    pub next: Option<(String, Timestamp)>,
 }
 
 impl Plan {
@@ -43,46 +120,102 @@ pub struct Step {
     pub reason: Reason,
 }
 
-/// What a step does. Indices are those of `Cluster`'s lists of the same name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+impl Step {
+    /// The instance whose files it changes.
+    pub fn instance(&self) -> Option<usize> {
+        match &self.action {
+            Action::Issue(order) | Action::Request(order) => Some(order.instance),
+            Action::Amend(kubeconfig) | Action::Refer(kubeconfig) => Some(kubeconfig.instance),
+            _ => None,
+        }
+    }
+
+    /// Which key it gives a certificate.
+    pub fn key(&self) -> Option<KeyChoice> {
+        match &self.action {
+            Action::Issue(order) | Action::Request(order) => Some(order.key),
+            _ => None,
+        }
+    }
+
+    /// Leaves as it is what it was to change; gives why it was to be changed.
+    pub fn drop(&mut self) -> Reason {
+        self.action = Action::Keep;
+        std::mem::replace(&mut self.reason, Reason::Right)
+    }
+}
+
+/// What a step does.
+#[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Writes the configuration file `config_files[i]`.
-    Configure(usize),
-    /// Copies `copies[i]`.
-    Copy(usize),
-    /// Brings the kubeconfig of `instances[i]` up to date.
-    Amend {
-        /// Whose.
-        instance: usize,
-        /// How.
-        amendment: Amendment,
+    /// Brings a kubeconfig up to date, all else in it left alone.
+    Amend(Kubeconfig),
+    /// Writes certificates: a bundle, or a chain.
+    Bundle(Vec<CertRef>),
+    /// Writes a component's configuration file.
+    Configure(Arc<str>),
+    /// Copies a file.
+    Copy {
+        /// From where.
+        from: PathBuf,
+        /// With which mode.
+        mode: u32,
     },
-    /// Writes certkit.yaml: this text, or the cluster as it is declared.
-    Declare(Option<String>),
-    /// Writes the bundle or chain `derived[i]`.
-    Derive(usize),
-    /// Makes the key pair `key_pairs[i]`.
-    GenerateKeyPair(usize),
-    /// Issues the certificate `instances[i]`.
-    Issue {
-        /// Which.
-        instance: usize,
-        /// With which key.
-        key: KeyChoice,
+    /// Writes certkit.yaml.
+    Declare(String),
+    /// Makes a key pair without certificate.
+    GenerateKeyPair {
+        /// Its index in the layout.
+        index: usize,
+        /// Of which kind.
+        algorithm: KeyAlgorithm,
     },
+    /// Issues a certificate.
+    Issue(Box<Order>),
     /// Leaves everything as it is.
     Keep,
-    /// Writes the public keys of the key pair `key_pairs[i]`.
+    /// Writes the public key of a key pair, by its index in the layout.
     PublishKey(usize),
-    /// Writes the kubeconfig of `instances[i]`, which names its certificate.
-    Refer(usize),
-    /// Writes a key and a certificate request for `instances[i]`, to be signed elsewhere.
-    Request {
-        /// Which.
-        instance: usize,
-        /// With which key.
-        key: KeyChoice,
-    },
+    /// Writes a kubeconfig that names its credential's files.
+    Refer(Kubeconfig),
+    /// Writes a key and a certificate request, to be signed elsewhere.
+    Request(Box<Order>),
+}
+
+/// A certificate that is to be made, and where it goes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Order {
+    /// The instance.
+    pub instance: usize,
+    /// Where its certificate and key go.
+    pub place: Place,
+    /// Where a request and its key go.
+    pub request: (PathBuf, PathBuf),
+    /// Whose key it gets.
+    pub key: KeyChoice,
+    /// Of which kind a new key is.
+    pub algorithm: KeyAlgorithm,
+    /// What it says.
+    pub profile: Profile,
+    /// Its term.
+    pub validity: Validity,
+    /// Whether what certkit gives no meaning to is taken from the certificate in place, too.
+    pub copies: bool,
+    /// Who signs it: a CA by its index; none for a root.
+    pub signer: Option<usize>,
+    /// What follows it in its file.
+    pub chain: Vec<CertRef>,
+    /// The kubeconfig that embeds it.
+    pub kubeconfig: Option<Kubeconfig>,
+}
+
+/// A certificate that a file is to hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertRef {
+    /// One that is there, DER.
+    There(Vec<u8>),
+    /// The one that this very plan makes for an instance.
+    Made(usize),
 }
 
 /// The key of a new certificate.
@@ -120,8 +253,6 @@ pub enum Reason {
     },
     /// It no longer is what the cluster declares.
     Drift(Vec<String>),
-    /// Its issuer is replaced.
-    NewIssuer,
     /// Something still dials former endpoints of the API.
     Dialled,
     /// It was signed elsewhere.
@@ -145,7 +276,6 @@ impl fmt::Display for Reason {
             Self::Drift(differences) if differences.is_empty() => f.write_str("differs in words"),
             Self::Drift(differences) => write!(f, "differs: {}", differences.join("; ")),
             Self::Dialled => f.write_str("former endpoints are still dialled"),
-            Self::NewIssuer => f.write_str("its CA is replaced"),
             Self::Signed => f.write_str("signed elsewhere"),
             Self::Several(reasons) => {
                 let reasons: Vec<String> = reasons.iter().map(Self::to_string).collect();
@@ -173,4 +303,16 @@ impl fmt::Display for Contradiction {
         }
         f.write_str(&self.what)
     }
+}
+
+/// The file of a request, relative to DIR.
+pub fn request_file(instance: &Instance<'_>) -> PathBuf {
+    // Not with_extension: ids such as admin.conf have a dot of their own.
+    PathBuf::from("csr").join(&instance.root).join(format!("{}.csr", instance.spec.id))
+}
+
+/// The file of the key of a request, relative to DIR. It stays out of the key's final place, where the
+/// certificate that is in use still needs the old one.
+pub fn request_key_file(instance: &Instance<'_>) -> PathBuf {
+    request_file(instance).with_extension("key")
 }

@@ -129,6 +129,25 @@ impl fmt::Display for San {
     }
 }
 
+/// Whether a name, as clients look for it, is among the subject alternative names (RFC 6125: a wildcard
+/// stands for one label).
+pub fn has_name(sans: &[San], name: &str) -> bool {
+    if let Ok(ip) = name.parse::<IpAddr>() {
+        return sans.contains(&San::Ip(ip));
+    }
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    sans.iter().any(|san| match san {
+        San::Dns(pattern) => {
+            let pattern = pattern.to_ascii_lowercase();
+            match pattern.strip_prefix("*.") {
+                Some(rest) => name.split_once('.').is_some_and(|(_, tail)| tail == rest),
+                None => pattern == name,
+            }
+        }
+        _ => false,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,5 +174,12 @@ mod tests {
         let sans = ["b", "10.0.0.2", "a", "10.0.0.1", "b"].map(|s| San::parse(s).unwrap());
         let shown: Vec<String> = normalize(sans.to_vec()).iter().map(San::to_string).collect();
         assert_eq!(shown, ["DNS:a", "DNS:b", "IP:10.0.0.2", "IP:10.0.0.1"]);
+    }
+
+    #[test]
+    fn a_wildcard_stands_for_one_label() {
+        let sans = [San::Dns("*.example.com".into()), San::Ip([10, 0, 0, 1].into())];
+        assert!(has_name(&sans, "a.example.com") && has_name(&sans, "10.0.0.1"));
+        assert!(!has_name(&sans, "a.b.example.com") && !has_name(&sans, "example.com"));
     }
 }

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     catalogue::{COMPONENTS, ComponentSpec, LISTENERS, Listener, Reload, Scope, USES, Value},
     cluster::{Host, HostName},
-    inventory::Inventory,
     layout::{Instance, Layout, Place},
 };
 
@@ -47,7 +46,7 @@ const KUBECONFIG_POLL: u32 = 300;
 /// catalogue.
 pub fn changes<'a>(
     layout: &Layout<'a>,
-    inventory: &Inventory,
+    places: &[Place],
     changed: &[usize],
     amended: &[usize],
 ) -> Vec<Change<'a>> {
@@ -70,7 +69,7 @@ pub fn changes<'a>(
             let mut change = Change { component, host, instances: instances_used, restart, how };
             for &index in by_host.get(&host.map(|host| &host.name)).into_iter().flatten() {
                 let instance = &instances[index];
-                let place = &inventory.instances[index].place;
+                let place = &places[index];
                 for row in USES.iter().filter(|row| row.component == component.id) {
                     if row.subject() == Some(instance.spec.id) && cluster.has(row.present) {
                         // A kubeconfig itself is read at start only; what it names is read again.
@@ -169,10 +168,7 @@ pub fn listeners<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{
-        cluster::{Cluster, KubeconfigStyle},
-        inventory::Observed,
-    };
+    use crate::model::cluster::{Cluster, KubeconfigStyle};
 
     fn cluster(addons: &[&str]) -> Cluster {
         let host = Host {
@@ -191,11 +187,9 @@ mod tests {
     fn how(cluster: &Cluster, id: &str) -> Vec<(&'static str, TakeUp)> {
         let layout = Layout::new(cluster);
         let instances = &layout.instances;
-        let observed = |i: &Instance<'_>| Observed::nothing(i.place.clone());
-        let inventory =
-            Inventory { instances: instances.iter().map(observed).collect(), ..Default::default() };
+        let places: Vec<Place> = instances.iter().map(|i| i.place.clone()).collect();
         let index = instances.iter().position(|i| i.spec.id == id).unwrap();
-        let found = changes(&layout, &inventory, &[index], &[]);
+        let found = changes(&layout, &places, &[index], &[]);
         found.iter().map(|change| (change.component.id, change.how)).collect()
     }
 

@@ -15,9 +15,13 @@ use crate::{
         adopt::{self, Hints},
         catalogue::COMPONENTS,
         cluster::{Cluster, Endpoint, Etcd, ExternalEtcdFiles, Subject},
-        inventory::Piece,
         layout::{Layout, PUBLIC},
-        plan::{self, Action, Step},
+        observed::Piece,
+        plan::{
+            Action, Policy, Reason, Step,
+            difference::{algorithm_difference, differences as drift},
+            reconcile::reconcile,
+        },
         timestamp::Timestamp,
     },
     pki::inspect::Certificate,
@@ -112,10 +116,10 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     let mut transaction = Transaction::new(&request.now.to_compact());
     transaction.write(declared::FILE, report.text.clone(), PUBLIC);
     let step = Step {
-        action: Action::Declare(None),
+        action: Action::Declare(report.text.clone()),
         label: declared::FILE.into(),
         files: vec![declared::FILE.into()],
-        reason: plan::Reason::Asked,
+        reason: Reason::Asked,
     };
     transaction.log(log::step("init --adopt", "write", &step, request.now));
     store.commit(transaction)?;
@@ -126,10 +130,10 @@ fn propose(dir: &Path, now: Timestamp) -> Result<Report, Error> {
     let seen = rotate::undeclared(dir);
     let layout = Layout::new(&seen);
     let observation = observe::observe(&layout, dir);
-    if adopt::is_empty(&observation.inventory) {
+    if adopt::is_empty(&observation.observed) {
         return Err(Error::Empty(dir.to_path_buf()));
     }
-    let cluster = adopt::declare(&layout, &observation.inventory, &hints(&seen, dir, &observation));
+    let cluster = adopt::declare(&layout, &observation.observed, &hints(&seen, dir, &observation));
     let text = document::write(&cluster);
     let again = document::read(text.as_bytes(), declared::FILE)?.complete(declared::FILE)?;
     let mut differences = differences(&again, dir, now);
@@ -147,22 +151,20 @@ fn differences(cluster: &Cluster, dir: &Path, now: Timestamp) -> Vec<String> {
     let mut differences = Vec::new();
     let layout = Layout::new(cluster);
     let observation = observe::observe(&layout, dir);
-    let inventory = &observation.inventory;
-    match plan::init::plan(&layout, inventory, now) {
-        Ok(plan) => {
-            let steps = plan.changes().filter(|step| !matches!(step.action, Action::Declare(_)));
-            differences.extend(steps.map(|s| format!("{}: {}", s.label, s.reason)));
-        }
-        Err(contradictions) => differences.extend(contradictions.iter().map(ToString::to_string)),
+    let inventory = &observation.observed;
+    let plan = reconcile(&layout, inventory, dir, &Policy::COMPLETE, now);
+    differences.extend(plan.contradictions.iter().map(ToString::to_string));
+    if differences.is_empty() {
+        differences.extend(plan.changes().map(|s| format!("{}: {}", s.label, s.reason)));
     }
     for (instance, observed) in layout.instances.iter().zip(&inventory.instances) {
         let Some(certificate) = observed.certificate().filter(|_| !instance.spec.is_ca()) else {
             continue;
         };
         let algorithm = cluster.algorithm_of(instance.spec.id);
-        let found = plan::rotate::differences(instance, cluster, observed)
+        let found = drift(instance, cluster, observed)
             .into_iter()
-            .chain(plan::rotate::algorithm_difference(algorithm, certificate));
+            .chain(algorithm_difference(algorithm, certificate));
         differences.extend(found.map(|what| format!("{}: {what}", instance.label())));
     }
     differences
@@ -223,10 +225,8 @@ fn subjects(observation: &Observation) -> BTreeMap<usize, Subject> {
         organizations: certificate.organizations(),
         common_name: certificate.common_name().unwrap_or_default(),
     };
-    let leaves = observation.leaves.iter().filter_map(|(i, all)| Some((*i, all.first()?)));
-    let authorities =
-        observation.authorities.iter().filter_map(|(i, ca)| Some((*i, ca.certificates.first()?)));
-    leaves.chain(authorities).map(|(index, c)| (index, subject(c))).collect()
+    let all = observation.certificates.iter().filter_map(|(i, all)| Some((*i, all.first()?)));
+    all.map(|(index, c)| (index, subject(c))).collect()
 }
 
 /// A component's flags as its static pod is started with them.

@@ -1,5 +1,5 @@
 //! Applying: everything a plan makes is made in memory first, then handed to the store as one
-//! transaction.
+//! transaction. It decides nothing: the steps say all of it.
 
 mod make;
 mod write;
@@ -7,24 +7,21 @@ mod write;
 pub use write::destination;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use zeroize::Zeroizing;
 
 use super::{
-    observe,
     observe::Observation,
     password::{self, Passwords},
 };
 use crate::{
     document::kubeconfig::KubeconfigError,
     model::{
-        inventory::Inventory,
-        layout::{Instance, Layout},
-        plan::{Action, KeyChoice, Plan, Reason, Step, rotate::Amendment},
+        layout::Layout,
+        plan::{Action, KeyChoice, Order, Plan, Reason, Step},
         timestamp::Timestamp,
     },
     pki::{
@@ -34,15 +31,6 @@ use crate::{
     },
     store::Transaction,
 };
-
-/// Where the content of new leaves comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Template {
-    /// The cluster as declared.
-    Declared,
-    /// The certificate in place, all of it: where nothing is declared, nothing may be lost.
-    InPlace,
-}
 
 /// Why something could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -74,12 +62,6 @@ pub enum Error {
     /// A CA's key is encrypted and stays so.
     #[error(transparent)]
     Password(#[from] password::Error),
-    /// Something the plan counts on is not there: the disk changed between observing and applying.
-    #[error("{label}: what it is made from is gone; the files changed meanwhile")]
-    Gone {
-        /// Which.
-        label: String,
-    },
 }
 
 impl Error {
@@ -90,7 +72,6 @@ impl Error {
             Self::Key { source, .. } => source.hint(),
             Self::Kubeconfig { source, .. } => source.hint().map(str::to_owned),
             Self::Password(error) => error.hint(),
-            Self::Gone { .. } => Some("run it again".into()),
         }
     }
 }
@@ -113,8 +94,9 @@ impl Prepared {
         for path in self.written.remove(&number).unwrap_or_default() {
             self.transaction.withhold(&path);
         }
-        if let Some((instance, _)) = issued(step) {
-            self.issued.retain(|record| record.instance != instance);
+        if step.key().is_some() {
+            let instance = step.instance();
+            self.issued.retain(|record| Some(record.instance) != instance);
             self.clamped.retain(|(label, _)| *label != step.label);
         }
     }
@@ -150,72 +132,54 @@ pub fn prepare(
     observation: Observation,
     dir: &Path,
     now: Timestamp,
-    template: Template,
     passwords: &Passwords,
 ) -> Result<Prepared, Error> {
-    let instances = &layout.instances;
-    let signers = signers(plan, instances);
-    let job = Job { layout, dir, now, template, passwords };
-    let (mut context, mut output) = Context::new(&job, observation, &signers)?;
-    context.amendments = plan
-        .changes()
-        .filter_map(|step| match &step.action {
-            Action::Amend { instance, amendment } => Some((*instance, amendment.clone())),
-            _ => None,
-        })
-        .collect();
+    let mut workshop = Workshop::new(layout, observation, dir, now, passwords);
+    workshop.open_signers(plan)?;
     // CAs first and one after the other, as they sign each other; then leaves on all cores.
-    let mut products: BTreeMap<usize, Product> = BTreeMap::new();
-    let mut leaves = Vec::new();
-    for step in plan.changes() {
-        let Some((index, key)) = issued(step) else { continue };
-        if !instances[index].spec.is_ca() {
-            leaves.push((index, key, matches!(step.action, Action::Request { .. })));
-            continue;
-        }
-        let product = context.make_authority(index, key, &step.action)?;
-        products.insert(index, product);
+    let is_ca = |order: &Order| layout.instances[order.instance].spec.is_ca();
+    let orders = || plan.changes().filter_map(ordered);
+    for (order, request) in orders().filter(|(order, _)| is_ca(order)) {
+        workshop.make_authority(order, request)?;
     }
-    products.extend(context.make_leaves(&leaves)?);
-    for (number, step) in plan.steps.iter().enumerate() {
-        let before = output.prepared.transaction.paths().count();
-        context.write(step, &products, &mut output)?;
-        let added = output.prepared.transaction.paths().skip(before);
-        output.prepared.written.insert(number, added.map(Path::to_path_buf).collect());
-    }
-    Ok(output.prepared)
+    let leaves: Vec<(&Order, bool)> = orders().filter(|(order, _)| !is_ca(order)).collect();
+    workshop.make_leaves(&leaves)?;
+    workshop.write_all(&plan.steps)
 }
 
-/// The CAs that a plan signs with; one that signs nothing now need not be able to.
-fn signers<'a>(plan: &Plan, instances: &[Instance<'a>]) -> BTreeSet<&'a str> {
-    plan.changes()
-        .filter_map(|step| match step.action {
-            Action::Issue { instance, .. } => instances[instance].issuer,
-            _ => None,
-        })
-        .collect()
+/// What a step orders, and whether as a request.
+fn ordered(step: &Step) -> Option<(&Order, bool)> {
+    match &step.action {
+        Action::Issue(order) => Some((order, false)),
+        Action::Request(order) => Some((order, true)),
+        _ => None,
+    }
+}
+
+/// The CAs that a plan signs with and that are there already; one that signs nothing now need not be able to.
+fn signers(plan: &Plan) -> impl Iterator<Item = usize> {
+    plan.changes().filter_map(|step| match &step.action {
+        Action::Issue(order) => order.signer,
+        _ => None,
+    })
 }
 
 /// Tries the password, where one was given, on every encrypted key that the plan signs with; gives the
 /// files of those keys. This is all of applying a plan that could fail for want of a password.
 pub fn try_password(
     plan: &Plan,
-    layout: &Layout<'_>,
     observation: &Observation,
     dir: &Path,
     passwords: &Passwords,
 ) -> Result<Vec<PathBuf>, Error> {
-    let instances = &layout.instances;
-    let signers = signers(plan, instances);
+    let signers: std::collections::BTreeSet<usize> = signers(plan).collect();
     let mut files = Vec::new();
-    for (index, authority) in &observation.authorities {
-        let Some(CaKey::Sealed(key)) = &authority.key else { continue };
-        if !signers.contains(instances[*index].spec.id) {
-            continue;
-        }
-        let file = observation.inventory.instances[*index].place.key();
+    for index in signers {
+        let Some(CaKey::Sealed(key)) = observation.keys.get(&index) else { continue };
+        let file = observation.observed.instances[index].place.key();
         if let Passwords::Given(_) = passwords {
-            let hint = authority.certificates.first().map(Certificate::public_key);
+            let all = observation.certificates.get(&index);
+            let hint = all.and_then(|all| all.first()).map(Certificate::public_key);
             passwords.open(&dir.join(file), key, hint)?;
         }
         files.push(file.clone());
@@ -225,8 +189,8 @@ pub fn try_password(
 
 /// A certificate that was signed elsewhere, and the key that was made for it here.
 pub struct Import {
-    /// The instance's index.
-    pub instance: usize,
+    /// Where it goes.
+    pub order: Order,
     /// The certificate.
     pub certificate: Certificate,
     /// What follows it in its file.
@@ -243,73 +207,51 @@ pub fn publish(
     dir: &Path,
     now: Timestamp,
 ) -> Result<Prepared, Error> {
-    let instances = &layout.instances;
-    let passwords = &Passwords::Nowhere;
-    let job = Job { layout, dir, now, template: Template::Declared, passwords };
-    let (context, mut output) = Context::new(&job, observation, &BTreeSet::new())?;
-    for Import { instance: index, certificate, chain, key } in imports {
-        let place = context.place(index);
-        let old = context.keys.get(&index);
+    let mut workshop = Workshop::new(layout, observation, dir, now, &Passwords::Nowhere);
+    let mut steps = Vec::new();
+    for Import { mut order, certificate, chain, key } in imports {
+        let index = order.instance;
+        let old = workshop.keys.get(&index);
         let format = old.map_or(key.format(), PrivateKey::format);
         let is_new = old.is_none_or(|old| old.public_key() != key.public_key());
         let pem = key.to_pem(format);
-        let choice = if is_new { KeyChoice::New } else { KeyChoice::Existing };
-        let step = Step {
-            action: Action::Issue { instance: index, key: choice },
-            label: instances[index].label(),
-            files: place.files(),
-            reason: Reason::Signed,
-        };
+        order.key = if is_new { KeyChoice::New } else { KeyChoice::Existing };
         let (key, kept_key) = if is_new { (Some(pem), None) } else { (None, Some(pem)) };
         let made = Made::Certificate { certificate, chain, clamped: false };
-        let product = Product { key, kept_key, made };
-        context.write(&step, &BTreeMap::from([(index, product)]), &mut output)?;
+        workshop.products.insert(index, Product { key, kept_key, made });
+        steps.push(Step {
+            label: layout.instances[index].label(),
+            files: order.place.files(),
+            action: Action::Issue(Box::new(order)),
+            reason: Reason::Signed,
+        });
     }
-    Ok(output.prepared)
+    workshop.write_all(&steps)
 }
 
-/// The instance that a step issues or requests, and its key.
-fn issued(step: &Step) -> Option<(usize, KeyChoice)> {
-    match step.action {
-        Action::Issue { instance, key } | Action::Request { instance, key } => {
-            Some((instance, key))
-        }
-        _ => None,
-    }
-}
-
-/// What all of an application has in common.
-struct Job<'a> {
+/// Where certificates are made: what was observed, and what has been made so far.
+struct Workshop<'a> {
     layout: &'a Layout<'a>,
     dir: &'a Path,
     now: Timestamp,
-    template: Template,
     passwords: &'a Passwords,
-}
-
-struct Context<'a> {
-    layout: &'a Layout<'a>,
-    /// CAs by id, observed or just made.
-    authorities: BTreeMap<&'static str, Authority>,
+    /// Keys that are there and that a password may keep, by instance.
+    sealed: BTreeMap<usize, CaKey>,
     /// Keys of leaves that are there.
     keys: BTreeMap<usize, PrivateKey>,
-    /// Leaves that are there, with what follows them in their files.
-    leaves: BTreeMap<usize, Vec<Certificate>>,
-    inventory: Inventory,
-    /// What configuration files are to hold.
-    configs: Vec<Arc<str>>,
-    /// What else changes in kubeconfigs, by instance.
-    amendments: BTreeMap<usize, Amendment>,
-    dir: &'a Path,
-    now: Timestamp,
-    template: Template,
-    passwords: &'a Passwords,
-}
-
-/// A CA: its certificates, the signer first, and with its key what signs.
-struct Authority {
-    certificates: Vec<Certificate>,
-    issuer: Option<Issuer>,
+    /// Keys of key pairs that are there.
+    key_pairs: BTreeMap<usize, PrivateKey>,
+    /// Certificates that are there, with what follows them in their files.
+    certificates: BTreeMap<usize, Vec<Certificate>>,
+    /// The fingerprints of what is there.
+    fingerprints: BTreeMap<usize, String>,
+    kubeconfigs: BTreeMap<usize, Zeroizing<Vec<u8>>>,
+    /// Content of files that others are copies of: as it is, and once it is written as it will be.
+    originals: std::collections::HashMap<PathBuf, Zeroizing<Vec<u8>>>,
+    /// The CAs that sign: those that are there, and those just made.
+    issuers: BTreeMap<usize, Issuer>,
+    /// What was made, by instance.
+    products: BTreeMap<usize, Product>,
 }
 
 /// What was made for one instance.
@@ -323,91 +265,78 @@ struct Product {
 
 #[expect(clippy::large_enum_variant, reason = "nearly all are certificates")]
 enum Made {
-    /// The certificates for the file: the new one, then its issuers where they belong.
+    /// The certificate, and what an importer wants to follow it.
     Certificate { certificate: Certificate, chain: Vec<Certificate>, clamped: bool },
     /// A certificate request, DER.
     Request(Vec<u8>),
 }
 
-/// What is being put together.
-struct Output {
-    prepared: Prepared,
-    /// Content of files that others are copies of.
-    originals: BTreeMap<PathBuf, Zeroizing<Vec<u8>>>,
-    key_pairs: BTreeMap<usize, PrivateKey>,
-    /// What verifiers trust, by CA: read once.
-    bundles: BTreeMap<&'static str, String>,
-}
-
-impl<'a> Context<'a> {
+impl<'a> Workshop<'a> {
     fn new(
-        job: &Job<'a>,
+        layout: &'a Layout<'a>,
         observation: Observation,
-        signers: &BTreeSet<&str>,
-    ) -> Result<(Self, Output), Error> {
-        let Job { layout, dir, now, template, passwords } = *job;
-        let instances = &layout.instances;
-        let mut context = Self {
+        dir: &'a Path,
+        now: Timestamp,
+        passwords: &'a Passwords,
+    ) -> Self {
+        let (mut sealed, mut keys) = (BTreeMap::new(), BTreeMap::new());
+        for (index, key) in observation.keys {
+            match key {
+                CaKey::Clear(key) if !layout.instances[index].spec.is_ca() => {
+                    keys.insert(index, key);
+                }
+                key => {
+                    sealed.insert(index, key);
+                }
+            }
+        }
+        let held = observation.observed.instances.iter().enumerate();
+        let fingerprints =
+            held.filter_map(|(i, h)| Some((i, h.certificate()?.fingerprint.clone())));
+        Self {
             layout,
-            authorities: BTreeMap::new(),
-            keys: observation.keys,
-            leaves: observation.leaves,
-            inventory: observation.inventory,
-            configs: observation.configs,
-            amendments: BTreeMap::new(),
             dir,
             now,
-            template,
             passwords,
-        };
-        for (index, observe::Authority { mut certificates, key }) in observation.authorities {
-            let (id, label) = (instances[index].spec.id, || instances[index].label());
-            let hint = certificates.first().map(Certificate::public_key);
-            let key = match key.filter(|_| signers.contains(id)) {
-                Some(CaKey::Sealed(key)) => {
-                    let file = context.inventory.instances[index].place.key();
-                    Some(passwords.open(&dir.join(file), &key, hint)?)
+            sealed,
+            keys,
+            key_pairs: observation.key_pairs,
+            fingerprints: fingerprints.collect(),
+            certificates: observation.certificates,
+            kubeconfigs: observation.kubeconfigs,
+            originals: observation.originals,
+            issuers: BTreeMap::new(),
+            products: BTreeMap::new(),
+        }
+    }
+
+    /// Opens the keys that the plan signs with.
+    fn open_signers(&mut self, plan: &Plan) -> Result<(), Error> {
+        for index in signers(plan) {
+            let Some(key) = self.sealed.remove(&index) else { continue };
+            let Some(all) = self.certificates.get(&index) else { continue };
+            let key = match key {
+                CaKey::Sealed(key) => {
+                    let file = self.dir.join(self.layout.instances[index].place.key());
+                    self.passwords.open(&file, &key, all.first().map(Certificate::public_key))?
                 }
-                Some(CaKey::Clear(key)) => Some(key),
-                None => None,
+                CaKey::Clear(key) => key,
             };
             // Whose key an encrypted one is shows only now.
-            if let Some(key) = &key
-                && let Some(signer) =
-                    certificates.iter().position(|c| c.public_key() == key.public_key())
-            {
-                certificates[..=signer].rotate_right(1);
-            }
-            let signer = certificates.first().cloned().zip(key);
-            let issuer = signer
-                .map(|(certificate, key)| Issuer::new(certificate, key))
-                .transpose()
-                .map_err(|source| Error::Issue { label: label(), source })?;
-            context.authorities.insert(id, Authority { certificates, issuer });
+            let signer = all.iter().find(|c| c.public_key() == key.public_key()).or(all.first());
+            let Some(signer) = signer.cloned() else { continue };
+            let issuer = Issuer::new(signer, key)
+                .map_err(|source| Error::Issue { label: self.label(index), source })?;
+            self.issuers.insert(index, issuer);
         }
-        let output = Output {
-            prepared: Prepared {
-                transaction: Transaction::new(&now.to_compact()),
-                clamped: Vec::new(),
-                issued: Vec::new(),
-                written: BTreeMap::new(),
-            },
-            originals: BTreeMap::new(),
-            key_pairs: observation.key_pairs,
-            bundles: BTreeMap::new(),
-        };
-        Ok((context, output))
+        Ok(())
     }
-}
 
-fn gone(instance: &Instance<'_>) -> Error {
-    Error::Gone { label: instance.label() }
+    fn label(&self, index: usize) -> String {
+        self.layout.instances[index].label()
+    }
 }
 
 fn secret(text: &str) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(text.as_bytes().to_vec())
-}
-
-fn to_pem(certificates: &[Certificate]) -> String {
-    certificates.iter().map(Certificate::to_pem).collect()
 }

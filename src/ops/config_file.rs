@@ -19,8 +19,8 @@ use crate::{
     document::flat::{self, Flat},
     model::{
         catalogue::ComponentSpec,
-        inventory::{ConfigState, ObservedConfig, Piece},
         layout::Layout,
+        observed::{ConfigState, ObservedConfig, Piece},
         settings::{Placement, SettingValue, settings},
     },
     store,
@@ -30,23 +30,14 @@ use crate::{
 const MARK: (&str, &str) =
     ("# `certkit init` keeps this file current until somebody edits it (sha256 ", ").\n");
 
-/// What was found, and what the files are to hold, in the order of [`Layout::config_files`].
-#[derive(Debug, Default)]
-pub struct Configs {
-    /// As plain data.
-    pub observed: Vec<ObservedConfig>,
-    /// The texts.
-    pub texts: Vec<Arc<str>>,
-}
-
 /// Reads the configuration files that the cluster lays out under DIR, and compares them with what they are to
-/// say.
-pub fn observe(layout: &Layout<'_>, dir: &Path) -> Result<Configs, FlagsError> {
+/// say; in the order of [`Layout::config_files`].
+pub fn observe(layout: &Layout<'_>, dir: &Path) -> Result<Vec<ObservedConfig>, FlagsError> {
     let cluster = layout.cluster;
     let without_keys = BTreeSet::new();
     let path = dir.to_str().ok_or(FlagsError::HostDir { path: "DIR".into() })?;
     let place = Placement { dir: path, without_keys: &without_keys };
-    let mut configs = Configs::default();
+    let mut configs = Vec::new();
     // Hosts of a kind have the same.
     let mut known: HashMap<(&str, Vec<String>), Arc<str>> = HashMap::new();
     for file in &layout.config_files {
@@ -67,8 +58,7 @@ pub fn observe(layout: &Layout<'_>, dir: &Path) -> Result<Configs, FlagsError> {
             Piece::Bad(why) => Piece::Bad(why),
             Piece::Present(found) => state(&found, &text, file.component, &all),
         };
-        configs.observed.push(ObservedConfig { path: file.path.clone(), content });
-        configs.texts.push(text);
+        configs.push(ObservedConfig { path: file.path.clone(), content, wanted: text });
     }
     Ok(configs)
 }

@@ -13,7 +13,7 @@ use crate::{
     model::{
         catalogue::{CERTIFICATES, Scope},
         cluster::Cluster,
-        inventory::Piece,
+        observed::Piece,
     },
 };
 

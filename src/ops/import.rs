@@ -19,11 +19,10 @@ use crate::{
     model::{
         cluster::Cluster,
         duration::Span,
-        inventory::Piece,
         layout::{Instance, Layout, Place},
+        observed::Piece,
         plan::{
-            init::{request_file, request_key_file},
-            rotate::profile_differences,
+            difference::profile_differences, reconcile::order_for, request_file, request_key_file,
         },
         profile::{Kind, Profile},
         timestamp::Timestamp,
@@ -134,9 +133,9 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     check(request, &layout, &observation)?;
     if request.dry_run {
         let (imports, waiting) = check(request, &layout, &observation)?;
-        let places = places(&observation);
+        let places = observation.places();
         let prepared = apply::publish(imports, &layout, observation, dir, request.now)?;
-        verified(&prepared, &cluster, declared, request)?;
+        verified(&prepared, &layout, declared, request)?;
         let (taken, served) = (prepared.issued, Vec::new());
         let (aftermath, recovered) = (Aftermath::default(), None);
         return Ok(Report {
@@ -157,10 +156,10 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     let observation = observe::observe(&layout, dir);
     let owed = rotate::owed_by(dir, &observation, store.recovered().as_ref());
     let (imports, waiting) = check(request, &layout, &observation)?;
-    let places = places(&observation);
-    let done: Vec<usize> = imports.iter().map(|import| import.instance).collect();
+    let places = observation.places();
+    let done: Vec<usize> = imports.iter().map(|import| import.order.instance).collect();
     let mut prepared = apply::publish(imports, &layout, observation, dir, request.now)?;
-    verified(&prepared, &cluster, declared, request)?;
+    verified(&prepared, &layout, declared, request)?;
     let instances = &layout.instances;
     for index in done {
         prepared.transaction.remove(request_file(&instances[index]));
@@ -178,20 +177,16 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     Ok(Report { cluster, declared, taken, waiting, places, served, aftermath, recovered })
 }
 
-fn places(observation: &Observation) -> Vec<Place> {
-    observation.inventory.instances.iter().map(|o| o.place.clone()).collect()
-}
-
 /// That `certkit verify` will have nothing to say of what is taken in.
 fn verified(
     prepared: &apply::Prepared,
-    cluster: &Cluster,
+    layout: &Layout<'_>,
     declared: bool,
     request: &Request<'_>,
 ) -> Result<(), Error> {
     let taken: Vec<usize> = prepared.issued.iter().map(|record| record.instance).collect();
     let change = &prepared.transaction;
-    let wrong = candidate::faults(cluster, declared, request.dir, change, request.now, &taken);
+    let wrong = candidate::faults(layout, declared, request.dir, change, request.now, &taken);
     if wrong.is_empty() { Ok(()) } else { Err(Error::Mismatches(wrong)) }
 }
 
@@ -249,7 +244,9 @@ fn check(
             let chain = all[at + 1..].iter().take_while(|c| c.is_ca());
             let chain = chain.filter(|c| !c.is_self_issued() && !is_ca).cloned().collect();
             let certificate = certificate.clone();
-            imports.insert(instance, Import { instance, certificate, chain, key });
+            let order =
+                order_for(layout, &observation.observed, request.dir, instance, request.now);
+            imports.insert(instance, Import { order, certificate, chain, key });
         }
         if !used && !all.is_empty() {
             wrong.push(format!("{name}: no request that waits has the key of a certificate in it"));
@@ -273,7 +270,7 @@ fn pending(
 ) -> Vec<Pending> {
     let mut pending = Vec::new();
     for (index, instance) in instances.iter().enumerate() {
-        if !observation.inventory.instances[index].requested {
+        if !observation.observed.instances[index].requested {
             continue;
         }
         let (csr_file, key_file) = (request_file(instance), request_key_file(instance));
@@ -348,13 +345,13 @@ impl Judged<'_> {
     /// Why it does not lead to the CA in place.
     fn chain_fault(&self, index: usize, others: &[&Certificate]) -> Option<String> {
         let above = self.layout.issuer(index)?;
-        let file = self.observation.inventory.instances[above].place.cert().display();
-        let Some(authority) = self.observation.authorities.get(&above) else {
+        let file = self.observation.observed.instances[above].place.cert().display();
+        let Some(authority) = self.observation.certificates.get(&above) else {
             return Some(format!("{file} is not there to check it against"));
         };
         let now = self.request.now;
         let alive = |c: &&Certificate| c.is_ca() && c.validity().not_after > now;
-        let trusted: Vec<&Certificate> = authority.certificates.iter().filter(alive).collect();
+        let trusted: Vec<&Certificate> = authority.iter().filter(alive).collect();
         let direct = trusted
             .iter()
             .any(|ca| self.certificate.issuer() == ca.subject() && self.certificate.signed_by(ca));

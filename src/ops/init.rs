@@ -6,8 +6,7 @@ use std::{
 };
 
 use super::{
-    apply::{self, Template},
-    declared,
+    apply, declared,
     flags::FlagsError,
     log, observe,
     observe::Observation,
@@ -21,7 +20,7 @@ use crate::{
     model::{
         cluster::Cluster,
         layout::{Layout, Place},
-        plan::{self, Action, Contradiction, Plan},
+        plan::{Action, Contradiction, Plan, Policy, Reason, reconcile::reconcile},
         shown::quoted,
         timestamp::Timestamp,
     },
@@ -146,7 +145,7 @@ pub fn run(request: Request<'_>) -> Result<Report, Error> {
         let decided = store::pending(dir)?.is_some_and(|pending| pending.decided);
         let plan = match plan(&layout, dir, now) {
             Ok((mut plan, observation)) => {
-                let sealed = apply::try_password(&plan, &layout, &observation, dir, passwords)?;
+                let sealed = apply::try_password(&plan, &observation, dir, passwords)?;
                 plan.notes.extend(password::notes(&sealed, passwords));
                 plan
             }
@@ -175,9 +174,8 @@ pub fn run(request: Request<'_>) -> Result<Report, Error> {
     let recovered = store.recovered().map(|recovery| recovery.to_string());
     let (plan, observation) = plan(&layout, dir, now)?;
     let owed = rotate::owed_by(dir, &observation, store.recovered().as_ref());
-    let places = observation.inventory.instances.iter().map(|o| o.place.clone()).collect();
-    let mut prepared =
-        apply::prepare(&plan, &layout, observation, dir, now, Template::Declared, passwords)?;
+    let places = observation.places();
+    let mut prepared = apply::prepare(&plan, &layout, observation, dir, now, passwords)?;
     write_log(&plan, &prepared.issued, now, &mut prepared.transaction);
     let committed = store.commit(prepared.transaction)?;
     Ok(Report {
@@ -195,9 +193,14 @@ pub fn run(request: Request<'_>) -> Result<Report, Error> {
 /// What is there, and what is to be done.
 fn plan(layout: &Layout<'_>, dir: &Path, now: Timestamp) -> Result<(Plan, Observation), Error> {
     let observation = observe::observe(layout, dir).with_configs(layout, dir)?;
-    let mut plan =
-        plan::init::plan(layout, &observation.inventory, now).map_err(Error::Contradictions)?;
-    if observation.inventory.declared {
+    let is_new = !observation.observed.declared;
+    let declaration = is_new.then(|| (document::write(layout.cluster), Reason::Missing));
+    let policy = Policy { declaration, ..Policy::COMPLETE };
+    let mut plan = reconcile(layout, &observation.observed, dir, &policy, now);
+    if !plan.contradictions.is_empty() {
+        return Err(Error::Contradictions(plan.contradictions));
+    }
+    if !is_new {
         plan.notes.extend(prune::notes(layout.cluster, dir));
     }
     Ok((plan, observation))
@@ -208,7 +211,7 @@ fn write_log(plan: &Plan, issued: &[apply::Record], now: Timestamp, transaction:
     for record in issued {
         transaction.log(log::certificate("init", "issue", record, now));
     }
-    for step in plan.changes().filter(|s| !matches!(s.action, Action::Issue { .. })) {
+    for step in plan.changes().filter(|s| !matches!(s.action, Action::Issue(_))) {
         transaction.log(log::step("init", "write", step, now));
     }
 }

@@ -1,349 +1,328 @@
-//! Observing: from files to an inventory, and to the keys and CAs that issuing needs.
+//! Observing: the one reader of what is below DIR. From files to plain data, and to the secrets that issuing and
+//! handshakes need.
+
+mod credential;
+mod files;
+mod kubeconfig;
+mod signer;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use zeroize::Zeroizing;
 
-use super::{
-    config_file::{self, Configs},
-    declared,
-    flags::FlagsError,
-    read,
+use self::credential::Credential;
+pub use self::{
+    credential::{has_key, key_of, key_view},
+    files::Files,
 };
+use super::{config_file, declared, flags::FlagsError};
 use crate::{
-    document::kubeconfig::{self, Material},
     model::{
-        cluster::Cluster,
-        inventory::{
-            CertView, FileContent, Inventory, KeyView, KubeconfigView, Observed, ObservedFile,
-            ObservedKeyPair, Piece,
-        },
-        layout::{Copy, Instance, Layout, Place},
-        plan::init::{request_file, request_key_file},
-        shown::quoted,
+        catalogue::Home,
+        cluster::{Cluster, Etcd, Host},
+        layout::{DEFAULT_HOST_DIR, Instance, Layout, PUBLIC, Place},
+        observed::{CertView, Held, HeldCopy, HeldKeyPair, KubeconfigView, Observed, Piece, Trust},
+        plan::{request_file, request_key_file},
     },
     pki::{
-        inspect::{self, Certificate},
+        inspect::Certificate,
         key::{CaKey, PrivateKey, PublicKey},
     },
+    tls::handshake::Identity,
 };
 
-/// What was observed, and the secrets that go with it.
+/// What was observed, and what goes with it.
 pub struct Observation {
     /// As plain data.
-    pub inventory: Inventory,
-    /// The CAs: certificates (the signer first) and key, by the index of their instance.
-    pub authorities: BTreeMap<usize, Authority>,
-    /// The keys of leaves, by the index of their instance.
-    pub keys: BTreeMap<usize, PrivateKey>,
-    /// The leaves, each with what follows it in its file, by the index of their instance.
-    pub leaves: BTreeMap<usize, Vec<Certificate>>,
+    pub observed: Observed,
+    /// The certificates that were found, by the index of their instance; of a CA the signer first.
+    pub certificates: BTreeMap<usize, Vec<Certificate>>,
+    /// The keys that were found, by the index of their instance.
+    pub keys: BTreeMap<usize, CaKey>,
     /// The private keys of key pairs, by their index.
     pub key_pairs: BTreeMap<usize, PrivateKey>,
-    /// What configuration files are to hold, in the order of [`Layout::config_files`].
-    pub configs: Vec<Arc<str>>,
+    /// The kubeconfigs that were found, by the index of their instance.
+    pub kubeconfigs: BTreeMap<usize, Zeroizing<Vec<u8>>>,
+    /// The files that others are copies of.
+    pub originals: HashMap<PathBuf, Zeroizing<Vec<u8>>>,
 }
 
 impl Observation {
     /// The same with components' configuration files.
     pub fn with_configs(mut self, layout: &Layout<'_>, dir: &Path) -> Result<Self, FlagsError> {
-        let Configs { observed, texts } = config_file::observe(layout, dir)?;
-        self.inventory.configs = observed;
-        self.configs = texts;
+        self.observed.configs = config_file::observe(layout, dir)?;
         Ok(self)
     }
+
+    /// Where each instance is.
+    pub fn places(&self) -> Vec<Place> {
+        self.observed.instances.iter().map(|held| held.place.clone()).collect()
+    }
+
+    /// What an instance shows in a handshake, or why it cannot; nothing if a half is missing.
+    pub fn identity(&self, index: usize) -> Option<Result<Identity, String>> {
+        let all = self.certificates.get(&index)?;
+        let key = match (self.keys.get(&index), &self.observed.instances[index].key) {
+            (Some(CaKey::Clear(key)), _) => key,
+            (_, found) => return found.fault().map(|why| Err(why.to_owned())),
+        };
+        let chain: Vec<Vec<u8>> = all.iter().map(|c| c.der().to_vec()).collect();
+        Some(Identity::new(&chain, &key.pkcs8()).map_err(|error| with_causes(&error)))
+    }
 }
 
-/// A CA that was read.
-pub struct Authority {
-    /// Its certificates, the signer first.
-    pub certificates: Vec<Certificate>,
-    /// Its key, where it is here.
-    pub key: Option<CaKey>,
-}
-
-/// Reads everything the cluster lays out under DIR.
+/// Reads everything the cluster lays out under DIR, as it is.
 pub fn observe(layout: &Layout<'_>, dir: &Path) -> Observation {
+    look(layout, dir.join(declared::FILE).exists(), &mut Files::new(dir))
+}
+
+/// The same of any files. Where the cluster is not declared, it was put together from what is there.
+pub fn look(layout: &Layout<'_>, declared: bool, files: &mut Files<'_>) -> Observation {
     let cluster = layout.cluster;
     let mut observation = Observation {
-        inventory: Inventory::default(),
-        authorities: BTreeMap::new(),
+        observed: Observed { declared, ..Observed::default() },
+        certificates: BTreeMap::new(),
         keys: BTreeMap::new(),
-        leaves: BTreeMap::new(),
         key_pairs: BTreeMap::new(),
-        configs: Vec::new(),
+        kubeconfigs: BTreeMap::new(),
+        originals: HashMap::new(),
     };
-    let mut by_id: BTreeMap<&str, usize> = BTreeMap::new();
     for (index, instance) in layout.instances.iter().enumerate() {
-        let found = find(cluster, dir, instance);
-        let certificates = match &found.certificates {
-            Piece::Present(all) => all.as_slice(),
-            Piece::Missing | Piece::Bad(_) => &[],
-        };
-        let signed_by_issuer = instance
-            .issuer
-            .and_then(|issuer| by_id.get(issuer))
-            .and_then(|above| observation.authorities.get(above))
-            .zip(certificates.first())
-            .map(|(ca, leaf)| ca.certificates.iter().any(|c| leaf.signed_by(c)));
-        observation.inventory.instances.push(Observed {
-            place: found.place,
-            certificates: view_all(&found.certificates),
-            key: key_view(&found.key, certificates.first()),
-            kubeconfig: found.kubeconfig,
-            signed_by_issuer,
-            requested: dir.join(request_file(instance)).exists()
-                && dir.join(request_key_file(instance)).exists(),
-        });
-        let key = match found.key {
-            Piece::Present(key) => Some(key),
-            Piece::Missing | Piece::Bad(_) => None,
-        };
-        if !instance.spec.is_ca() {
-            if let Some(CaKey::Clear(key)) = key {
-                observation.keys.insert(index, key);
-            }
-            if let Piece::Present(all) = found.certificates {
-                observation.leaves.insert(index, all);
-            }
-        } else if let Piece::Present(certificates) = found.certificates {
-            observation.authorities.insert(index, Authority { certificates, key });
-            by_id.insert(instance.spec.id, index);
-        }
-    }
-    for (index, spec) in layout.key_pairs.iter().enumerate() {
-        let private = read_as(&dir.join(spec.private), PrivateKey::from_pem);
-        observation.inventory.key_pairs.push(ObservedKeyPair {
-            private: match &private {
-                Piece::Present(key) => Piece::Present(clear_view(key)),
-                Piece::Missing => Piece::Missing,
-                Piece::Bad(why) => Piece::Bad(why.clone()),
-            },
-            public: read_as(&dir.join(spec.public), |pem| {
-                PublicKey::all_from_pem(pem)
-                    .map(|keys| keys.iter().map(|key| key.der().to_vec()).collect())
-            }),
-        });
-        if let Piece::Present(key) = private {
-            observation.key_pairs.insert(index, key);
-        }
+        observation.instance(index, instance, cluster, files);
     }
     for derived in &layout.derived {
-        let certificates = read_as(&dir.join(&derived.path), inspect::from_pem);
-        let content = match view_all(&certificates) {
-            Piece::Present(views) => Piece::Present(FileContent::Certificates(views)),
-            Piece::Missing => Piece::Missing,
-            Piece::Bad(why) => Piece::Bad(why),
-        };
-        observation.inventory.derived.push(ObservedFile { path: derived.path.clone(), content });
+        observation.observed.derived.push(files.bundle(&derived.path));
     }
-    observe_copies(&layout.copies, dir, &mut observation.inventory);
-    observation.inventory.declared = dir.join(declared::FILE).exists();
+    // Before what is trusted: most of that are copies.
+    observation.copies(layout, files);
+    observation.observed.trust = trust(files, layout, declared);
+    let signers = signer::signers(layout, &observation.certificates, &observation.observed.trust);
+    for (held, signer) in observation.observed.instances.iter_mut().zip(signers) {
+        held.signer = signer;
+    }
+    signer::verify_servers(layout, &mut observation.observed.instances);
+    observation.key_pairs(layout, files);
+    for instance in &layout.instances {
+        let homes = instance.spec.home.files();
+        homes.iter().for_each(|file| files.uses(&instance.root.join(file)));
+    }
+    layout.copies.iter().for_each(|copy| files.uses(&copy.to));
+    external(files, cluster, declared);
     observation
 }
 
-/// Copies are compared with originals read once: a thousand hosts have the same bundle.
-fn observe_copies(copies: &[Copy], dir: &Path, inventory: &mut Inventory) {
-    let mut originals: BTreeMap<PathBuf, Piece<Zeroizing<Vec<u8>>>> = BTreeMap::new();
-    for copy in copies {
-        let original =
-            originals.entry(copy.from.clone()).or_insert_with(|| read::file(&dir.join(&copy.from)));
-        let content = match read::file(&dir.join(&copy.to)) {
-            Piece::Missing => Piece::Missing,
-            Piece::Bad(why) => Piece::Bad(why),
-            Piece::Present(content) => {
-                let same = original.present().is_some_and(|o| **o == *content);
-                Piece::Present(FileContent::Copy { same })
+impl Observation {
+    fn instance(
+        &mut self,
+        index: usize,
+        instance: &Instance<'_>,
+        cluster: &Cluster,
+        files: &mut Files<'_>,
+    ) {
+        let is_ca = instance.spec.is_ca();
+        let (view, found) = match &instance.place {
+            Place::Pair { cert, key } => {
+                (None, pair(files, instance.place.clone(), cert, key, is_ca))
+            }
+            Place::Named { kubeconfig, .. } | Place::Embedded { kubeconfig } => {
+                let host_dir = on_host(cluster, instance.host, files.dir(), self.observed.declared);
+                let tree = kubeconfig::Tree { dir: files.dir(), root: &instance.root, host_dir };
+                let (view, found, content) =
+                    kubeconfig::follow(files, &tree, kubeconfig, &instance.place);
+                if let Some(content) = content {
+                    self.kubeconfigs.insert(index, content);
+                }
+                (Some(view), found)
             }
         };
-        inventory.copies.push(ObservedFile { path: copy.to.clone(), content });
+        self.hold(index, instance, view, found, files);
     }
-}
 
-/// One instance as it was found, with its secrets.
-struct Found {
-    place: Place,
-    certificates: Piece<Vec<Certificate>>,
-    key: Piece<CaKey>,
-    kubeconfig: Piece<KubeconfigView>,
-}
-
-fn find(cluster: &Cluster, dir: &Path, instance: &Instance<'_>) -> Found {
-    match &instance.place {
-        Place::Pair { cert, key } => {
-            let (certificates, key) = pair(dir, cert, key);
-            let certificates = match instance.spec.is_ca() {
-                true => signer_first(certificates, &key),
-                false => certificates,
-            };
-            let place = instance.place.clone();
-            Found { place, certificates, key, kubeconfig: Piece::Missing }
+    fn hold(
+        &mut self,
+        index: usize,
+        instance: &Instance<'_>,
+        kubeconfig: Option<KubeconfigView>,
+        found: Credential,
+        files: &Files<'_>,
+    ) {
+        let Credential { place, certificates, key, secret } = found;
+        let views = match &certificates {
+            Piece::Present(all) => Piece::Present(Arc::new(all.iter().map(view).collect())),
+            Piece::Missing => Piece::Missing,
+            Piece::Bad(why) => Piece::Bad(why.clone()),
+        };
+        if let Piece::Present(all) = certificates {
+            self.certificates.insert(index, all);
         }
-        Place::Named { cert, key, kubeconfig } => in_kubeconfig(cluster, dir, instance, kubeconfig)
-            .unwrap_or_else(|bad| {
-                let (certificates, key) = pair(dir, cert, key);
-                Found { place: instance.place.clone(), certificates, key, kubeconfig: bad }
-            }),
-        Place::Embedded { kubeconfig } => in_kubeconfig(cluster, dir, instance, kubeconfig)
-            .unwrap_or_else(|kubeconfig| Found {
-                place: instance.place.clone(),
-                certificates: Piece::Missing,
-                key: Piece::Missing,
-                kubeconfig,
-            }),
+        if let Some(secret) = secret {
+            self.keys.insert(index, secret);
+        }
+        let requested =
+            files.exists(&request_file(instance)) && files.exists(&request_key_file(instance));
+        self.observed.instances.push(Held {
+            place,
+            certificates: views,
+            key,
+            kubeconfig,
+            signer: None,
+            requested,
+        });
+    }
+
+    fn key_pairs(&mut self, layout: &Layout<'_>, files: &mut Files<'_>) {
+        for (index, spec) in layout.key_pairs.iter().enumerate() {
+            let (private_file, public_file) =
+                (PathBuf::from(spec.private), PathBuf::from(spec.public));
+            files.uses(&private_file);
+            files.uses(&public_file);
+            let place = Place::Pair { cert: private_file.clone(), key: private_file.clone() };
+            let content = files.read(&private_file);
+            let found = Credential::parse(place, &Piece::Missing, &content, false);
+            if let Some(CaKey::Clear(key)) = found.secret {
+                self.key_pairs.insert(index, key);
+            }
+            let public =
+                files.read(&public_file).and_then(|pem| match PublicKey::all_from_pem(&pem) {
+                    Ok(all) if all.is_empty() => Err("holds no public key".into()),
+                    Ok(all) => Ok(all.iter().map(|key| key.der().to_vec()).collect()),
+                    Err(error) => Err(with_causes(&error)),
+                });
+            let (id, private) = (spec.id, found.key);
+            self.observed.key_pairs.push(HeldKeyPair {
+                id,
+                private_file,
+                public_file,
+                private,
+                public,
+            });
+        }
+    }
+
+    /// Compares copies with originals read once: a thousand hosts have the same bundle.
+    fn copies(&mut self, layout: &Layout<'_>, files: &mut Files<'_>) {
+        let mut unreadable: BTreeSet<&Path> = BTreeSet::new();
+        for copy in &layout.copies {
+            let from = copy.from.as_path();
+            if !self.originals.contains_key(from) && !unreadable.contains(from) {
+                match files.read(from) {
+                    Piece::Present(content) => {
+                        self.originals.insert(from.to_path_buf(), content);
+                    }
+                    Piece::Missing | Piece::Bad(_) => {
+                        unreadable.insert(from);
+                    }
+                }
+            }
+            let original = self.originals.get(from);
+            let found = match files.read(&copy.to) {
+                Piece::Missing => HeldCopy::Missing { has_original: original.is_some() },
+                Piece::Bad(why) => HeldCopy::Bad(why),
+                Piece::Present(content) => {
+                    if copy.mode == PUBLIC {
+                        let bundle = files.bundle_of(&content);
+                        files.knows(&copy.to, bundle);
+                    }
+                    match original {
+                        Some(original) if **original == *content => HeldCopy::Same,
+                        Some(_) => HeldCopy::Differs,
+                        None => HeldCopy::Alone,
+                    }
+                }
+            };
+            self.observed.copies.push(found);
+        }
     }
 }
 
-/// Reads a certificate and its key. A key without its public half gets it from the certificate.
-fn pair(dir: &Path, cert: &Path, key: &Path) -> (Piece<Vec<Certificate>>, Piece<CaKey>) {
-    let content = read::file(&dir.join(cert));
-    let certificates = match &content {
-        Piece::Present(pem) => parsed(inspect::from_pem(pem)),
-        Piece::Missing => Piece::Missing,
-        Piece::Bad(why) => Piece::Bad(why.clone()),
-    };
-    let key_content = if cert == key { content } else { read::file(&dir.join(key)) };
-    let key = match key_content {
-        Piece::Present(pem) => parse_key(&pem, certificates.present().and_then(|all| all.first())),
-        Piece::Missing => Piece::Missing,
-        Piece::Bad(why) => Piece::Bad(why),
-    };
-    (certificates, key)
+/// What a host calls the folder of its tree.
+fn on_host(cluster: &Cluster, host: Option<&Host>, dir: &Path, declared: bool) -> PathBuf {
+    match declared {
+        true => cluster.dir_on(host, dir),
+        false => PathBuf::from(DEFAULT_HOST_DIR),
+    }
 }
 
-fn parse_key(pem: &[u8], certificate: Option<&Certificate>) -> Piece<CaKey> {
-    parsed(CaKey::from_pem(pem, certificate))
+/// Reads a certificate and its key.
+fn pair(files: &mut Files<'_>, place: Place, cert: &Path, key: &Path, is_ca: bool) -> Credential {
+    let cert_content = files.read(cert);
+    if cert == key {
+        return Credential::parse(place, &cert_content, &cert_content, is_ca);
+    }
+    let key_content = files.read(key);
+    Credential::parse(place, &cert_content, &key_content, is_ca)
 }
 
 /// A CA's files by themselves, as [`observe`] finds them, and its certificates.
-pub fn authority(dir: &Path, cert: &Path, key: &Path) -> (Observed, Vec<Certificate>) {
-    let (certificates, found) = pair(dir, cert, key);
-    let certificates = signer_first(certificates, &found);
-    let observed = Observed {
-        place: Place::Pair { cert: cert.to_path_buf(), key: key.to_path_buf() },
-        certificates: view_all(&certificates),
-        key: key_view(&found, certificates.present().and_then(|all| all.first())),
-        kubeconfig: Piece::Missing,
-        signed_by_issuer: None,
-        requested: false,
-    };
-    let certificates = match certificates {
-        Piece::Present(all) => all,
-        Piece::Missing | Piece::Bad(_) => Vec::new(),
-    };
-    (observed, certificates)
-}
-
-/// Of the certificates in a CA's file the one that its key belongs to signs; kubeadm takes the first.
-fn signer_first(
-    certificates: Piece<Vec<Certificate>>,
-    key: &Piece<CaKey>,
-) -> Piece<Vec<Certificate>> {
-    let Piece::Present(mut all) = certificates else { return certificates };
-    if let Some(CaKey::Clear(key)) = key.present()
-        && let Some(signer) = all.iter().position(|c| c.public_key() == key.public_key())
-    {
-        all[..=signer].rotate_right(1);
-    }
-    Piece::Present(all)
-}
-
-/// What a kubeconfig holds or names. Without a kubeconfig to follow: its state.
-fn in_kubeconfig(
-    cluster: &Cluster,
-    dir: &Path,
-    instance: &Instance<'_>,
-    file: &Path,
-) -> Result<Found, Piece<KubeconfigView>> {
-    let content = match read::file(&dir.join(file)) {
-        Piece::Present(content) => content,
-        Piece::Missing => return Err(Piece::Missing),
-        Piece::Bad(why) => return Err(Piece::Bad(why)),
-    };
-    let bad = |why: String| Piece::Bad(why);
-    let view = kubeconfig::parse(&content).map_err(|error| bad(with_causes(&error)))?;
-    let no = |what: &str| bad(format!("its current context names no {what} that is in it"));
-    let user = view.user(None).ok_or_else(|| no("user"))?;
-    let authority = view.cluster(None).ok_or_else(|| no("cluster"))?;
-    let here = |path: &str| in_tree(cluster, dir, instance, file, Path::new(path));
-    let (authorities, authority_file) = match &authority.ca {
-        Some(Material::Data(pem)) => (parsed(inspect::from_pem(pem)), None),
-        Some(Material::File(path)) => {
-            let path = here(path);
-            (read_as(&dir.join(&path), inspect::from_pem), Some(path))
-        }
-        None => (Piece::Bad("is not there: it trusts the system's roots".into()), None),
-    };
-    let kubeconfig = Piece::Present(KubeconfigView {
-        authorities: match view_all(&authorities) {
-            Piece::Bad(why) => Piece::Bad(match &authority_file {
-                Some(path) => format!("its CA file {} {why}", path.display()),
-                None => format!("its CA data {why}"),
-            }),
-            other => other,
-        },
-        authority_file,
-        server: authority.server.clone(),
+pub fn authority(dir: &Path, cert: &Path, key: &Path) -> (Held, Vec<Certificate>) {
+    let place = Place::Pair { cert: cert.to_path_buf(), key: key.to_path_buf() };
+    let found = pair(&mut Files::new(dir), place, cert, key, true);
+    let mut held = Held::nothing(found.place);
+    held.key = found.key;
+    let mut certificates = Vec::new();
+    held.certificates = found.certificates.map(|all| {
+        certificates = all;
+        Arc::new(certificates.iter().map(view).collect())
     });
-    let file = file.to_path_buf();
-    match (&user.cert, &user.key) {
-        (Some(Material::Data(cert)), key) => {
-            let certificates = parsed(inspect::from_pem(cert));
-            let key = match key {
-                Some(Material::Data(pem)) => {
-                    parse_key(pem, certificates.present().and_then(|all| all.first()))
+    (held, certificates)
+}
+
+/// What DIR and each host trust: the bundles, and where there are none the CAs themselves.
+fn trust(
+    files: &mut Files<'_>,
+    layout: &Layout<'_>,
+    declared: bool,
+) -> BTreeMap<(PathBuf, &'static str), Trust> {
+    let cluster = layout.cluster;
+    let mut trust = BTreeMap::new();
+    let roots: BTreeSet<PathBuf> = std::iter::once(PathBuf::new())
+        .chain(cluster.hosts.iter().map(|host| cluster.root_of(host)))
+        .collect();
+    let authorities: Vec<_> = layout.instances.iter().filter(|i| i.spec.is_ca()).collect();
+    for root in roots {
+        for instance in &authorities {
+            let Home::Authority { cert, bundle, .. } = instance.spec.home else { continue };
+            let signer = root.join(cert);
+            // A cluster may do without, and then its flags name the CA.
+            let absent = cluster.is_absent(&format!("{}-bundle", instance.spec.id));
+            let bundle = bundle.filter(|_| !absent).map(|b| root.join(b));
+            let found = bundle.map(|file| (files.bundle(&file), file));
+            let one = match found {
+                Some((certificates, file)) if !certificates.is_missing() => {
+                    Trust { file, certificates, is_bundle: true }
                 }
-                Some(Material::File(_)) | None => Piece::Missing,
+                // A declared cluster's flags name the bundle.
+                Some((certificates, file)) if declared && root.as_os_str().is_empty() => {
+                    Trust { file, certificates, is_bundle: true }
+                }
+                _ => {
+                    let certificates = files.bundle(&signer);
+                    Trust { file: signer, certificates, is_bundle: false }
+                }
             };
-            Ok(Found { place: Place::Embedded { kubeconfig: file }, certificates, key, kubeconfig })
+            if root.as_os_str().is_empty() || !one.certificates.is_missing() {
+                trust.insert((root.clone(), instance.spec.id), one);
+            }
         }
-        (Some(Material::File(cert)), Some(Material::File(key))) => {
-            let (cert, key) = (here(cert), here(key));
-            let (certificates, found) = pair(dir, &cert, &key);
-            let place = Place::Named { cert, key, kubeconfig: file };
-            Ok(Found { place, certificates, key: found, kubeconfig })
+    }
+    trust
+}
+
+/// Notes that the files by which apiservers reach somebody else's etcd are used, and which are secret.
+fn external(files: &mut Files<'_>, cluster: &Cluster, declared: bool) {
+    let Etcd::External { files: Some(named), .. } = &cluster.etcd else { return };
+    for host in cluster.hosts.iter().filter(|host| host.control_plane) {
+        let host_dir = on_host(cluster, Some(host), files.dir(), declared);
+        for file in [&named.ca, &named.cert, &named.key] {
+            let Ok(inside) = Path::new(file).strip_prefix(&host_dir) else { continue };
+            let path = cluster.root_of(host).join(inside);
+            files.read(&path);
+            files.uses(&path);
         }
-        _ => Err(bad(format!("user {} has no client certificate and key", quoted(&user.name)))),
-    }
-}
-
-/// Where a path that a kubeconfig names is: below DIR if it is the host's own tree, else as it says. A
-/// relative one counts from the kubeconfig's folder, as client-go does.
-fn in_tree(
-    cluster: &Cluster,
-    dir: &Path,
-    instance: &Instance<'_>,
-    kubeconfig: &Path,
-    path: &Path,
-) -> PathBuf {
-    if path.is_relative() {
-        return kubeconfig.parent().unwrap_or(Path::new("")).join(path);
-    }
-    match path.strip_prefix(cluster.dir_on(instance.host, dir)) {
-        Ok(inside) => instance.root.join(inside),
-        Err(_) => path.to_path_buf(),
-    }
-}
-
-fn read_as<T, E: std::error::Error>(
-    path: &Path,
-    parse: impl FnOnce(&[u8]) -> Result<T, E>,
-) -> Piece<T> {
-    match read::file(path) {
-        Piece::Present(content) => parsed(parse(&content)),
-        Piece::Missing => Piece::Missing,
-        Piece::Bad(why) => Piece::Bad(why),
-    }
-}
-
-fn parsed<T, E: std::error::Error>(result: Result<T, E>) -> Piece<T> {
-    match result {
-        Ok(value) => Piece::Present(value),
-        Err(error) => Piece::Bad(with_causes(&error)),
     }
 }
 
@@ -359,17 +338,10 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn view_all(certificates: &Piece<Vec<Certificate>>) -> Piece<Vec<CertView>> {
-    match certificates {
-        Piece::Present(all) => Piece::Present(all.iter().map(view).collect()),
-        Piece::Missing => Piece::Missing,
-        Piece::Bad(why) => Piece::Bad(why.clone()),
-    }
-}
-
 /// A certificate as plain data.
 pub fn view(certificate: &Certificate) -> CertView {
     CertView {
+        der: certificate.der().to_vec(),
         profile: certificate.profile(),
         issuer: certificate.issuer().clone(),
         serial: certificate.serial_hex(),
@@ -378,39 +350,11 @@ pub fn view(certificate: &Certificate) -> CertView {
         algorithm: certificate.algorithm(),
         fingerprint: certificate.fingerprint_hex(),
         self_signed: certificate.is_self_signed(),
-    }
-}
-
-/// A key as plain data. Of one that is encrypted nothing is known but what the certificate beside it says,
-/// which is proven when it is opened; only a CA's may be.
-fn key_view(key: &Piece<CaKey>, certificate: Option<&Certificate>) -> Piece<KeyView> {
-    match (key, certificate) {
-        (Piece::Missing, _) => Piece::Missing,
-        (Piece::Bad(why), _) => Piece::Bad(why.clone()),
-        (Piece::Present(CaKey::Clear(key)), _) => Piece::Present(clear_view(key)),
-        (Piece::Present(CaKey::Sealed(_)), Some(certificate)) if certificate.is_ca() => {
-            match certificate.algorithm() {
-                Some(algorithm) => {
-                    let public_key = certificate.public_key().der().to_vec();
-                    Piece::Present(KeyView { public_key, algorithm, is_sealed: true })
-                }
-                None => Piece::Bad("is encrypted, and of a kind that certkit cannot use".into()),
-            }
-        }
-        (Piece::Present(CaKey::Sealed(_)), Some(_)) => Piece::Bad(
-            "is encrypted, which no component can read (openssl pkey -in FILE -out FILE.clear)"
-                .into(),
-        ),
-        (Piece::Present(CaKey::Sealed(_)), None) => {
-            Piece::Bad("is encrypted, and the certificate it belongs to is not there".into())
-        }
-    }
-}
-
-fn clear_view(key: &PrivateKey) -> KeyView {
-    KeyView {
-        public_key: key.public_key().der().to_vec(),
-        algorithm: key.algorithm(),
-        is_sealed: false,
+        common_name: certificate.common_name(),
+        organizations: certificate.organizations(),
+        signature: certificate.signature_algorithm(),
+        key_usages: certificate.key_usages(),
+        faults: certificate.faults(),
+        identifiers: (certificate.ski().map(<[u8]>::to_vec), certificate.aki().map(<[u8]>::to_vec)),
     }
 }

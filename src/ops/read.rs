@@ -8,9 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use zeroize::Zeroizing;
 
-use crate::model::inventory::Piece;
+use crate::model::observed::Piece;
 
 /// More than any certificate, key, bundle or kubeconfig of a cluster takes.
 pub const LIMIT: u64 = 4 << 20;
@@ -22,7 +23,43 @@ pub fn file(path: &Path) -> Piece<Zeroizing<Vec<u8>>> {
 
 /// The same with a limit of its own, in octets.
 pub fn bounded(path: &Path, limit: u64) -> Piece<Zeroizing<Vec<u8>>> {
-    read(path, limit, None)
+    read(path, open(path), limit, None)
+}
+
+/// A file's content, `path` being relative to the directory `dir` that is open as `root`: no link leads out of it.
+/// Who may change links there must not choose which keys and certificates certkit takes for this cluster's.
+pub fn below(root: &File, dir: &Path, path: &Path) -> Piece<Zeroizing<Vec<u8>>> {
+    let opened = match open_below(root, path) {
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::XDEV.raw_os_error()) => {
+            // A link to an absolute path inside, or one that leaves.
+            let inside = dir.canonicalize().and_then(|home| {
+                let real = dir.join(path).canonicalize()?;
+                Ok(real.strip_prefix(home).map(Path::to_path_buf).ok())
+            });
+            match inside {
+                Ok(Some(inside)) => open_below(root, &inside),
+                Ok(None) => return Piece::Bad("is behind a symlink that leads elsewhere".into()),
+                Err(error) => Err(error),
+            }
+        }
+        // Before Linux 5.6, or where a sandbox does not know the call.
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOSYS.raw_os_error()) => {
+            open(&dir.join(path))
+        }
+        opened => opened,
+    };
+    read(&dir.join(path), opened, LIMIT, None)
+}
+
+fn open_below(root: &File, path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat2(root, path, flags, Mode::empty(), ResolveFlags::BENEATH)?;
+    Ok(opened.into())
+}
+
+// Without O_NONBLOCK opening a FIFO waits for a writer.
+fn open(path: &Path) -> io::Result<File> {
+    File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)
 }
 
 /// How long a pipe may be there before anybody writes into it.
@@ -30,13 +67,15 @@ const WRITER: Duration = Duration::from_secs(10);
 
 /// The same of a file that somebody named: a pipe will do, as a shell makes one of `<(command)`.
 pub fn named(path: &Path, limit: u64) -> Piece<Zeroizing<Vec<u8>>> {
-    read(path, limit, Some(WRITER))
+    read(path, open(path), limit, Some(WRITER))
 }
 
-fn read(path: &Path, limit: u64, pipe: Option<Duration>) -> Piece<Zeroizing<Vec<u8>>> {
-    // Without O_NONBLOCK opening a FIFO waits for a writer.
-    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-    let opened = File::options().read(true).custom_flags(flags).open(path);
+fn read(
+    path: &Path,
+    opened: io::Result<File>,
+    limit: u64,
+    pipe: Option<Duration>,
+) -> Piece<Zeroizing<Vec<u8>>> {
     let file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -116,7 +116,7 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     let layout = Layout::new(&cluster);
     let after = observe::observe(&layout, dir);
     let served = served(&before, &after);
-    let places = after.inventory.instances.iter().map(|o| o.place.clone()).collect();
+    let places = after.observed.instances.iter().map(|o| o.place.clone()).collect();
     Ok(Report { cluster, restored: last, aftermath, places, served, recovered })
 }
 
@@ -140,11 +140,11 @@ fn propose(dir: &Path, cluster: Cluster) -> Result<Report, Error> {
 
 /// The leaves that are others than before.
 fn served(before: &Observation, after: &Observation) -> Vec<Served> {
-    let instances = after.inventory.instances.iter().enumerate();
+    let instances = after.observed.instances.iter().enumerate();
     instances
         .filter_map(|(index, observed)| {
             let now = observed.certificate()?;
-            let then = before.inventory.instances.get(index).and_then(|o| o.certificate());
+            let then = before.observed.instances.get(index).and_then(|o| o.certificate());
             let changed = then.is_none_or(|then| then.fingerprint != now.fingerprint);
             changed.then(|| Served {
                 instance: index,

@@ -6,8 +6,7 @@ use std::{
 };
 
 use super::{
-    apply::{self, Template},
-    declared, log, machine, observe,
+    apply, declared, log, machine, observe,
     observe::Observation,
     password::Passwords,
     prune,
@@ -23,8 +22,11 @@ use crate::{
         duration::{Span, Threshold},
         layout::{Layout, Place},
         plan::{
-            Action, KeyChoice, Reason, Step,
-            rotate::{self, Blocked, Obstacle, Rotation, Selection},
+            Action, KeyChoice, Plan, Policy, Reason, Renewal, Selection, Step,
+            credential::find,
+            kubeconfig::former_endpoints,
+            obstacle::{Blocked, Obstacle},
+            reconcile::reconcile,
         },
         san::San,
         timestamp::Timestamp,
@@ -71,7 +73,7 @@ pub struct Report {
     /// Whether certkit.yaml declares it.
     pub declared: bool,
     /// What was planned, and what stood against it.
-    pub rotation: Rotation,
+    pub plan: Plan,
     /// The certificates that were issued; none in a dry run.
     pub issued: Vec<apply::Record>,
     /// Certificates whose term was cut to their CA's: label and end.
@@ -182,12 +184,12 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     let dir = request.dir;
     let mut work = Work::look(request, request.now)?;
     let left = store::pending(dir)?.filter(|p| p.decided || p.staged);
-    if request.dry_run || (work.rotation.plan.is_empty() && left.is_none()) {
+    if request.dry_run || (work.plan.is_empty() && left.is_none()) {
         work.make(request, request.now)?;
         return Ok(work.report(session::left(dir)?));
     }
     let start = Instant::now();
-    if !work.rotation.plan.is_empty() {
+    if !work.plan.is_empty() {
         std::thread::sleep(request.jitter);
     }
     let mut store = session::open(dir, request.lock_wait)?;
@@ -203,16 +205,16 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     let owed = owed.map(|o| owed_by(dir, o, store.recovered().as_ref())).unwrap_or_default();
     let prepared = work.make(request, now)?;
     let mut report = work.report(recovered);
-    let Some(mut prepared) = prepared.filter(|_| !report.rotation.plan.is_empty()) else {
+    let Some(mut prepared) = prepared.filter(|_| !report.plan.is_empty()) else {
         return Ok(Report { served: owed, ..report });
     };
     for record in &prepared.issued {
         prepared.transaction.log(log::certificate("rotate", "issue", record, now));
     }
-    for step in report.rotation.plan.changes() {
+    for step in report.plan.changes() {
         let action = match step.action {
-            Action::Request { .. } => "request",
-            Action::Amend { .. } | Action::Declare(_) => "update",
+            Action::Request(_) => "request",
+            Action::Amend(_) | Action::Declare(_) => "update",
             _ => continue,
         };
         prepared.transaction.log(log::step("rotate", action, step, now));
@@ -221,7 +223,7 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     report.aftermath = session::conclude(&mut store, committed, request.backups);
     report.served = prepared.issued.iter().map(Served::from).collect();
     add_owed(&mut report.served, owed);
-    report.amended = amended(&report.rotation);
+    report.amended = amended(&report.plan);
     report.clamped = prepared.clamped;
     report.issued = prepared.issued;
     Ok(report)
@@ -230,7 +232,7 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
 /// The leaves that an interrupted run put in place, or this one for it: nobody has taken them up.
 pub fn owed_by(dir: &Path, observation: &Observation, recovered: Option<&Recovery>) -> Vec<Served> {
     let changed = recovered.map(Recovery::changed).unwrap_or_default();
-    let instances = observation.inventory.instances.iter().enumerate();
+    let instances = observation.observed.instances.iter().enumerate();
     instances
         .filter(|(_, observed)| {
             let files = observed.place.files();
@@ -259,7 +261,7 @@ struct Work {
     declared: bool,
     observation: Option<Observation>,
     places: Vec<Place>,
-    rotation: Rotation,
+    plan: Plan,
 }
 
 impl Work {
@@ -268,33 +270,33 @@ impl Work {
         let (cluster, declared) = cluster(dir)?;
         let layout = Layout::new(&cluster);
         let observation = observe::observe(&layout, dir);
-        if !declared && adopt::is_empty(&observation.inventory) {
+        if !declared && adopt::is_empty(&observation.observed) {
             return Err(Error::Nothing(dir.to_path_buf()));
         }
         let (cluster, text) = with_former_endpoints(&cluster, &layout, &observation, dir)?;
-        let mut rotation = plan(&Layout::new(&cluster), &observation, request, text, now)?;
-        withhold(&mut rotation, &observation, dir, now)?;
+        let mut plan = plan(&Layout::new(&cluster), &observation, request, text, now)?;
+        withhold(&mut plan, &observation, dir, now)?;
         if declared {
-            rotation.plan.notes.extend(prune::notes(&cluster, dir));
+            plan.notes.extend(prune::notes(&cluster, dir));
         }
-        let places = observation.inventory.instances.iter().map(|o| o.place.clone()).collect();
-        Ok(Self { cluster, declared, observation: Some(observation), places, rotation })
+        let places = observation.places();
+        Ok(Self { cluster, declared, observation: Some(observation), places, plan })
     }
 
     /// The fingerprint of each instance's certificate.
     fn fingerprints(&self) -> Vec<Option<String>> {
-        let instances = self.observation.iter().flat_map(|o| &o.inventory.instances);
+        let instances = self.observation.iter().flat_map(|o| &o.observed.instances);
         instances.map(|observed| Some(observed.certificate()?.fingerprint.clone())).collect()
     }
 
     /// Keeps what another run has renewed since this one looked first.
     fn drop_renewed(&mut self, earlier: &[Option<String>]) {
         let now = self.fingerprints();
-        for step in &mut self.rotation.plan.steps {
-            if let Action::Issue { instance, .. } = step.action
-                && earlier.get(instance) != now.get(instance)
+        for step in &mut self.plan.steps {
+            if let Action::Issue(order) = &step.action
+                && earlier.get(order.instance) != now.get(order.instance)
             {
-                (step.action, step.reason) = (Action::Keep, Reason::Right);
+                step.drop();
             }
         }
     }
@@ -306,19 +308,16 @@ impl Work {
         request: &Request<'_>,
         now: Timestamp,
     ) -> Result<Option<apply::Prepared>, Error> {
-        let Some(observation) = self.observation.take().filter(|_| !self.rotation.plan.is_empty())
-        else {
+        let Some(observation) = self.observation.take().filter(|_| !self.plan.is_empty()) else {
             return Ok(None);
         };
-        let template = if self.declared { Template::Declared } else { Template::InPlace };
         let layout = Layout::new(&self.cluster);
-        let plan = &self.rotation.plan;
+        let plan = &self.plan;
         let (dir, passwords) = (request.dir, request.passwords);
-        let mut prepared =
-            apply::prepare(plan, &layout, observation, dir, now, template, passwords)?;
+        let mut prepared = apply::prepare(plan, &layout, observation, dir, now, passwords)?;
         if !request.force {
             let judge = Judge { layout: &layout, declared: self.declared, dir: request.dir, now };
-            judge.withhold(&mut self.rotation, &mut prepared);
+            judge.withhold(&mut self.plan, &mut prepared);
         }
         Ok(Some(prepared))
     }
@@ -327,7 +326,7 @@ impl Work {
         Report {
             cluster: self.cluster,
             declared: self.declared,
-            rotation: self.rotation,
+            plan: self.plan,
             issued: vec![],
             clamped: vec![],
             places: self.places,
@@ -348,8 +347,8 @@ fn with_former_endpoints(
     dir: &Path,
 ) -> Result<(Cluster, Option<String>), Error> {
     let mut cluster = cluster.clone();
-    let former = match observation.inventory.declared {
-        true => rotate::former_endpoints(layout, &observation.inventory),
+    let former = match observation.observed.declared {
+        true => former_endpoints(layout, &observation.observed),
         false => Vec::new(),
     };
     if former == cluster.former_endpoints || former.is_empty() {
@@ -374,10 +373,10 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     /// Takes out of a change what would break a path that works now, until nothing would.
-    fn withhold(&self, rotation: &mut Rotation, prepared: &mut apply::Prepared) {
+    fn withhold(&self, plan: &mut Plan, prepared: &mut apply::Prepared) {
         let Judge { layout, declared, dir, now } = *self;
         // Each round takes a step out, so there are no more rounds than steps.
-        for _ in 0..=rotation.plan.steps.len() {
+        for _ in 0..=plan.steps.len() {
             let broken =
                 narrowing::broken(layout.cluster, declared, dir, &prepared.transaction, now);
             let mut any = false;
@@ -391,15 +390,14 @@ impl Judge<'_> {
                     None => "mend what the path names, or say --force".to_owned(),
                 };
                 // A credential and what else changes in its kubeconfig may be one write: both or neither.
-                let steps = rotation.plan.steps.iter_mut().enumerate();
-                for (number, step) in steps.filter(|(_, step)| instance_of(step) == Some(index)) {
+                let steps = plan.steps.iter_mut().enumerate();
+                for (number, step) in steps.filter(|(_, step)| step.instance() == Some(index)) {
                     any = true;
                     prepared.withhold(number, step);
-                    step.action = Action::Keep;
-                    let due = Some(std::mem::replace(&mut step.reason, Reason::Right));
+                    let due = Some(step.drop());
                     let (label, file) = (step.label.clone(), step.files[0].clone());
                     let obstacle = Obstacle::Narrows { path: path.clone(), remedy: remedy.clone() };
-                    rotation.blocked.push(Blocked { label, file, due, expired: false, obstacle });
+                    plan.blocked.push(Blocked { label, file, due, expired: false, obstacle });
                 }
             }
             if !any {
@@ -410,20 +408,12 @@ impl Judge<'_> {
 }
 
 /// The instances whose kubeconfigs are brought up to date.
-fn amended(rotation: &Rotation) -> Vec<usize> {
-    let of = |step: &Step| match step.action {
-        Action::Amend { instance, .. } => Some(instance),
+fn amended(plan: &Plan) -> Vec<usize> {
+    let of = |step: &Step| match &step.action {
+        Action::Amend(kubeconfig) => Some(kubeconfig.instance),
         _ => None,
     };
-    rotation.plan.steps.iter().filter_map(of).collect()
-}
-
-/// The instance whose files a step changes.
-fn instance_of(step: &Step) -> Option<usize> {
-    match step.action {
-        Action::Issue { instance, .. } | Action::Amend { instance, .. } => Some(instance),
-        _ => None,
-    }
+    plan.steps.iter().filter_map(of).collect()
 }
 
 fn plan(
@@ -432,34 +422,36 @@ fn plan(
     request: &Request<'_>,
     declaration: Option<String>,
     now: Timestamp,
-) -> Result<Rotation, Error> {
+) -> Result<Plan, Error> {
     let selection = match (request.names, request.all) {
         ([], true) => Selection::All,
         ([], false) => Selection::Due,
         (names, _) => Selection::Named(select(layout, observation, request.dir, names)?),
     };
-    let request = rotate::Request {
-        selection,
-        within: request.within,
-        key: request.key,
-        csr_only: request.csr_only,
-        declaration,
+    let policy = Policy {
+        declaration: declaration.map(|text| (text, Reason::Dialled)),
+        completes: false,
+        renewal: Some(Renewal {
+            selection,
+            within: request.within,
+            key: request.key,
+            csr_only: request.csr_only,
+        }),
         can_open: request.passwords.can_open(),
-        now,
     };
-    Ok(rotate::plan(layout, &observation.inventory, &request))
+    Ok(reconcile(layout, &observation.observed, request.dir, &policy, now))
 }
 
 /// Takes back what is not for certkit to change: a file elsewhere, or behind a link to elsewhere, stands in no
 /// other's way. What the system will not let be changed is an error before anything is, and a dry run says the same
 /// as the run.
 fn withhold(
-    rotation: &mut Rotation,
+    plan: &mut Plan,
     observation: &Observation,
     dir: &Path,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let files = rotation.plan.changes().flat_map(|step| step.files.iter());
+    let files = plan.changes().flat_map(|step| step.files.iter());
     let files: Vec<PathBuf> = files.map(|file| apply::destination(dir, file)).collect();
     let refused = session::refusals(dir, files.iter().map(PathBuf::as_path))?;
     let (fatal, refused): (Vec<_>, Vec<_>) = refused
@@ -474,20 +466,15 @@ fn withhold(
             refused.iter().find(|(path, _)| *path == real).map(|(_, error)| (file.clone(), error))
         })
     };
-    for step in &mut rotation.plan.steps {
-        let (Action::Issue { instance, .. }
-        | Action::Request { instance, .. }
-        | Action::Amend { instance, .. }) = step.action
-        else {
-            continue;
-        };
+    for step in &mut plan.steps {
+        let Some(instance) = step.instance() else { continue };
         let Some((file, error)) = refusal(step) else { continue };
-        let end = observation.inventory.instances[instance].certificate();
-        step.action = Action::Keep;
-        rotation.blocked.push(Blocked {
+        let end = observation.observed.instances[instance].certificate();
+        let due = Some(step.drop());
+        plan.blocked.push(Blocked {
             label: step.label.clone(),
             file: file.clone(),
-            due: Some(std::mem::replace(&mut step.reason, Reason::Right)),
+            due,
             expired: end.is_some_and(|certificate| certificate.validity.not_after < now),
             obstacle: Obstacle::Broken {
                 file,
@@ -506,13 +493,12 @@ fn select(
     names: &[String],
 ) -> Result<std::collections::BTreeSet<usize>, Error> {
     let instances = &layout.instances;
-    let places: Vec<Place> =
-        observation.inventory.instances.iter().map(|o| o.place.clone()).collect();
+    let places = observation.places();
     let mut selected = std::collections::BTreeSet::new();
     for name in names {
         // A file may be named as the shell completes it.
         let inside = Path::new(name).strip_prefix(dir).ok().and_then(Path::to_str);
-        let found = rotate::find(instances, &places, inside.unwrap_or(name));
+        let found = find(instances, &places, inside.unwrap_or(name));
         if found.is_empty() {
             let leaves = instances.iter().filter(|i| !i.spec.is_ca()).map(|i| i.spec.id);
             let mut known: Vec<&'static str> = leaves.collect();

@@ -87,7 +87,7 @@ pub fn why(error: &store::Error) -> String {
 
 /// The folder of the kubelet that DIR's machine has: `X/var/lib/kubelet/pki` beside `X/etc/kubernetes`. It is the one
 /// folder elsewhere that certkit changes; a copy of a tree has none.
-fn kubelet_dir(dir: &Path) -> Option<PathBuf> {
+pub fn kubelet_dir(dir: &Path) -> Option<PathBuf> {
     let machine = dir.to_str()?.strip_suffix(DEFAULT_HOST_DIR)?;
     Some(PathBuf::from(format!("{machine}{KUBELET_DIR}")))
 }

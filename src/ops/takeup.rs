@@ -15,7 +15,6 @@ use crate::{
     model::{
         catalogue::Listener,
         cluster::{Cluster, Host},
-        inventory::{Inventory, Observed},
         layout::{Instance, Layout, Place},
         san::San,
         takeup::{self, Change, TakeUp},
@@ -145,13 +144,8 @@ impl Outcome {
 pub fn run(request: &Request<'_>) -> Vec<Outcome> {
     let layout = Layout::new(request.cluster);
     let instances = &layout.instances;
-    let observed = |place: &Place| Observed::nothing(place.clone());
-    let inventory = Inventory {
-        instances: request.places.iter().map(observed).collect(),
-        ..Inventory::default()
-    };
     let changed: Vec<usize> = request.changed.iter().map(|served| served.instance).collect();
-    let changes = takeup::changes(&layout, &inventory, &changed, request.amended);
+    let changes = takeup::changes(&layout, request.places, &changed, request.amended);
     let mut outcomes: Vec<Outcome> =
         changes.iter().map(|change| outcome(request, instances, change)).collect();
     // Looked for before a restart, in which nothing listens for a while.

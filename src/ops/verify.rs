@@ -3,12 +3,8 @@
 pub mod assume;
 pub mod candidate;
 pub mod flags;
-mod found;
-mod gather;
 mod handshakes;
-mod kubeconfig;
 pub mod narrowing;
-mod signer;
 mod stand_in;
 mod tree;
 
@@ -17,7 +13,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::declared;
+use handshakes::Scene;
+
+use super::{
+    declared,
+    observe::{self, Files},
+};
 use crate::model::{
     check::{
         self, Severity,
@@ -27,6 +28,7 @@ use crate::model::{
         forecast::{self, Break},
         pairing::{self, Expect, Outcome, Pairing, Summary},
     },
+    layout::Layout,
     timestamp::Timestamp,
 };
 
@@ -132,17 +134,22 @@ pub fn verify(request: &Request<'_>) -> Result<Report, Error> {
         return Err(Error::Nothing(request.dir.to_path_buf()));
     };
     let service = assumed.as_ref().and_then(|a| a.service_address);
-    let gathered = gather::gather(cluster, declared.is_some(), service, request.dir, request.at);
-    let evidence = &gathered.evidence;
+    let layout = Layout::new(cluster);
+    let mut files = Files::followed(request.dir);
+    let observation = observe::look(&layout, declared.is_some(), &mut files);
+    let mut scene = Scene::new(&layout, &observation, service, request.at);
+    scene.evidence.owner = tree::owner(request.dir);
+    scene.evidence.files = tree::walk(request.dir, &files);
+    let evidence = &scene.evidence;
     let mut findings = check::judge(evidence);
     let hosts = flags::Hosts::new(cluster, declared.is_some(), request.dir);
     findings.extend(check::flags::findings(evidence, &flags::read_all(request.flags, &hosts)?));
     let pairings = pairing::pairings(evidence);
-    let outcomes = handshakes::run(&gathered, &pairings, request.at);
+    let outcomes = handshakes::run(&scene, &pairings, request.at);
     pairing::conclude(evidence, &pairings, &outcomes, &mut findings);
     let forecast = request.forecast.then(|| {
         let mut breaks = forecast::forecast(evidence, &pairings, &outcomes);
-        handshakes::confirm(&gathered, &pairings, &mut breaks);
+        handshakes::confirm(&scene, &pairings, &mut breaks);
         breaks
     });
     let summary = pairing::summary(&pairings, &outcomes);

@@ -65,17 +65,17 @@ pub fn table(
 
 fn verb(action: &Action) -> &'static str {
     match action {
-        Action::Copy(_) => "copy",
+        Action::Copy { .. } => "copy",
         Action::Configure(_)
-        | Action::Amend { .. }
+        | Action::Amend(_)
         | Action::Declare(_)
-        | Action::Derive(_)
+        | Action::Bundle(_)
         | Action::PublishKey(_)
         | Action::Refer(_) => "write",
-        Action::GenerateKeyPair(_) => "generate",
-        Action::Issue { .. } => "issue",
+        Action::GenerateKeyPair { .. } => "generate",
+        Action::Issue(_) => "issue",
         Action::Keep => "keep",
-        Action::Request { .. } => "request",
+        Action::Request(_) => "request",
     }
 }
 
@@ -84,7 +84,7 @@ fn waiting(plan: &Plan, text: &mut String) {
     let requests: Vec<_> = plan
         .steps
         .iter()
-        .filter(|s| matches!(s.action, Action::Request { .. }) || s.reason == Reason::Waiting)
+        .filter(|s| matches!(s.action, Action::Request(_)) || s.reason == Reason::Waiting)
         .collect();
     if requests.is_empty() {
         return;

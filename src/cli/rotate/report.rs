@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     cli::{self, Exit, output},
     model::{
-        plan::{Action, KeyChoice, Reason, Step, rotate::Blocked, rotate::key_of},
+        plan::{Action, KeyChoice, Reason, Step, obstacle::Blocked},
         takeup::TakeUp,
     },
     ops::{
@@ -27,13 +27,13 @@ pub fn table(
     verbose: bool,
 ) -> String {
     let mut text = String::new();
-    let plan = &report.rotation.plan;
+    let plan = &report.plan;
     let waiting = plan.steps.iter().any(|step| step.reason == Reason::Waiting);
     // Writing to a String cannot fail.
     if plan.is_empty() && !waiting && !verbose {
-        if (talk || dry_run) && report.rotation.blocked.is_empty() {
+        if (talk || dry_run) && report.plan.blocked.is_empty() {
             let _ = write!(text, "{}: nothing is due", dir.display());
-            if let Some((label, end)) = &report.rotation.next {
+            if let Some((label, end)) = &report.plan.next {
                 let _ = write!(text, "; {label} ends first, {}", end.to_kubeadm());
             }
             text.push('\n');
@@ -58,7 +58,7 @@ pub fn table(
             let _ = writeln!(text, "\nnote: {note}");
         }
     }
-    if plan.changes().any(|step| matches!(step.action, Action::Request { .. })) || waiting {
+    if plan.changes().any(|step| matches!(step.action, Action::Request(_))) || waiting {
         let _ = writeln!(
             text,
             "\nhave the requests signed with their names and usages as requested, then: certkit import \
@@ -86,7 +86,7 @@ fn row(report: &Report, step: &Step) -> Vec<String> {
         verb(&step.action).to_owned(),
         step.label.clone(),
         issued.map(|r| r.not_after.to_kubeadm()).unwrap_or_default(),
-        key_of(&step.action).map(key).unwrap_or_default().to_owned(),
+        step.key().map(key).unwrap_or_default().to_owned(),
         files.join(" "),
         step.reason.to_string(),
     ]
@@ -94,9 +94,9 @@ fn row(report: &Report, step: &Step) -> Vec<String> {
 
 fn verb(action: &Action) -> &'static str {
     match action {
-        Action::Issue { .. } => "renew",
-        Action::Request { .. } => "request",
-        Action::Amend { .. } | Action::Declare(_) => "update",
+        Action::Issue(_) => "renew",
+        Action::Request(_) => "request",
+        Action::Amend(_) | Action::Declare(_) => "update",
         _ => "keep",
     }
 }
@@ -154,7 +154,6 @@ fn words(outcome: &Outcome) -> String {
 /// The same as one JSON document.
 pub fn json(report: &Report, outcomes: &[Outcome], dry_run: bool, exit: Exit) -> String {
     let steps: Vec<Value> = report
-        .rotation
         .plan
         .steps
         .iter()
@@ -165,7 +164,7 @@ pub fn json(report: &Report, outcomes: &[Outcome], dry_run: bool, exit: Exit) ->
                 "action": verb(&step.action),
                 "name": step.label,
                 "files": step.files,
-                "key": key_of(&step.action).map(key),
+                "key": step.key().map(key),
                 "reason": step.reason.to_string(),
                 "differences": differences(&step.reason),
                 "notAfter": issued.map(|r| r.not_after.to_string()),
@@ -175,7 +174,7 @@ pub fn json(report: &Report, outcomes: &[Outcome], dry_run: bool, exit: Exit) ->
             })
         })
         .collect();
-    let blocked: Vec<Value> = report.rotation.blocked.iter().map(blocked).collect();
+    let blocked: Vec<Value> = report.plan.blocked.iter().map(blocked).collect();
     let document = json!({
         "apiVersion": "certkit/v1",
         "kind": "RotateReport",
@@ -184,7 +183,7 @@ pub fn json(report: &Report, outcomes: &[Outcome], dry_run: bool, exit: Exit) ->
         "exitCode": exit as u8,
         "steps": steps,
         "blocked": blocked,
-        "notes": report.rotation.plan.notes,
+        "notes": report.plan.notes,
         "backup": report.aftermath.backup,
         "warnings": report.aftermath.warnings,
         "components": components(outcomes),
@@ -262,7 +261,7 @@ pub fn components(outcomes: &[Outcome]) -> Vec<Value> {
 /// Says on standard error what stood against renewing, once for each obstacle.
 pub fn complain(report: &Report, outcomes: &[Outcome]) {
     let mut hints: Vec<String> = Vec::new();
-    for blocked in &report.rotation.blocked {
+    for blocked in &report.plan.blocked {
         let due = blocked.due.as_ref().map(|due| format!(" ({due})")).unwrap_or_default();
         cli::warn(format!("{}{due}: {}", blocked.label, blocked.obstacle));
         let hint = blocked.obstacle.hint();

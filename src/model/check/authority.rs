@@ -2,14 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{
-    code::Code,
-    evidence::{CertFacts, Evidence, FoundKey},
-    finding::Finding,
-};
+use super::{code::Code, evidence::Evidence, finding::Finding};
+use crate::model::observed::{CertView, FoundKey};
 use crate::model::{
     catalogue::{USES, Value},
-    inventory::Piece,
+    observed::Piece,
     profile::Kind,
     usage::KeyUsages,
 };
@@ -21,9 +18,9 @@ const FRONT_PROXY: &str = "front-proxy-ca";
 /// Everything wrong with authorities.
 pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    let authorities: Vec<usize> = (0..evidence.held.len())
+    let authorities: Vec<usize> = (0..evidence.held().len())
         .filter(|index| evidence.layout.instances[*index].spec.is_ca())
-        .filter(|index| evidence.held[*index].certificate().is_some())
+        .filter(|index| evidence.held()[*index].certificate().is_some())
         .collect();
     for &index in &authorities {
         one(evidence, index, &mut found);
@@ -35,13 +32,13 @@ pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
 }
 
 fn one(evidence: &Evidence<'_>, index: usize, found: &mut Vec<Finding>) {
-    let (held, spec) = (&evidence.held[index], evidence.layout.instances[index].spec);
+    let (held, spec) = (&evidence.held()[index], evidence.layout.instances[index].spec);
     let Some(certificate) = held.certificate() else { return };
     let finding = |code, what: String| {
-        Finding::new(code, evidence.label(index), what).file(&held.cert_file).about(index)
+        Finding::new(code, evidence.label(index), what).file(held.place.cert()).about(index)
     };
     let signs = certificate.key_usages.is_none_or(|usages| usages.contains(KeyUsages::CERT_SIGN));
-    match certificate.view.profile.kind {
+    match certificate.profile.kind {
         Kind::Leaf => {
             let what = "it is no CA certificate (basicConstraints)".to_owned();
             found.push(finding(Code::NotACa, what));
@@ -76,14 +73,9 @@ fn depth(evidence: &Evidence<'_>, id: &str) -> usize {
 }
 
 /// Whether a leaf issued now would have its full term.
-fn ending(
-    evidence: &Evidence<'_>,
-    index: usize,
-    certificate: &CertFacts,
-    found: &mut Vec<Finding>,
-) {
-    let (held, instance) = (&evidence.held[index], &evidence.layout.instances[index]);
-    let end = certificate.view.validity.not_after;
+fn ending(evidence: &Evidence<'_>, index: usize, certificate: &CertView, found: &mut Vec<Finding>) {
+    let (held, instance) = (&evidence.held()[index], &evidence.layout.instances[index]);
+    let end = certificate.validity.not_after;
     let issues = evidence
         .layout
         .instances
@@ -92,28 +84,28 @@ fn ending(
     let term = evidence.cluster.validity.leaf;
     if issues && end >= evidence.at && end < evidence.at.plus(term) {
         // Nothing is issued where the key is not.
-        if matches!(held.key, FoundKey::Present(_) | FoundKey::Encrypted(_)) {
+        if matches!(held.key, FoundKey::Present(_) | FoundKey::Sealed(_) | FoundKey::Encrypted(_)) {
             let what = format!("it ends {end}, before a certificate issued today for {term} would");
             let finding = Finding::new(Code::CaEnding, evidence.label(index), what);
-            found.push(finding.file(&held.cert_file).about(index));
+            found.push(finding.file(held.place.cert()).about(index));
         }
     }
 }
 
 fn shared(evidence: &Evidence<'_>, authorities: &[usize], found: &mut Vec<Finding>) {
     for (n, &index) in authorities.iter().enumerate() {
-        let Some(one) = evidence.held[index].certificate() else { continue };
+        let Some(one) = evidence.held()[index].certificate() else { continue };
         for &other in &authorities[..n] {
-            let same = evidence.held[other]
+            let same = evidence.held()[other]
                 .certificate()
-                .is_some_and(|c| c.view.public_key == one.view.public_key);
+                .is_some_and(|c| c.public_key == one.public_key);
             if same {
                 let (a, b) = (evidence.label(other), evidence.label(index));
                 let what = format!("{a} and {b} are one and the same CA");
                 found.push(
                     Finding::new(Code::SharedCa, b, what)
-                        .file(&evidence.held[index].cert_file)
-                        .file(&evidence.held[other].cert_file)
+                        .file(evidence.held()[index].place.cert())
+                        .file(evidence.held()[other].place.cert())
                         .about(index)
                         .about(other),
                 );
@@ -123,7 +115,7 @@ fn shared(evidence: &Evidence<'_>, authorities: &[usize], found: &mut Vec<Findin
 }
 
 fn bundles(evidence: &Evidence<'_>, found: &mut Vec<Finding>) {
-    for ((root, id), trust) in &evidence.trust {
+    for ((root, id), trust) in &evidence.observed.trust {
         let index = evidence.find(id, root);
         let subject = match root.as_os_str().is_empty() {
             true => (*id).to_owned(),
@@ -145,18 +137,18 @@ fn bundles(evidence: &Evidence<'_>, found: &mut Vec<Finding>) {
                 found.push(finding(code, why.clone()));
             }
             Piece::Present(all) if trust.is_bundle => {
-                let active = index.and_then(|i| evidence.held[i].certificate());
-                let stale = evidence.stale.iter().any(|s| s.copy == trust.file);
+                let active = index.and_then(|i| evidence.held()[i].certificate());
+                let stale = evidence.stale().any(|(copy, _)| copy.to == trust.file);
                 if let Some(active) = active
                     && !stale
-                    && !all.iter().any(|c| c.view.public_key == active.view.public_key)
+                    && !all.iter().any(|c| c.public_key == active.public_key)
                 {
-                    let file = index.map(|i| evidence.held[i].cert_file.display().to_string());
+                    let file = index.map(|i| evidence.held()[i].place.cert().display().to_string());
                     let what = format!("it does not hold {}", file.unwrap_or_default());
                     found.push(finding(Code::BundleLacksCa, what));
                 }
             }
-            Piece::Missing if trust.is_bundle && evidence.declared => {
+            Piece::Missing if trust.is_bundle && evidence.declared() => {
                 let what = "what verifiers are to trust is not there".to_owned();
                 found.push(finding(Code::Missing, what));
             }
@@ -167,10 +159,10 @@ fn bundles(evidence: &Evidence<'_>, found: &mut Vec<Finding>) {
 
 /// What the apiserver trusts for users and what it trusts for the front proxy must have nothing in common.
 fn overlap(evidence: &Evidence<'_>, found: &mut Vec<Finding>) {
-    let keys = |all: &[CertFacts]| -> BTreeSet<Vec<u8>> {
-        all.iter().map(|c| c.view.public_key.clone()).collect()
+    let keys = |all: &[CertView]| -> BTreeSet<Vec<u8>> {
+        all.iter().map(|c| c.public_key.clone()).collect()
     };
-    let roots: BTreeSet<_> = evidence.trust.keys().map(|(root, _)| root.clone()).collect();
+    let roots: BTreeSet<_> = evidence.observed.trust.keys().map(|(root, _)| root.clone()).collect();
     for root in roots {
         let (Some((clients, users)), Some((front, proxies))) =
             (evidence.trusted(CLIENTS, &root), evidence.trusted(FRONT_PROXY, &root))
@@ -179,8 +171,7 @@ fn overlap(evidence: &Evidence<'_>, found: &mut Vec<Finding>) {
         };
         let of = |id: &'static str| evidence.find(id, &root);
         let (Some(ca), Some(proxy_ca)) = (of(CLIENTS), of(FRONT_PROXY)) else { continue };
-        let key =
-            |index: usize| evidence.held[index].certificate().map(|c| c.view.public_key.clone());
+        let key = |index: usize| evidence.held()[index].certificate().map(|c| c.public_key.clone());
         // Then it is one CA for two roles, which is said already.
         if key(ca).is_some() && key(ca) == key(proxy_ca) {
             continue;

@@ -5,17 +5,17 @@ use super::{Severity, code::Code, evidence::Evidence, finding::Finding};
 /// Everything stale.
 pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for stale in &evidence.stale {
-        let subject = stale.copy.display().to_string();
-        found.push(match stale.missing {
+    for (copy, is_missing) in evidence.stale() {
+        let subject = copy.to.display().to_string();
+        found.push(match is_missing {
             true => {
-                let what = format!("the copy of {} is not there", stale.original.display());
-                Finding::new(Code::Missing, subject, what).file(&stale.copy)
+                let what = format!("the copy of {} is not there", copy.from.display());
+                Finding::new(Code::Missing, subject, what).file(&copy.to)
             }
             false => {
-                let what = format!("it is not the same as {}", stale.original.display());
+                let what = format!("it is not the same as {}", copy.from.display());
                 let finding = Finding::new(Code::StaleCopy, subject, what);
-                finding.file(&stale.copy).file(&stale.original)
+                finding.file(&copy.to).file(&copy.from)
             }
         });
     }
@@ -30,21 +30,21 @@ pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
 /// A file that nothing names and that holds an older issue of a certificate in use.
 pub(super) fn older(evidence: &Evidence<'_>, file: &super::evidence::FileFacts) -> Option<Finding> {
     file.certificates.iter().find_map(|stray| {
-        let (index, held) = evidence.held.iter().enumerate().find(|(_, held)| {
+        let (index, held) = evidence.held().iter().enumerate().find(|(_, held)| {
             held.certificate().is_some_and(|current| {
-                current.view.profile.subject == stray.view.profile.subject
-                    && current.view.issuer == stray.view.issuer
-                    && current.view.profile.extended_usages == stray.view.profile.extended_usages
-                    && current.view.profile.kind == stray.view.profile.kind
+                current.profile.subject == stray.profile.subject
+                    && current.issuer == stray.issuer
+                    && current.profile.extended_usages == stray.profile.extended_usages
+                    && current.profile.kind == stray.profile.kind
             })
         })?;
         let current = held.certificate()?;
-        (current.view.fingerprint != stray.view.fingerprint).then(|| {
-            let what = format!("it holds another issue of {}", held.cert_file.display());
+        (current.fingerprint != stray.fingerprint).then(|| {
+            let what = format!("it holds another issue of {}", held.place.cert().display());
             Finding::new(Code::StaleCopy, evidence.label(index), what)
                 .severity(Severity::Warning)
                 .file(&file.path)
-                .file(&held.cert_file)
+                .file(held.place.cert())
                 .hint("move it away, or copy the current one over it")
         })
     })

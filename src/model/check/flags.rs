@@ -7,12 +7,8 @@ mod secure;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use super::{
-    Severity,
-    code::Code,
-    evidence::{CertFacts, Evidence, FoundKey},
-    finding::Finding,
-};
+use super::{Severity, code::Code, evidence::Evidence, finding::Finding};
+use crate::model::observed::{CertView, FoundKey};
 use crate::model::{
     catalogue::{CertSpec, Purpose, USES, Use, Value, certificate},
     shown,
@@ -59,7 +55,7 @@ pub enum Content {
         /// The file, relative to DIR.
         file: PathBuf,
         /// Its certificates.
-        certificates: Arc<Vec<CertFacts>>,
+        certificates: Arc<Vec<CertView>>,
         /// Its private key.
         key: FoundKey,
         /// Its public keys.
@@ -163,7 +159,7 @@ fn named(
     }
 }
 
-type File<'a> = (&'a PathBuf, &'a Arc<Vec<CertFacts>>);
+type File<'a> = (&'a PathBuf, &'a Arc<Vec<CertView>>);
 
 /// Trust: the CA of this role, and no CA of another.
 fn trust(
@@ -176,13 +172,13 @@ fn trust(
 ) {
     let root = std::path::Path::new("");
     let holds = |index: usize| {
-        evidence.held[index]
+        evidence.held()[index]
             .certificate()
-            .is_some_and(|ca| certificates.iter().any(|c| c.view.public_key == ca.view.public_key))
+            .is_some_and(|ca| certificates.iter().any(|c| c.public_key == ca.public_key))
     };
     let Some(expected) = evidence.find(id, root) else { return };
     // Nothing to compare with.
-    if evidence.held[expected].certificate().is_none() {
+    if evidence.held()[expected].certificate().is_none() {
         return;
     }
     let others: Vec<String> = (0..evidence.layout.instances.len())
@@ -231,7 +227,7 @@ fn signing(
         return;
     }
     // Which of two bundles with one certificate it is cannot be told apart, but the next rotation will.
-    let is_bundle = evidence.trust.values().any(|t| t.is_bundle && t.file == *file);
+    let is_bundle = evidence.observed.trust.values().any(|t| t.is_bundle && t.file == *file);
     if is_bundle {
         let what = format!(
             "{} names the trust bundle {}, which holds several certificates during a CA rotation",
@@ -242,9 +238,9 @@ fn signing(
     }
     let active = evidence
         .find(id, std::path::Path::new(""))
-        .and_then(|index| evidence.held[index].certificate());
+        .and_then(|index| evidence.held()[index].certificate());
     if let (Some(active), Some(ca)) = (active, certificates.first())
-        && active.view.public_key != ca.view.public_key
+        && active.public_key != ca.public_key
     {
         let what = format!("{} names {}, which is not {id}", told.show(name), file.display());
         found.push(told.finding(Code::TrustWrongCa, what).file(file));
@@ -264,15 +260,15 @@ fn leaf(
     let ca = spec
         .issuer_id()
         .and_then(|id| evidence.find(id, std::path::Path::new("")))
-        .and_then(|index| evidence.held[index].certificate());
+        .and_then(|index| evidence.held()[index].certificate());
     let mut wrong = Vec::new();
     if let Some(ca) = ca
-        && leaf.view.issuer != ca.view.profile.subject
+        && leaf.issuer != ca.profile.subject
     {
-        let should = ca.view.profile.subject.to_string();
-        wrong.push(format!("is issued by {}, not by {should}", leaf.view.issuer));
+        let should = ca.profile.subject.to_string();
+        wrong.push(format!("is issued by {}, not by {should}", leaf.issuer));
     }
-    let usages = &leaf.view.profile.extended_usages;
+    let usages = &leaf.profile.extended_usages;
     let lacks = |usage| !usages.is_empty() && !usages.contains(&usage);
     match spec.purpose {
         Purpose::Client if lacks(ExtendedUsage::ClientAuth) => wrong.push("is no client's".into()),
@@ -326,7 +322,7 @@ fn belong(told: &Told, a: (&str, &str), b: (&str, &str), found: &mut Vec<Finding
         return;
     };
     let fits = match (certificates.first(), own, key) {
-        (Some(cert), _, FoundKey::Present(key)) => cert.view.public_key == key.public_key,
+        (Some(cert), _, FoundKey::Present(key)) => cert.public_key == key.public_key,
         (None, FoundKey::Present(own), _) => public.contains(&own.public_key),
         (Some(_), _, FoundKey::Missing) => false,
         _ => return,

@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{
-    evidence::{CertFacts, Evidence},
+    evidence::Evidence,
     pairing::{End, Outcome, Pairing, Role},
 };
+use crate::model::observed::CertView;
 use crate::model::{catalogue::Path, timestamp::Timestamp};
 
 /// When one path breaks.
@@ -82,18 +83,18 @@ fn end(evidence: &Evidence<'_>, pairing: &Pairing) -> Option<Ending> {
 fn chain(
     evidence: &Evidence<'_>,
     index: usize,
-    trust: &(PathBuf, std::sync::Arc<Vec<CertFacts>>),
+    trust: &(PathBuf, std::sync::Arc<Vec<CertView>>),
 ) -> Vec<Ending> {
-    let held = &evidence.held[index];
+    let held = &evidence.held()[index];
     let Some(all) = held.certificates.present() else { return Vec::new() };
     let Some(leaf) = all.first() else { return Vec::new() };
-    let ended = |cert: &CertFacts, file: &PathBuf| {
-        (cert.view.validity.not_after, cert.view.profile.subject.to_string(), file.clone())
+    let ended = |cert: &CertView, file: &PathBuf| {
+        (cert.validity.not_after, cert.profile.subject.to_string(), file.clone())
     };
-    let mut ends = vec![ended(leaf, &held.cert_file)];
-    let vouches = |below: &CertFacts| {
+    let mut ends = vec![ended(leaf, held.place.cert())];
+    let vouches = |below: &CertView| {
         let anchors = trust.1.iter().filter(|anchor| below.may_be_signed_by(anchor));
-        anchors.max_by_key(|anchor| anchor.view.validity.not_after)
+        anchors.max_by_key(|anchor| anchor.validity.not_after)
     };
     let mut below = leaf;
     // A chain is no longer than the certificates there are.
@@ -104,7 +105,7 @@ fn chain(
         }
         match all[1..].iter().find(|c| below.may_be_signed_by(c)) {
             Some(next) => {
-                ends.push(ended(next, &held.cert_file));
+                ends.push(ended(next, held.place.cert()));
                 below = next;
             }
             None => break,

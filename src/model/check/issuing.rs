@@ -2,18 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    code::Code,
-    evidence::{CertFacts, Evidence, Signer},
-    finding::Finding,
-};
+use super::{code::Code, evidence::Evidence, finding::Finding};
 use crate::model::algorithm::KeyAlgorithm;
+use crate::model::observed::{CertView, Signer};
 
 /// Everything wrong with how certificates were issued.
 pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for index in 0..evidence.held.len() {
-        if let Some(certificate) = evidence.held[index].certificate() {
+    for index in 0..evidence.held().len() {
+        if let Some(certificate) = evidence.held()[index].certificate() {
             signer(evidence, index, certificate, &mut found);
             strength(evidence, index, certificate, &mut found);
         }
@@ -22,26 +19,21 @@ pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     found
 }
 
-fn signer(
-    evidence: &Evidence<'_>,
-    index: usize,
-    certificate: &CertFacts,
-    found: &mut Vec<Finding>,
-) {
-    let held = &evidence.held[index];
+fn signer(evidence: &Evidence<'_>, index: usize, certificate: &CertView, found: &mut Vec<Finding>) {
+    let held = &evidence.held()[index];
     let finding = |code, what: String| {
-        Finding::new(code, evidence.label(index), what).file(&held.cert_file).about(index)
+        Finding::new(code, evidence.label(index), what).file(held.place.cert()).about(index)
     };
     let expected = evidence.issuer(index);
-    let file = expected.map(|i| evidence.held[i].cert_file.display().to_string());
+    let file = expected.map(|i| evidence.held()[i].place.cert().display().to_string());
     let file = file.unwrap_or_default();
-    let issuer = &certificate.view.issuer;
+    let issuer = &certificate.issuer;
     match held.signer {
         Some(Signer::Other(other)) => {
             let what = format!(
                 "it is signed by {} ({}), not by {file}",
                 evidence.label(other),
-                evidence.held[other].cert_file.display(),
+                evidence.held()[other].place.cert().display(),
             );
             found.push(finding(Code::WrongCa, what).about(other));
         }
@@ -61,10 +53,10 @@ fn signer(
             Code::ChainBroken,
             format!("it is signed by {issuer}, which is not here, instead of {file}"),
         )),
-        Some(Signer::Expected | Signer::NoCa) | None => {}
+        Some(Signer::Expected | Signer::Trusted | Signer::Presumed | Signer::NoCa) | None => {}
     }
-    let Some(ca) = expected.and_then(|i| evidence.held[i].certificate()) else { return };
-    let (end, limit) = (certificate.view.validity.not_after, ca.view.validity.not_after);
+    let Some(ca) = expected.and_then(|i| evidence.held()[i].certificate()) else { return };
+    let (end, limit) = (certificate.validity.not_after, ca.validity.not_after);
     if held.signer == Some(Signer::Expected) && end > limit && end >= evidence.at {
         let what = format!("it says it is valid until {end}, but {file} ends {limit}");
         found.push(finding(Code::OutlivesCa, what));
@@ -74,22 +66,22 @@ fn signer(
 fn strength(
     evidence: &Evidence<'_>,
     index: usize,
-    certificate: &CertFacts,
+    certificate: &CertView,
     found: &mut Vec<Finding>,
 ) {
-    let held = &evidence.held[index];
+    let held = &evidence.held()[index];
     let finding = |code, what: String| {
-        Finding::new(code, evidence.label(index), what).file(&held.cert_file).about(index)
+        Finding::new(code, evidence.label(index), what).file(held.place.cert()).about(index)
     };
     // Of its own signature a root needs nothing.
-    let is_root = certificate.view.self_signed && evidence.layout.instances[index].issuer.is_none();
+    let is_root = certificate.self_signed && evidence.layout.instances[index].issuer.is_none();
     let lower = certificate.signature.to_ascii_lowercase();
     if !is_root && (lower.contains("sha1") || lower.contains("md5")) {
         let what = format!("it is signed with {}", certificate.signature);
         found.push(finding(Code::WeakSignature, what));
     }
-    let said = matches!(held.key, super::evidence::FoundKey::Weak(_));
-    if let Some(KeyAlgorithm::Rsa(bits)) = certificate.view.algorithm
+    let said = matches!(held.key, crate::model::observed::FoundKey::Weak(_));
+    if let Some(KeyAlgorithm::Rsa(bits)) = certificate.algorithm
         && bits < 2048
         && !said
     {
@@ -111,28 +103,27 @@ fn strength(
 /// Issuer and serial number name one certificate only.
 fn serials(evidence: &Evidence<'_>, found: &mut Vec<Finding>) {
     let mut seen: BTreeMap<(&[u8], &str), usize> = BTreeMap::new();
-    for (index, held) in evidence.held.iter().enumerate() {
+    for (index, held) in evidence.held().iter().enumerate() {
         let Some(certificate) = held.certificate() else { continue };
-        let view = &certificate.view;
+        let view = certificate;
         match seen.get(&(view.issuer.der(), view.serial.as_str())) {
             None => {
                 seen.insert((view.issuer.der(), &view.serial), index);
             }
             Some(&other) => {
-                let first = &evidence.held[other];
-                let same =
-                    first.certificate().is_some_and(|c| c.view.fingerprint == view.fingerprint);
+                let first = &evidence.held()[other];
+                let same = first.certificate().is_some_and(|c| c.fingerprint == view.fingerprint);
                 if !same {
                     let what = format!(
                         "it has the serial number of {} too: {}",
-                        first.cert_file.display(),
+                        first.place.cert().display(),
                         view.serial
                     );
                     let finding = Finding::new(Code::SerialRepeated, evidence.label(index), what);
                     found.push(
                         finding
-                            .file(&held.cert_file)
-                            .file(&first.cert_file)
+                            .file(held.place.cert())
+                            .file(first.place.cert())
                             .about(index)
                             .about(other),
                     );

@@ -1,16 +1,13 @@
 //! Kubeconfigs: that they verify their server, and by the right CA.
 
-use super::{
-    code::Code,
-    evidence::{Evidence, KubeconfigFacts},
-    finding::Finding,
-};
+use super::{code::Code, evidence::Evidence, finding::Finding};
+use crate::model::observed::KubeconfigView;
 use crate::model::shown;
 
 /// Everything wrong with kubeconfigs.
 pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for (index, held) in evidence.held.iter().enumerate() {
+    for (index, held) in evidence.held().iter().enumerate() {
         let Some(kubeconfig) = &held.kubeconfig else { continue };
         let finding = |code, what: String| {
             Finding::new(code, evidence.label(index), what).file(&kubeconfig.file).about(index)
@@ -37,9 +34,8 @@ pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
 }
 
 /// Whether what it trusts is a bundle of the cluster's, of which the fault is told once.
-fn is_bundle(evidence: &Evidence<'_>, kubeconfig: &KubeconfigFacts) -> bool {
-    kubeconfig
-        .authority_file
-        .as_ref()
-        .is_some_and(|file| evidence.trust.values().any(|t| t.is_bundle && t.file == *file))
+fn is_bundle(evidence: &Evidence<'_>, kubeconfig: &KubeconfigView) -> bool {
+    kubeconfig.authority_file.as_ref().is_some_and(|file| {
+        evidence.observed.trust.values().any(|t| t.is_bundle && t.file == *file)
+    })
 }

@@ -13,11 +13,12 @@ use std::{
 
 pub use conclude::{Summary, conclude, name, summary};
 
-use super::evidence::{Evidence, has_name, is_local, role, server_of};
+use super::evidence::{Evidence, is_local, role, server_of};
 use crate::model::catalogue::{
     CERTIFICATES, CertSpec, Condition, Credential, Dials, ETCD_PEER_NAME, PATHS, Path, Purpose,
     SanRule, Scope, certificate,
 };
+use crate::model::san::has_name;
 
 /// Every member talks to every other up to so many pairs; beyond, each talks to the first.
 const ALL_PAIRS: usize = 64;
@@ -164,10 +165,10 @@ pub fn is_peer(spec: &CertSpec) -> bool {
 /// Whether peers are told apart by that name here: where it is declared so, or the certificate has it.
 pub fn demands_peer_name(evidence: &Evidence<'_>, server: usize) -> bool {
     is_peer(evidence.layout.instances[server].spec)
-        && ((evidence.declared && evidence.cluster.has(Condition::EtcdPeerName))
-            || evidence.held[server]
+        && ((evidence.declared() && evidence.cluster.has(Condition::EtcdPeerName))
+            || evidence.held()[server]
                 .certificate()
-                .is_some_and(|c| has_name(&c.view.profile.sans, ETCD_PEER_NAME)))
+                .is_some_and(|c| has_name(&c.profile.sans, ETCD_PEER_NAME)))
 }
 
 /// Every handshake worth trying.
@@ -203,9 +204,9 @@ struct Index(BTreeMap<&'static str, Vec<usize>>);
 impl Index {
     fn new(evidence: &Evidence<'_>) -> Self {
         let mut by_id: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        for (index, held) in evidence.held.iter().enumerate() {
+        for (index, held) in evidence.held().iter().enumerate() {
             let here = !held.certificates.is_missing()
-                && !matches!(held.key, super::evidence::FoundKey::Missing);
+                && !matches!(held.key, crate::model::observed::FoundKey::Missing);
             if here {
                 by_id.entry(evidence.layout.instances[index].spec.id).or_default().push(index);
             }
@@ -221,8 +222,8 @@ impl Index {
     fn representative(&self, evidence: &Evidence<'_>, id: &str) -> Option<usize> {
         let all = self.of(id);
         let sound = |i: &&usize| {
-            evidence.held[**i].certificate().is_some()
-                && matches!(evidence.held[**i].key, super::evidence::FoundKey::Present(_))
+            evidence.held()[**i].certificate().is_some()
+                && matches!(evidence.held()[**i].key, crate::model::observed::FoundKey::Present(_))
         };
         all.iter().find(sound).or(all.first()).copied()
     }
@@ -378,12 +379,12 @@ fn as_servers(evidence: &Evidence<'_>, index: &Index, all: &mut Vec<Pairing>) {
         }
         for spec in CERTIFICATES.iter().filter(|spec| !spec.is_ca() && spec.id != server.id) {
             let Some(poser) = index.representative(evidence, spec.id) else { continue };
-            let Some(shown) = evidence.held[poser].certificate() else { continue };
+            let Some(shown) = evidence.held()[poser].certificate() else { continue };
             let expect = if role(spec) != Some(trusts) {
                 Expect::Refused(Ground::OtherCa)
             } else if spec.purpose == Purpose::Client {
                 Expect::Refused(Ground::ClientOnly)
-            } else if !has_name(&shown.view.profile.sans, &name) {
+            } else if !has_name(&shown.profile.sans, &name) {
                 Expect::Refused(Ground::WrongName)
             } else if is_peer(server)
                 && !is_peer(spec)

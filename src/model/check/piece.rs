@@ -1,14 +1,10 @@
 //! Pieces: there or not, readable or not, key and certificate belonging together.
 
-use super::{
-    Severity,
-    code::Code,
-    evidence::{Evidence, FoundKey},
-    finding::Finding,
-};
+use super::{Severity, code::Code, evidence::Evidence, finding::Finding};
+use crate::model::observed::FoundKey;
 use crate::model::{
     catalogue::{Scope, USES, Value},
-    inventory::Piece,
+    observed::Piece,
 };
 
 /// What gathering says when it may not read a file.
@@ -17,7 +13,7 @@ pub const FORBIDDEN: &str = "cannot be read";
 /// Everything wrong with pieces.
 pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for index in 0..evidence.held.len() {
+    for index in 0..evidence.held().len() {
         certificate(evidence, index, &mut found);
         key(evidence, index, &mut found);
     }
@@ -26,7 +22,7 @@ pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
 }
 
 fn certificate(evidence: &Evidence<'_>, index: usize, found: &mut Vec<Finding>) {
-    let (held, label) = (&evidence.held[index], evidence.label(index));
+    let (held, label) = (&evidence.held()[index], evidence.label(index));
     if let Some(kubeconfig) = &held.kubeconfig {
         match &kubeconfig.state {
             Piece::Bad(why) => {
@@ -34,7 +30,7 @@ fn certificate(evidence: &Evidence<'_>, index: usize, found: &mut Vec<Finding>) 
                 return;
             }
             Piece::Missing => {
-                if evidence.declared || !held.is_absent() {
+                if evidence.declared() || !held.is_absent() {
                     let what = "the kubeconfig is not there";
                     let finding = Finding::new(Code::Missing, &label, what);
                     found.push(finding.file(&kubeconfig.file).about(index));
@@ -55,14 +51,14 @@ fn certificate(evidence: &Evidence<'_>, index: usize, found: &mut Vec<Finding>) 
         }
     }
     match &held.certificates {
-        Piece::Bad(why) => found.push(bad(&label, why).file(&held.cert_file).about(index)),
-        Piece::Missing if evidence.declared || !held.is_absent() => {
+        Piece::Bad(why) => found.push(bad(&label, why).file(held.place.cert()).about(index)),
+        Piece::Missing if evidence.declared() || !held.is_absent() => {
             let what = match held.key {
                 FoundKey::Missing => "the certificate is not there",
                 _ => "the key is there and its certificate is not",
             };
             let finding = Finding::new(Code::Missing, &label, what);
-            found.push(finding.file(&held.cert_file).about(index));
+            found.push(finding.file(held.place.cert()).about(index));
         }
         Piece::Missing | Piece::Present(_) => {}
     }
@@ -74,10 +70,10 @@ fn bad(label: &str, why: &str) -> Finding {
 }
 
 fn key(evidence: &Evidence<'_>, index: usize, found: &mut Vec<Finding>) {
-    let (held, label) = (&evidence.held[index], evidence.label(index));
+    let (held, label) = (&evidence.held()[index], evidence.label(index));
     let spec = evidence.layout.instances[index].spec;
     let finding =
-        |code, what: String| Finding::new(code, &label, what).file(&held.key_file).about(index);
+        |code, what: String| Finding::new(code, &label, what).file(held.place.key()).about(index);
     match (&held.key, held.certificate()) {
         (FoundKey::Missing, Some(_)) if spec.is_ca() => {
             // A root over the CAs is meant to be offline.
@@ -89,11 +85,11 @@ fn key(evidence: &Evidence<'_>, index: usize, found: &mut Vec<Finding>) {
         (FoundKey::Missing, Some(_)) => {
             let elsewhere = held.kubeconfig.as_ref().is_some_and(|k| k.elsewhere.is_some());
             if !elsewhere {
-                let what = format!("the key of {} is not there", held.cert_file.display());
+                let what = format!("the key of {} is not there", held.place.cert().display());
                 found.push(finding(Code::KeyMissing, what));
             }
         }
-        (FoundKey::Encrypted(how), Some(_)) if spec.is_ca() => {
+        (FoundKey::Sealed(how) | FoundKey::Encrypted(how), Some(_)) if spec.is_ca() => {
             let reader = USES.iter().find(|row| row.value == Value::Key(spec.id));
             let (severity, what, hint) = match reader.map(|row| (row.component, row.flag)) {
                 Some((component, flag)) => (
@@ -117,30 +113,28 @@ fn key(evidence: &Evidence<'_>, index: usize, found: &mut Vec<Finding>) {
                 None => finding,
             });
         }
-        (FoundKey::Encrypted(how), _) => {
+        (FoundKey::Sealed(how) | FoundKey::Encrypted(how), _) => {
             found.push(finding(Code::KeyEncrypted, how.clone()));
         }
         (FoundKey::Weak(why), _) => found.push(finding(Code::WeakKey, why.clone())),
         (FoundKey::Bad(why), _) => found.push(finding(Code::Damaged, why.clone())),
         (FoundKey::Unreadable(why), _) => found.push(finding(Code::Unreadable, why.clone())),
-        (FoundKey::Present(key), Some(certificate))
-            if key.public_key != certificate.view.public_key =>
-        {
-            let what = format!("the key does not belong to {}", held.cert_file.display());
-            found.push(finding(Code::KeyMismatch, what).file(&held.cert_file));
+        (FoundKey::Present(key), Some(certificate)) if key.public_key != certificate.public_key => {
+            let what = format!("the key does not belong to {}", held.place.cert().display());
+            found.push(finding(Code::KeyMismatch, what).file(held.place.cert()));
         }
         (FoundKey::Missing | FoundKey::Present(_) | FoundKey::Unsupported(_), _) => {}
     }
 }
 
 fn key_pairs(evidence: &Evidence<'_>, found: &mut Vec<Finding>) {
-    for pair in &evidence.key_pairs {
+    for pair in &evidence.observed.key_pairs {
         let finding = |code, what: String| Finding::new(code, pair.id, what);
         match &pair.private {
             FoundKey::Bad(why) => {
                 found.push(finding(Code::Damaged, why.clone()).file(&pair.private_file));
             }
-            FoundKey::Encrypted(how) => {
+            FoundKey::Sealed(how) | FoundKey::Encrypted(how) => {
                 found.push(finding(Code::KeyEncrypted, how.clone()).file(&pair.private_file));
             }
             FoundKey::Weak(why) => {
@@ -151,9 +145,9 @@ fn key_pairs(evidence: &Evidence<'_>, found: &mut Vec<Finding>) {
             }
             FoundKey::Unsupported(_) => {}
             FoundKey::Missing => {
-                if evidence.declared || !pair.public.is_missing() {
+                if evidence.declared() || !pair.public.is_missing() {
                     let what = "the private key is not there".to_owned();
-                    let severity = match evidence.declared {
+                    let severity = match evidence.declared() {
                         true => Severity::Critical,
                         // A host that only verifies needs the public half alone.
                         false => Severity::Info,

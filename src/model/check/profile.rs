@@ -3,10 +3,12 @@
 use super::{
     Severity,
     code::Code,
-    evidence::{CertFacts, Evidence, has_name, is_local},
+    evidence::{Evidence, is_local},
     finding::Finding,
     pairing::is_peer,
 };
+use crate::model::observed::CertView;
+use crate::model::san::has_name;
 use crate::model::{
     catalogue::{
         Condition, Credential, Dials, ETCD_PEER_NAME, Home, PATHS, Purpose, SanRule, SubjectRule,
@@ -25,7 +27,7 @@ const BREAK_GLASS: &str = "super-admin.conf";
 /// Everything wrong with what certificates say.
 pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for (index, held) in evidence.held.iter().enumerate() {
+    for (index, held) in evidence.held().iter().enumerate() {
         let Some(certificate) = held.certificate() else { continue };
         if evidence.layout.instances[index].spec.is_ca() {
             continue;
@@ -38,16 +40,16 @@ pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
 }
 
 fn finding(evidence: &Evidence<'_>, index: usize, code: Code, what: String) -> Finding {
-    let file = &evidence.held[index].cert_file;
+    let file = evidence.held()[index].place.cert();
     Finding::new(code, evidence.label(index), what).file(file).about(index)
 }
 
-fn usage(evidence: &Evidence<'_>, index: usize, cert: &CertFacts, found: &mut Vec<Finding>) {
+fn usage(evidence: &Evidence<'_>, index: usize, cert: &CertView, found: &mut Vec<Finding>) {
     let mut push = |code, what| found.push(finding(evidence, index, code, what));
-    if let Kind::Ca { .. } = cert.view.profile.kind {
+    if let Kind::Ca { .. } = cert.profile.kind {
         push(Code::LeafIsCa, "it may issue certificates (basicConstraints CA)".into());
     }
-    let has = &cert.view.profile.extended_usages;
+    let has = &cert.profile.extended_usages;
     let needs: &[ExtendedUsage] = match evidence.layout.instances[index].spec.purpose {
         Purpose::Ca { .. } => return,
         Purpose::Client => &[ExtendedUsage::ClientAuth],
@@ -76,19 +78,19 @@ fn usage(evidence: &Evidence<'_>, index: usize, cert: &CertFacts, found: &mut Ve
             push(Code::UsageMissing, "key usage lacks digitalSignature, which TLS needs".into());
         }
         let signs = usages.contains(KeyUsages::CERT_SIGN) || usages.contains(KeyUsages::CRL_SIGN);
-        if signs && cert.view.profile.kind == Kind::Leaf {
+        if signs && cert.profile.kind == Kind::Leaf {
             push(Code::UsageExcessive, "key usage allows signing certificates or lists".into());
         }
     }
 }
 
-fn names(evidence: &Evidence<'_>, index: usize, cert: &CertFacts, found: &mut Vec<Finding>) {
+fn names(evidence: &Evidence<'_>, index: usize, cert: &CertView, found: &mut Vec<Finding>) {
     let instance = &evidence.layout.instances[index];
-    let sans = &cert.view.profile.sans;
+    let sans = &cert.profile.sans;
     let expected = resolve::profile(instance, evidence.cluster).sans;
     let mut missing: Vec<String> = Vec::new();
     // Where nothing declares that peers have a name of their own, its lack is no fault of this certificate.
-    let unnamed = !evidence.declared || !evidence.cluster.has(Condition::EtcdPeerName);
+    let unnamed = !evidence.declared() || !evidence.cluster.has(Condition::EtcdPeerName);
     if is_peer(instance.spec) && unnamed && !has_name(sans, ETCD_PEER_NAME) {
         let what = format!("it has no name that only peers have, such as {ETCD_PEER_NAME}");
         found.push(finding(evidence, index, Code::EtcdPeerOpen, what));
@@ -114,7 +116,7 @@ fn names(evidence: &Evidence<'_>, index: usize, cert: &CertFacts, found: &mut Ve
         found.push(finding(evidence, index, Code::SanMissing, what));
     }
     // Undeclared, names beyond the usual may be the user's choice; a client needs none at all.
-    let judged = evidence.declared || instance.spec.purpose == Purpose::Client;
+    let judged = evidence.declared() || instance.spec.purpose == Purpose::Client;
     let surplus: Vec<String> =
         sans.iter().filter(|san| !expected.contains(san)).map(San::to_string).collect();
     if judged && !surplus.is_empty() {
@@ -125,7 +127,7 @@ fn names(evidence: &Evidence<'_>, index: usize, cert: &CertFacts, found: &mut Ve
 
 /// Without a declaration only what every cluster has, or what is known of the host, is demanded.
 fn demanded(evidence: &Evidence<'_>, index: usize, san: &San) -> bool {
-    if evidence.declared {
+    if evidence.declared() {
         return true;
     }
     let spec = evidence.layout.instances[index].spec;
@@ -158,7 +160,7 @@ fn dialled(evidence: &Evidence<'_>, index: usize) -> Vec<(String, String)> {
         return Vec::new();
     }
     let mut found = Vec::new();
-    for (other, held) in evidence.held.iter().enumerate() {
+    for (other, held) in evidence.held().iter().enumerate() {
         let client = &evidence.layout.instances[other];
         // Without a server on its own host, such a client dials the endpoint.
         let alone = evidence.layout.at(instance.spec.id, &client.root).is_none();
@@ -175,7 +177,7 @@ fn dialled(evidence: &Evidence<'_>, index: usize) -> Vec<(String, String)> {
     found
 }
 
-fn identity(evidence: &Evidence<'_>, index: usize, cert: &CertFacts, found: &mut Vec<Finding>) {
+fn identity(evidence: &Evidence<'_>, index: usize, cert: &CertView, found: &mut Vec<Finding>) {
     let instance = &evidence.layout.instances[index];
     let spec = instance.spec;
     let has_masters = cert.organizations.iter().any(|o| o == MASTERS);
@@ -195,7 +197,7 @@ fn identity(evidence: &Evidence<'_>, index: usize, cert: &CertFacts, found: &mut
     let expected = resolve::subject(instance, evidence.cluster);
     let node = matches!(spec.subject, SubjectRule::Node);
     let name = cert.common_name.clone().unwrap_or_default();
-    let right_name = match node && !evidence.declared {
+    let right_name = match node && !evidence.declared() {
         true => name.strip_prefix("system:node:").is_some_and(|n| !n.is_empty()),
         false => name == expected.common_name,
     };
@@ -214,7 +216,7 @@ fn identity(evidence: &Evidence<'_>, index: usize, cert: &CertFacts, found: &mut
             .map(|o| format!("O={o}"))
             .chain([format!("CN={}", expected.common_name)])
             .collect();
-        let what = format!("it names {}, not {}", cert.view.profile.subject, wanted.join(", "));
+        let what = format!("it names {}, not {}", cert.profile.subject, wanted.join(", "));
         found.push(finding(evidence, index, Code::Identity, what));
     }
 }

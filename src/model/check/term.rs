@@ -1,26 +1,23 @@
 //! Terms: what has ended and what has not begun.
 
-use super::{
-    code::Code,
-    evidence::{CertFacts, Evidence},
-    finding::Finding,
-};
+use super::{code::Code, evidence::Evidence, finding::Finding};
+use crate::model::observed::CertView;
 
 /// Everything out of its time.
 pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for (index, held) in evidence.held.iter().enumerate() {
+    for (index, held) in evidence.held().iter().enumerate() {
         if let Some(certificate) = held.certificate()
             && let Some(finding) = one(evidence, evidence.label(index), certificate)
         {
-            found.push(finding.file(&held.cert_file).about(index));
+            found.push(finding.file(held.place.cert()).about(index));
         }
     }
     found
 }
 
-fn one(evidence: &Evidence<'_>, subject: String, certificate: &CertFacts) -> Option<Finding> {
-    let validity = certificate.view.validity;
+fn one(evidence: &Evidence<'_>, subject: String, certificate: &CertView) -> Option<Finding> {
+    let validity = certificate.validity;
     if validity.not_after < evidence.at {
         let what = format!("it expired {}", validity.not_after);
         Some(Finding::new(Code::Expired, subject, what))

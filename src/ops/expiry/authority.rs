@@ -2,8 +2,8 @@
 
 use crate::{
     model::{
-        inventory::{Observed, Piece},
-        plan::rotate::Signing,
+        observed::{FoundKey, Held},
+        plan::obstacle::Signing,
         timestamp::Timestamp,
     },
     pki::inspect::Certificate,
@@ -42,7 +42,7 @@ pub fn signer<'a>(
 /// A CA as renewal would find it.
 pub struct Issuing {
     /// Its files.
-    pub observed: Observed,
+    pub held: Held,
     /// Its certificates, the one that signs first.
     pub certificates: Vec<Certificate>,
     /// Whether its key may not be read by who runs this; whoever renews may.
@@ -70,7 +70,7 @@ impl Issuing {
             return !signed && !is_declared;
         }
         let signing = Signing {
-            authority: &self.observed,
+            authority: &self.held,
             issuer: leaf.issuer(),
             is_signed: Some(signed).filter(|_| !self.certificates.is_empty()),
             is_bound: is_declared,
@@ -83,10 +83,10 @@ impl Issuing {
 
     /// Whether its key belongs to this certificate of it, by its index.
     pub fn has_key(&self, index: usize) -> bool {
-        match (&self.observed.key, self.certificates.get(index)) {
-            (Piece::Present(key), Some(ca)) => key.public_key == ca.public_key().der(),
-            (Piece::Bad(_), Some(_)) => index == 0,
-            (Piece::Missing, _) | (_, None) => false,
+        match (&self.held.key, self.certificates.get(index)) {
+            (FoundKey::Present(key), Some(ca)) => key.public_key == ca.public_key().der(),
+            (FoundKey::Missing, _) | (_, None) => false,
+            (_, Some(_)) => index == 0,
         }
     }
 }

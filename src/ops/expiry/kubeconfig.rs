@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{certificates, shown as shown_path};
 use crate::{
     document::kubeconfig::{self, Material, View},
-    model::{check::expiry::Inside, inventory::Piece, shown},
+    model::{check::expiry::Inside, observed::Piece, shown},
     ops::{observe::with_causes, read},
     pki::inspect::Certificate,
 };

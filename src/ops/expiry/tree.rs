@@ -20,7 +20,7 @@ use crate::{
         check::expiry::{Found, Origin, Role, Row},
         cluster::{Cluster as Declared, Etcd},
         layout::{DEFAULT_HOST_DIR, KUBELET_DIR, Layout},
-        plan::init::request_file,
+        plan::request_file,
     },
     ops::{declared, observe::with_causes},
     parallel,

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     document::manifest::{self, ManifestError},
-    model::{catalogue::ComponentSpec, inventory::Piece},
+    model::{catalogue::ComponentSpec, observed::Piece},
     ops::read,
     store,
 };

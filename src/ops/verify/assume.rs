@@ -7,10 +7,10 @@ use crate::{
     document::kubeconfig,
     model::{
         catalogue::{CERTIFICATES, Condition, addons},
-        check::evidence::host_of,
         cluster::{Cluster, Endpoint, Etcd, Host, HostName, Subnet},
-        inventory::Piece,
+        observed::Piece,
         san::San,
+        url::host_of,
     },
     ops::{machine, read},
     pki::inspect::{self, Certificate},

@@ -3,39 +3,39 @@
 
 use std::path::Path;
 
-use super::{
-    gather::{Files, look},
-    narrowing,
-};
+use super::{handshakes::Scene, narrowing};
 use crate::{
     model::{
         check::{self, Severity},
-        cluster::Cluster,
+        layout::Layout,
         timestamp::Timestamp,
     },
+    ops::observe::{Files, look},
     store::Transaction,
 };
 
 /// What `certkit verify` would say of these instances once a change is made, and does not say now.
 pub fn faults(
-    cluster: &Cluster,
+    layout: &Layout<'_>,
     declared: bool,
     dir: &Path,
     change: &Transaction,
     now: Timestamp,
     instances: &[usize],
 ) -> Vec<String> {
-    let (before, _) = look(cluster, declared, None, Files::new(dir), now);
-    let (after, _) = look(cluster, declared, None, Files::after(dir, change), now);
-    let known = check::judge(&before.evidence);
-    let found = check::judge(&after.evidence).into_iter().filter(|finding| {
-        finding.severity >= Severity::Warning
-            && finding.instances.iter().any(|index| instances.contains(index))
-            && !known.iter().any(|k| k.code == finding.code && k.what == finding.what)
-    });
+    let before = look(layout, declared, &mut Files::new(dir));
+    let after = look(layout, declared, &mut Files::after(dir, change));
+    let known = check::judge(&Scene::new(layout, &before, None, now).evidence);
+    let found = check::judge(&Scene::new(layout, &after, None, now).evidence).into_iter().filter(
+        |finding| {
+            finding.severity >= Severity::Warning
+                && finding.instances.iter().any(|index| instances.contains(index))
+                && !known.iter().any(|k| k.code == finding.code && k.what == finding.what)
+        },
+    );
     let mut faults: Vec<String> =
         found.map(|finding| format!("{}: {}", finding.subject, finding.what)).collect();
-    let broken = narrowing::broken(cluster, declared, dir, change, now).into_iter();
+    let broken = narrowing::broken(layout.cluster, declared, dir, change, now).into_iter();
     let broken = broken.filter(|broken| broken.waits_for.is_none());
     faults.extend(broken.map(|broken| format!("it works now and would not: {}", broken.path)));
     faults

@@ -14,20 +14,19 @@ use std::{
 
 use variables::Variables;
 
-use super::found::{facts, has_key, key_view, read_key};
 use crate::{
     document::flat::{self, Flat},
     model::{
         catalogue::{COMPONENTS, USES},
-        check::{
-            evidence::FoundKey,
-            flags::{Content, Setting, Told},
-        },
+        check::flags::{Content, Setting, Told},
         cluster::Cluster,
-        inventory::Piece,
         layout::DEFAULT_HOST_DIR,
+        observed::{FoundKey, Piece},
     },
-    ops::{observe::with_causes, read},
+    ops::{
+        observe::{has_key, key_of, view, with_causes},
+        read,
+    },
     pki::{inspect, key::PublicKey},
 };
 
@@ -338,16 +337,13 @@ fn content(dir: &Path, file: PathBuf) -> Content {
     };
     let all = inspect::from_pem(&pem).unwrap_or_default();
     let key = match has_key(&pem) {
-        true => match read_key(&pem, all.first()) {
-            Ok(key) => FoundKey::Present(key_view(&key)),
-            Err(state) => state,
-        },
+        true => key_of(&pem, all.first(), false).0,
         false => FoundKey::Missing,
     };
     let public = PublicKey::all_from_pem(&pem).unwrap_or_default();
     Content::Found {
         file,
-        certificates: Arc::new(all.iter().map(facts).collect()),
+        certificates: Arc::new(all.iter().map(view).collect()),
         key,
         public: public.iter().map(|key| key.der().to_vec()).collect(),
     }

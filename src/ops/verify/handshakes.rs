@@ -1,23 +1,27 @@
 //! Handshakes: every pairing, tried in memory with the files at hand.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
-
-use super::{
-    gather::Gathered,
-    stand_in::{self, StandIn},
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    path::PathBuf,
+    sync::Arc,
 };
+
+use super::stand_in::{self, StandIn};
 use crate::{
     model::{
         catalogue::{Credential, ETCD_PEER_NAME, certificate},
         check::{
-            evidence::CertFacts,
+            evidence::Evidence,
             forecast::Break,
             pairing::{self, End, Expect, Outcome, Pairing, Role, demands_peer_name, is_peer},
         },
         duration::Span,
+        layout::Layout,
+        observed::CertView,
         timestamp::Timestamp,
     },
-    ops::observe::with_causes,
+    ops::observe::{Observation, with_causes},
     parallel,
     tls::handshake::{
         self, Client, ClientAddress, ClientSide, Identity, PeerRule, Server, ServerSide,
@@ -27,15 +31,47 @@ use crate::{
 /// How many pairings are worth a thread. Those of one listener stand together and share what is prepared.
 const SHARE: usize = 64;
 
+/// What takes part in handshakes: what is there, and what each instance shows, or why it cannot.
+pub struct Scene<'a> {
+    /// What is there.
+    pub evidence: Evidence<'a>,
+    identities: BTreeMap<usize, Result<Identity, String>>,
+}
+
+impl<'a> Scene<'a> {
+    /// What was observed at that time. Where nothing is declared, the address of the service `kubernetes` was
+    /// read off the apiserver's certificate.
+    pub fn new(
+        layout: &'a Layout<'a>,
+        observation: &'a Observation,
+        service_address: Option<IpAddr>,
+        at: Timestamp,
+    ) -> Self {
+        let leaves = (0..layout.instances.len()).filter(|i| !layout.instances[*i].spec.is_ca());
+        let identities =
+            leaves.filter_map(|index| Some((index, observation.identity(index)?))).collect();
+        let evidence = Evidence {
+            cluster: layout.cluster,
+            at,
+            layout,
+            observed: &observation.observed,
+            files: Vec::new(),
+            owner: 0,
+            service_address,
+        };
+        Self { evidence, identities }
+    }
+}
+
 /// Tries every pairing, on all processors.
-pub fn run(gathered: &Gathered<'_>, pairings: &[Pairing], at: Timestamp) -> Vec<Outcome> {
-    between(gathered, gathered, pairings, at)
+pub fn run(scene: &Scene<'_>, pairings: &[Pairing], at: Timestamp) -> Vec<Outcome> {
+    between(scene, scene, pairings, at)
 }
 
 /// Tries every pairing between servers as they are in one observation and clients as they are in another.
 pub fn between(
-    serving: &Gathered<'_>,
-    dialling: &Gathered<'_>,
+    serving: &Scene<'_>,
+    dialling: &Scene<'_>,
     pairings: &[Pairing],
     at: Timestamp,
 ) -> Vec<Outcome> {
@@ -47,9 +83,9 @@ pub fn between(
 }
 
 /// Tries each forecast at its last second and at the one after.
-pub fn confirm(gathered: &Gathered<'_>, pairings: &[Pairing], breaks: &mut [Break]) {
+pub fn confirm(scene: &Scene<'_>, pairings: &[Pairing], breaks: &mut [Break]) {
     let stand_in = StandIn::new();
-    let mut stage = Stage::between(gathered, gathered, &stand_in);
+    let mut stage = Stage::between(scene, scene, &stand_in);
     for found in breaks {
         let pairing = &pairings[found.pairing];
         let before = stage.attempt(pairing, found.at);
@@ -67,9 +103,9 @@ type ClientKey = (Option<usize>, PathBuf, Role, &'static str);
 /// Clients and servers, prepared once.
 struct Stage<'g, 'a> {
     /// What servers have.
-    serving: &'g Gathered<'a>,
+    serving: &'g Scene<'a>,
     /// What clients have.
-    dialling: &'g Gathered<'a>,
+    dialling: &'g Scene<'a>,
     stand_in: &'g Result<StandIn, String>,
     servers: HashMap<ServerKey, Result<Server, String>>,
     clients: HashMap<ClientKey, Result<Client, String>>,
@@ -77,8 +113,8 @@ struct Stage<'g, 'a> {
 
 impl<'g, 'a> Stage<'g, 'a> {
     fn between(
-        serving: &'g Gathered<'a>,
-        dialling: &'g Gathered<'a>,
+        serving: &'g Scene<'a>,
+        dialling: &'g Scene<'a>,
         stand_in: &'g Result<StandIn, String>,
     ) -> Self {
         Self { serving, dialling, stand_in, servers: HashMap::new(), clients: HashMap::new() }
@@ -215,9 +251,9 @@ impl<'g, 'a> Stage<'g, 'a> {
 }
 
 /// What an instance shows.
-fn identity<'g>(gathered: &'g Gathered<'_>, index: usize) -> Result<&'g Identity, String> {
-    let label = || gathered.evidence.label(index);
-    match gathered.identities.get(&index) {
+fn identity<'g>(scene: &'g Scene<'_>, index: usize) -> Result<&'g Identity, String> {
+    let label = || scene.evidence.label(index);
+    match scene.identities.get(&index) {
         Some(Ok(identity)) => Ok(identity),
         Some(Err(why)) => Err(format!("{}: {why}", label())),
         None => Err(format!("{} cannot be read", label())),
@@ -228,6 +264,6 @@ fn peer_rule(demanded: bool) -> Option<PeerRule> {
     demanded.then(|| PeerRule::Hostname(vec![ETCD_PEER_NAME.to_owned()]))
 }
 
-fn ders(certificates: &Arc<Vec<CertFacts>>) -> Vec<Vec<u8>> {
+fn ders(certificates: &Arc<Vec<CertView>>) -> Vec<Vec<u8>> {
     certificates.iter().map(|c| c.der.clone()).collect()
 }

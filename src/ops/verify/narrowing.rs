@@ -11,18 +11,17 @@ use std::{
 
 use super::{
     assume,
-    gather::{Files, Gathered, look},
-    handshakes,
+    handshakes::{self, Scene},
 };
 use crate::{
     model::{
-        check::{
-            evidence::Held,
-            pairing::{self, End, Expect, Outcome, Pairing, Role},
-        },
+        check::pairing::{self, End, Expect, Outcome, Pairing, Role},
         cluster::Cluster,
+        layout::Layout,
+        observed::Held,
         timestamp::Timestamp,
     },
+    ops::observe::{Files, look},
     store::Transaction,
 };
 
@@ -59,8 +58,11 @@ pub fn broken(
         (None, false) => return Vec::new(),
     };
     let some = representatives(whole, change);
-    let (before, _) = look(&some, declared, service, Files::new(dir), now);
-    let (after, _) = look(&some, declared, service, Files::after(dir, change), now);
+    let layout = Layout::new(&some);
+    let before = look(&layout, declared, &mut Files::new(dir));
+    let after = look(&layout, declared, &mut Files::after(dir, change));
+    let before = Scene::new(&layout, &before, service, now);
+    let after = Scene::new(&layout, &after, service, now);
     let changed = changed(&before, &after);
     if changed.is_empty() {
         return Vec::new();
@@ -71,8 +73,8 @@ pub fn broken(
             || matches!(&p.client, End::Instance(client) if changed.contains(client))
             || matches!(&p.client, End::NoCertificate(_))
     };
-    let of = |gathered: &Gathered<'_>| -> Vec<Pairing> {
-        let all = pairing::pairings(&gathered.evidence).into_iter();
+    let of = |scene: &Scene<'_>| -> Vec<Pairing> {
+        let all = pairing::pairings(&scene.evidence).into_iter();
         all.filter(|p| is_path(p) && concerns(p)).collect()
     };
     let (then, later) = (of(&before), of(&after));
@@ -144,18 +146,18 @@ fn representatives(cluster: &Cluster, change: &Transaction) -> Cluster {
 }
 
 /// The instances that a change makes something else of, or of what they trust.
-fn changed(before: &Gathered<'_>, after: &Gathered<'_>) -> BTreeSet<usize> {
+fn changed(before: &Scene<'_>, after: &Scene<'_>) -> BTreeSet<usize> {
     let prints = |held: &Held| -> Vec<Vec<u8>> {
         let own = held.certificates.present().into_iter().flat_map(|all| all.iter());
         let trusted = held.kubeconfig.iter().filter_map(|k| k.authorities.present());
         own.chain(trusted.flat_map(|all| all.iter())).map(|c| c.der.clone()).collect()
     };
     let server = |held: &Held| held.kubeconfig.as_ref().and_then(|k| k.server.clone());
-    let trust = |gathered: &Gathered<'_>| -> Vec<Vec<u8>> {
-        let all = gathered.evidence.trust.values().filter_map(|t| t.certificates.present());
+    let trust = |scene: &Scene<'_>| -> Vec<Vec<u8>> {
+        let all = scene.evidence.observed.trust.values().filter_map(|t| t.certificates.present());
         all.flat_map(|certificates| certificates.iter().map(|c| c.der.clone())).collect()
     };
-    let pairs = before.evidence.held.iter().zip(&after.evidence.held).enumerate();
+    let pairs = before.evidence.held().iter().zip(after.evidence.held()).enumerate();
     let all = trust(before) != trust(after);
     pairs
         .filter(|(_, (then, now))| {

@@ -7,16 +7,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    found::{facts, has_key},
-    gather::Files,
-};
 use crate::{
     model::{
-        check::evidence::{CertFacts, FileFacts, FileKind},
-        inventory::Piece,
+        check::evidence::{FileFacts, FileKind},
+        observed::{CertView, Piece},
     },
-    ops::read,
+    ops::{
+        observe::{Files, has_key, view},
+        read,
+    },
     pki::inspect,
 };
 
@@ -123,12 +122,12 @@ fn facts_of(path: PathBuf, kind: FileKind, metadata: &Metadata) -> FileFacts {
 }
 
 /// What is in a file that nothing names. Kubeconfigs of people are theirs, and passed over.
-fn look(path: &Path) -> (Vec<CertFacts>, bool) {
+fn look(path: &Path) -> (Vec<CertView>, bool) {
     let Piece::Present(content) = read::file(path) else { return (Vec::new(), false) };
     let is_pem = content.windows(11).any(|w| w == b"-----BEGIN ");
     if !is_pem {
         return (Vec::new(), false);
     }
     let all = inspect::from_pem(&content).unwrap_or_default();
-    (all.iter().map(facts).collect(), has_key(&content))
+    (all.iter().map(view).collect(), has_key(&content))
 }

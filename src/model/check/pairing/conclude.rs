@@ -90,7 +90,7 @@ pub fn conclude(
         });
         let mut finding = entry.clone();
         for index in &involved.ends {
-            finding = finding.file(&evidence.held[*index].cert_file);
+            finding = finding.file(evidence.held()[*index].place.cert());
             if !finding.instances.contains(index) {
                 finding.instances.push(*index);
             }
@@ -144,8 +144,8 @@ fn involved(evidence: &Evidence<'_>, pairing: &Pairing) -> Involved {
 /// The files of both ends, and those by which each checks the other.
 fn files(evidence: &Evidence<'_>, pairing: &Pairing, ends: &[usize]) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for held in ends.iter().map(|index| &evidence.held[*index]) {
-        files.extend([held.cert_file.clone(), held.key_file.clone()]);
+    for held in ends.iter().map(|index| &evidence.held()[*index]) {
+        files.extend([held.place.cert().clone(), held.place.key().clone()]);
         files.extend(held.kubeconfig.as_ref().map(|k| k.file.clone()));
     }
     let (client, root) = match &pairing.client {
@@ -159,7 +159,7 @@ fn files(evidence: &Evidence<'_>, pairing: &Pairing, ends: &[usize]) -> Vec<Path
     // What is trusted may be the very thing that cannot be read.
     for ca in [(pairing.path.client_trusts, &root), (pairing.path.server_trusts, server)] {
         if let (Some(ca), root) = ca
-            && let Some(trust) = evidence.trust.get(&(root.clone(), ca))
+            && let Some(trust) = evidence.observed.trust.get(&(root.clone(), ca))
         {
             files.push(trust.file.clone());
         }

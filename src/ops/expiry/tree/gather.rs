@@ -7,7 +7,7 @@ use crate::{
     model::{
         catalogue::{self, CertSpec, Home, Scope},
         check::expiry::{Found, Inside, Origin, Remark, Role, Row},
-        inventory::Piece,
+        observed::Piece,
         timestamp::Timestamp,
     },
     ops::{
@@ -73,9 +73,9 @@ impl Gatherer<'_> {
         if is_copy && !is_here(key) || !is_here(cert) {
             return None;
         }
-        let (observed, certificates) = observe::authority(&self.tree.root, cert, key);
+        let (held, certificates) = observe::authority(&self.tree.root, cert, key);
         let is_hidden = is_unreadable(&self.tree.root.join(key));
-        let issuing = Arc::new(Issuing { observed, certificates, is_hidden });
+        let issuing = Arc::new(Issuing { held, certificates, is_hidden });
         if !is_copy {
             self.all.issuing.insert(id, Arc::clone(&issuing));
         }

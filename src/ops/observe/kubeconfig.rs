@@ -4,11 +4,19 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::{found::Found, gather::Files};
+use super::{
+    credential::{Content, Credential},
+    files::Files,
+    pair, with_causes,
+};
 use crate::{
     document::kubeconfig::{self, Material, View},
-    model::{check::evidence::KubeconfigFacts, inventory::Piece, shown::quoted},
-    ops::observe::with_causes,
+    model::{
+        layout::Place,
+        observed::{KubeconfigView, Piece},
+        shown::quoted,
+    },
+    ops::session,
 };
 
 /// Where paths that a kubeconfig names are.
@@ -36,20 +44,29 @@ impl Tree<'_> {
             // As client-go does it.
             return Lead::File(kubeconfig.parent().unwrap_or(Path::new("")).join(path));
         }
-        if let Ok(inside) = path.strip_prefix(&self.host_dir) {
-            return Lead::File(self.root.join(inside));
+        let own = self.root.as_os_str().is_empty().then_some(self.dir);
+        for tree in [Some(self.host_dir.as_path()), own].into_iter().flatten() {
+            if let Ok(inside) = path.strip_prefix(tree) {
+                return Lead::File(self.root.join(inside));
+            }
         }
         // Other files of a host are here only if DIR is this machine's own tree.
-        match self.dir == self.host_dir {
+        let is_kubelets = || session::kubelet_dir(self.dir).is_some_and(|k| path.starts_with(k));
+        match self.dir == self.host_dir || is_kubelets() {
             true => Lead::File(path.to_path_buf()),
             false => Lead::Elsewhere(path.display().to_string()),
         }
     }
 }
 
-/// The kubeconfig's facts, and where certificate and key were found.
-pub fn follow(files: &mut Files<'_>, tree: &Tree<'_>, file: &Path) -> (KubeconfigFacts, Found) {
-    let mut facts = KubeconfigFacts {
+/// What is said of the kubeconfig, where certificate and key were found, and the kubeconfig's text.
+pub fn follow(
+    files: &mut Files<'_>,
+    tree: &Tree<'_>,
+    file: &Path,
+    laid_out: &Place,
+) -> (KubeconfigView, Credential, Option<Zeroizing<Vec<u8>>>) {
+    let mut facts = KubeconfigView {
         file: file.to_path_buf(),
         state: Piece::Missing,
         authorities: Piece::Missing,
@@ -60,65 +77,78 @@ pub fn follow(files: &mut Files<'_>, tree: &Tree<'_>, file: &Path) -> (Kubeconfi
         verifies_server: None,
         elsewhere: None,
     };
-    let nothing = Found::missing(file);
+    // Without a kubeconfig to follow, what it is to name may be there all the same.
+    let unfollowed = |files: &mut Files<'_>| match laid_out {
+        Place::Named { cert, key, .. } => pair(files, laid_out.clone(), cert, key, false),
+        Place::Pair { .. } | Place::Embedded { .. } => Credential::missing(laid_out.clone()),
+    };
     let content = match files.read(file) {
         Piece::Present(content) => content,
-        Piece::Missing => return (facts, nothing),
+        Piece::Missing => return (facts, unfollowed(files), None),
         Piece::Bad(why) => {
             facts.state = Piece::Bad(why);
-            return (facts, nothing);
+            return (facts, unfollowed(files), None);
         }
     };
     let view = match kubeconfig::parse(&content) {
         Ok(view) => view,
         Err(error) => {
             facts.state = Piece::Bad(with_causes(&error));
-            return (facts, nothing);
+            return (facts, unfollowed(files), None);
         }
     };
     facts.state = Piece::Present(());
     let found = credential(files, tree, file, &view, &mut facts);
     authority(files, tree, file, &view, &mut facts);
-    (facts, found)
+    let found = found.unwrap_or_else(|| match facts.elsewhere {
+        Some(_) => Credential::missing(laid_out.clone()),
+        None => unfollowed(files),
+    });
+    (facts, found, Some(content))
 }
 
+/// Nothing where there is none, or it is on another machine: the facts say which.
 fn credential(
     files: &mut Files<'_>,
     tree: &Tree<'_>,
     file: &Path,
     view: &View,
-    facts: &mut KubeconfigFacts,
-) -> Found {
+    facts: &mut KubeconfigView,
+) -> Option<Credential> {
     let Some(user) = view.user(None) else {
         facts.state = Piece::Bad("its current context names no user that is in it".into());
-        return Found::missing(file);
+        return None;
     };
     match (&user.cert, &user.key) {
-        (Some(Material::Data(cert)), Some(Material::Data(key))) => {
+        (Some(Material::Data(cert)), key) => {
             files.secret(file);
-            Found::parse(
-                (file, Piece::Present(Zeroizing::new(cert.to_vec()))),
-                (file, Piece::Present(Zeroizing::new(key.to_vec()))),
-            )
+            let cert: Content = Piece::Present(Zeroizing::new(cert.to_vec()));
+            let key: Content = match key {
+                Some(Material::Data(key)) => Piece::Present(Zeroizing::new(key.to_vec())),
+                Some(Material::File(_)) | None => Piece::Missing,
+            };
+            let place = Place::Embedded { kubeconfig: file.to_path_buf() };
+            Some(Credential::parse(place, &cert, &key, false))
         }
         (Some(Material::File(cert)), Some(Material::File(key))) => {
             match (tree.follow(file, cert), tree.follow(file, key)) {
                 (Lead::File(cert), Lead::File(key)) => {
                     files.uses(&cert);
                     files.uses(&key);
-                    let (c, k) = (files.read(&cert), files.read(&key));
-                    Found::parse((&cert, c), (&key, k))
+                    let (c, k) = (cert.clone(), key.clone());
+                    let place = Place::Named { cert, key, kubeconfig: file.to_path_buf() };
+                    Some(pair(files, place, &c, &k, false))
                 }
                 (Lead::Elsewhere(path), _) | (_, Lead::Elsewhere(path)) => {
                     facts.elsewhere = Some(path);
-                    Found::missing(file)
+                    None
                 }
             }
         }
         _ => {
             let why = format!("user {} has no client certificate and key", quoted(&user.name));
             facts.state = Piece::Bad(why);
-            Found::missing(file)
+            None
         }
     }
 }
@@ -128,7 +158,7 @@ fn authority(
     tree: &Tree<'_>,
     file: &Path,
     view: &View,
-    facts: &mut KubeconfigFacts,
+    facts: &mut KubeconfigView,
 ) {
     let Some(cluster) = view.cluster(None) else {
         facts.state = Piece::Bad("its current context names no cluster that is in it".into());

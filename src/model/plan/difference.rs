@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use crate::model::{
     algorithm::KeyAlgorithm,
     cluster::Cluster,
-    inventory::{CertView, Observed},
     layout::Instance,
+    observed::{CertView, Held},
     profile::{Kind, Profile},
     resolve,
     usage::{ExtendedUsage, KeyUsages},
@@ -14,10 +14,10 @@ use crate::model::{
 
 /// How a leaf differs from what is declared, each difference in a few words. The key's algorithm is
 /// [`algorithm_difference`]'s, and its term is judged by time alone.
-pub fn differences(instance: &Instance<'_>, cluster: &Cluster, observed: &Observed) -> Vec<String> {
+pub fn differences(instance: &Instance<'_>, cluster: &Cluster, observed: &Held) -> Vec<String> {
     let Some(certificate) = observed.certificate() else { return Vec::new() };
     let mut differences = Vec::new();
-    if observed.signed_by_issuer == Some(false) {
+    if observed.is_signed() == Some(false) {
         let authority = instance.issuer.unwrap_or_default();
         differences.push(format!("signed by {}, not by {authority}", certificate.issuer));
     }

@@ -1,32 +1,34 @@
-//! Who signed what: the part of the evidence that takes cryptography.
+//! Who signed what: the part of observing that takes cryptography.
 
 use std::{
     collections::{BTreeMap, HashMap},
     path::PathBuf,
 };
 
-use super::found::Found;
 use crate::{
     model::{
         algorithm::KeyAlgorithm,
-        check::evidence::{CertFacts, Held, Signer, Trust, is_local},
-        layout::Instance,
+        check::evidence::is_local,
+        layout::Layout,
+        observed::{CertView, Held, Signer, Trust},
     },
     pki::inspect::Certificate,
 };
 
+/// The certificates that were found, by the index of their instance.
+type Found = BTreeMap<usize, Vec<Certificate>>;
+
 /// Who signed each certificate.
 pub fn signers(
-    instances: &[Instance<'_>],
-    found: &[Found],
+    layout: &Layout<'_>,
+    found: &Found,
     trust: &BTreeMap<(PathBuf, &'static str), Trust>,
 ) -> Vec<Option<Signer>> {
+    let instances = &layout.instances;
     let authorities: Vec<usize> =
         (0..instances.len()).filter(|i| instances[*i].spec.is_ca()).collect();
-    let by_id: HashMap<&str, usize> =
-        authorities.iter().map(|i| (instances[*i].spec.id, *i)).collect();
-    // During a rotation what the old CA signed is as right as what the new one did.
-    let rotating: HashMap<&str, Vec<Certificate>> = trust
+    // While one CA follows another, both are in what is trusted.
+    let trusted: HashMap<&str, Vec<Certificate>> = trust
         .iter()
         .filter(|((root, _), _)| root.as_os_str().is_empty())
         .filter_map(|((_, id), trust)| {
@@ -35,15 +37,14 @@ pub fn signers(
             Some((*id, read.collect()))
         })
         .collect();
-    instances
-        .iter()
-        .zip(found)
-        .map(|(instance, one)| {
-            let (leaf, issuer) = (one.first()?, instance.issuer?);
-            let expected = by_id.get(issuer).and_then(|i| found[*i].certificates.present());
+    (0..instances.len())
+        .map(|index| {
+            let leaf = found.get(&index)?.first()?;
+            let id = instances[index].issuer?;
+            let expected = layout.authority(id).and_then(|above| found.get(&above));
             let Some(expected) = expected else { return Some(Signer::NoCa) };
-            let old = rotating.get(issuer).map(Vec::as_slice).unwrap_or_default();
-            Some(signer(leaf, expected, old, &authorities, found))
+            let others = trusted.get(id).map(Vec::as_slice).unwrap_or_default();
+            Some(signer(leaf, expected, others, &authorities, found))
         })
         .collect()
 }
@@ -51,14 +52,17 @@ pub fn signers(
 fn signer(
     leaf: &Certificate,
     expected: &[Certificate],
-    old: &[Certificate],
+    trusted: &[Certificate],
     authorities: &[usize],
-    found: &[Found],
+    found: &Found,
 ) -> Signer {
     let named = |ca: &Certificate| leaf.issuer() == ca.subject();
     let by_key = |ca: &&Certificate| leaf.signed_by(ca);
-    if expected.iter().chain(old).any(|ca| named(ca) && by_key(&ca)) {
+    if expected.iter().any(|ca| named(ca) && by_key(&ca)) {
         return Signer::Expected;
+    }
+    if trusted.iter().any(|ca| named(ca) && by_key(&ca)) {
+        return Signer::Trusted;
     }
     // What nothing here verifies any more is judged by its name; that it is weak is a finding itself.
     let lower = leaf.signature_algorithm().to_ascii_lowercase();
@@ -66,15 +70,17 @@ fn signer(
     let weak_key =
         |ca: &Certificate| matches!(ca.algorithm(), Some(KeyAlgorithm::Rsa(bits)) if bits < 2048);
     if expected.iter().any(|ca| named(ca) && (weak || weak_key(ca))) {
-        return Signer::Expected;
+        return Signer::Presumed;
     }
     if expected.iter().find(by_key).is_some() {
         return Signer::NameDiffers;
     }
-    for &index in authorities {
-        if found[index].first().is_some_and(|ca| named(ca) && by_key(&ca)) {
-            return Signer::Other(index);
-        }
+    let is_signer = |index: &&usize| {
+        let ca = found.get(index).and_then(|all| all.first());
+        ca.is_some_and(|ca| named(ca) && by_key(&ca))
+    };
+    if let Some(index) = authorities.iter().find(is_signer) {
+        return Signer::Other(*index);
     }
     if leaf.is_self_signed() {
         Signer::Itself
@@ -86,10 +92,11 @@ fn signer(
 }
 
 /// Whether what each kubeconfig trusts vouches for the apiserver it talks to.
-pub fn verify_servers(instances: &[Instance<'_>], held: &mut [Held]) {
+pub fn verify_servers(layout: &Layout<'_>, held: &mut [Held]) {
+    let instances = &layout.instances;
     let servers: Vec<usize> =
         (0..held.len()).filter(|i| instances[*i].spec.id == "apiserver").collect();
-    let sound = |held: &[Held], i: usize| matches!(held[i].signer, Some(Signer::Expected));
+    let sound = |held: &[Held], i: usize| held[i].signer.is_some_and(Signer::is_right);
     for index in 0..held.len() {
         let Some(kubeconfig) = &held[index].kubeconfig else { continue };
         let Some(trusted) = kubeconfig.authorities.present() else { continue };
@@ -102,8 +109,8 @@ pub fn verify_servers(instances: &[Instance<'_>], held: &mut [Held]) {
         let Some(shown) = held[server].certificates.present() else { continue };
         let vouches = shown.iter().any(|cert| {
             trusted.iter().any(|anchor| {
-                cert.view.fingerprint == anchor.view.fingerprint
-                    || (cert.view.issuer == anchor.view.profile.subject && signed(cert, anchor))
+                cert.fingerprint == anchor.fingerprint
+                    || (cert.issuer == anchor.profile.subject && signed(cert, anchor))
             })
         });
         if let Some(kubeconfig) = &mut held[index].kubeconfig {
@@ -112,7 +119,7 @@ pub fn verify_servers(instances: &[Instance<'_>], held: &mut [Held]) {
     }
 }
 
-fn signed(cert: &CertFacts, by: &CertFacts) -> bool {
+fn signed(cert: &CertView, by: &CertView) -> bool {
     match (Certificate::from_der(cert.der.clone()), Certificate::from_der(by.der.clone())) {
         (Ok(cert), Ok(by)) => cert.signed_by(&by),
         _ => false,
