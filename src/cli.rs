@@ -19,6 +19,7 @@ mod prune;
 mod rotate;
 mod template;
 mod verify;
+mod watch;
 
 use std::{
     ffi::OsString,
@@ -53,7 +54,7 @@ pub struct Global {
     #[arg(long, global = true, value_name = "DIR", env = "CERTKIT_DIR")]
     #[arg(default_value = "/etc/kubernetes", help_heading = "Everywhere")]
     pub dir: PathBuf,
-    /// Say less: errors only
+    /// Say only what is wrong: no notes, no hints on what to do next, no report where all is well
     #[arg(short, long, global = true, help_heading = "Everywhere")]
     pub quiet: bool,
     /// Say more
@@ -91,12 +92,21 @@ enum Command {
 /// How commands print their reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// For a terminal
+    /// For a terminal, as wide as it is
     Table,
+    /// The same with every column and row, however wide
+    Wide,
     /// One document
     Json,
     /// The same document
     Yaml,
+}
+
+impl Format {
+    /// Whether nothing is to be left out or shortened.
+    pub fn is_wide(self) -> bool {
+        self == Self::Wide
+    }
 }
 
 /// A report's JSON in the form that was asked for.
@@ -192,10 +202,15 @@ pub fn tell(changed: bool, exit: Exit, report: Result<String, Failure>) -> Resul
     }
 }
 
-/// Says something that is no data, on standard error. Where that cannot be written there is nobody to tell.
-pub fn note(text: impl AsRef<str>) {
-    use io::Write as _;
-    let _ = writeln!(output::stderr(), "note: {}", text.as_ref());
+impl Global {
+    /// Says something that is no data and nothing wrong, on standard error. Where that cannot be written there is
+    /// nobody to tell.
+    pub fn note(&self, text: impl AsRef<str>) {
+        use io::Write as _;
+        if !self.quiet {
+            let _ = writeln!(output::stderr(), "note: {}", text.as_ref());
+        }
+    }
 }
 
 /// The same of what needs attention.

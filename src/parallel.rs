@@ -3,6 +3,8 @@
 //! Threads are a help, not a need: where a limit (`TasksMax=`, a pids cgroup, `RLIMIT_NPROC`) leaves fewer than
 //! are asked for, the work is done with those, and with none on the caller's own.
 
+pub mod progress;
+
 use std::{
     collections::BTreeMap,
     num::NonZero,

@@ -11,7 +11,7 @@ use super::{
         self,
         expiry::{Context, Format, Rendered, Sink, Summary},
     },
-    when,
+    watch, when,
 };
 use crate::{
     model::{
@@ -86,9 +86,9 @@ pub struct CheckExpirationArgs {
 /// Output formats.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 enum OutputFormat {
-    /// kubeadm's columns and a status
+    /// kubeadm's columns and a status, as far as the terminal is wide enough
     Table,
-    /// The same with path, user, key, serial, fingerprint and names
+    /// All of these and path, user, key, serial, fingerprint and names
     Wide,
     /// One document, as kubeadm's and more; docs/output.md
     Json,
@@ -106,7 +106,7 @@ const HELP: &str = "\
 A file that cannot be read is a row with status UNKNOWN, and so is a folder in which no certificate was found.
 In folders, files that must hold certificates by their name (.crt .cer .pem .p7b .p12 .jks .kubeconfig ...) or that
 begin as one must be readable; others that hold none are passed over and counted. With -q only rows that need
-attention are printed, and nothing if there are none.
+attention are printed, of more than 25 the worst under a summary (-o wide: all), and nothing if there are none.
 
 EXIT CODES:
   0   nothing ends soon
@@ -146,6 +146,7 @@ pub fn run(args: &CheckExpirationArgs, global: &Global) -> Result<Exit, Failure>
         ascii: args.ascii,
         quiet: global.quiet,
         width: output::width(),
+        limit: output::limit(),
     };
     let mut reports = Reports::new(format, args.textfile.is_some(), &context);
     let request = Request {
@@ -170,10 +171,12 @@ pub fn run(args: &CheckExpirationArgs, global: &Global) -> Result<Exit, Failure>
         (level, formats.map(|f| f.map(|f| f.render(&row, &verdict, &context))))
     };
     if let Some(unfinished) = session::unfinished(&dir).filter(|_| args.paths.is_empty()) {
-        super::note(unfinished);
+        global.note(unfinished);
     }
-    reports.summary.files = expiry::run(&request, render, |batch| {
-        batch.into_iter().try_for_each(|(level, rendered)| reports.add(level, rendered))
+    reports.summary.files = watch::working(global, || {
+        expiry::run(&request, render, |batch| {
+            batch.into_iter().try_for_each(|(level, rendered)| reports.add(level, rendered))
+        })
     })?;
     let summary = reports.end()?;
     if let Some(path) = &args.textfile {
@@ -251,7 +254,7 @@ impl Reports {
         Self {
             formats,
             sinks: formats.map(|format| format.map(|format| format.sink(context))),
-            stdout: Box::new(output::raw_stdout()),
+            stdout: output::held_stdout(),
             textfile: Vec::new(),
             summary: Summary::default(),
         }

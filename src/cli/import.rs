@@ -2,7 +2,11 @@
 
 use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
-use super::{Exit, Failure, Format, Global, limit, output, when};
+use super::{
+    Exit, Failure, Format, Global, limit,
+    output::{self, grid::Column},
+    watch, when,
+};
 use crate::{
     model::timestamp::Timestamp,
     ops::{import, takeup},
@@ -50,18 +54,21 @@ EXAMPLES:
 /// Runs the command.
 pub fn run(args: &ImportArgs, global: &Global) -> Result<Exit, Failure> {
     let dir = super::absolute(&global.dir)?;
-    let report = import::run(&import::Request {
+    let request = import::Request {
         dir: &dir,
         files: &args.files,
         dry_run: args.dry_run,
         now: when(args.at)?,
         lock_wait: args.lock_timeout,
         backups: args.backups,
-    })?;
-    if let Some(recovered) = &report.recovered
-        && !global.quiet
-    {
-        super::note(recovered);
+    };
+    let report = watch::changing(
+        global,
+        watch::Change { dir: &dir, dry_run: args.dry_run, hooks: false },
+        || import::run(&request),
+    )?;
+    if let Some(recovered) = &report.recovered {
+        global.note(recovered);
     }
     let outcomes = takeup::run(&takeup::Request {
         dir: &dir,
@@ -79,8 +86,10 @@ pub fn run(args: &ImportArgs, global: &Global) -> Result<Exit, Failure> {
         Format::Json | Format::Yaml => {
             super::document(json(&report, &outcomes, args.dry_run), args.output)
         }
-        Format::Table if global.quiet => return Ok(Exit::Done),
-        Format::Table => Ok(table(&report, &outcomes, &dir, args.dry_run)),
+        Format::Table | Format::Wide if global.quiet => return Ok(Exit::Done),
+        Format::Table | Format::Wide => {
+            Ok(table(&report, &outcomes, &dir, args.dry_run, args.output.is_wide()))
+        }
     };
     super::tell(!args.dry_run, Exit::Done, text)
 }
@@ -90,12 +99,13 @@ fn table(
     outcomes: &[takeup::Outcome],
     dir: &std::path::Path,
     dry_run: bool,
+    wide: bool,
 ) -> String {
     let mut text = String::new();
     let heading = if dry_run { "would be put in place in" } else { "put in place in" };
     // Writing to a String cannot fail.
     let _ = writeln!(text, "{heading} {}:\n", dir.display());
-    let rows = report
+    let rows: Vec<_> = report
         .taken
         .iter()
         .map(|record| {
@@ -103,7 +113,12 @@ fn table(
             vec![record.label.clone(), record.not_after.to_kubeadm(), files.join(" ")]
         })
         .collect();
-    text.push_str(&output::table(&["NAME", "EXPIRES", "FILES"], rows));
+    let columns = [
+        Column::new("NAME").least(16),
+        Column::new("EXPIRES").rank(1),
+        Column::new("FILES").least(16).rank(2).keeps_end(),
+    ];
+    text.push_str(&output::table(&columns, &rows, wide));
     if !report.waiting.is_empty() {
         let _ = writeln!(text, "\nstill waiting for signatures: {}", report.waiting.join(", "));
     }
@@ -114,7 +129,7 @@ fn table(
             backup.display()
         );
     }
-    text.push_str(&super::rotate::report::taken_up(outcomes));
+    text.push_str(&super::rotate::report::taken_up(outcomes, wide));
     text
 }
 

@@ -6,7 +6,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::ValueEnum;
 
-use super::{Exit, Failure, Format, Global, password, when};
+use super::{Exit, Failure, Format, Global, password, watch, when};
 use crate::{
     model::{
         algorithm::KeyAlgorithm,
@@ -147,18 +147,21 @@ pub fn run(args: &InitArgs, global: &Global) -> Result<Exit, Failure> {
         true => password::new_password(global)?,
         false => password::passwords(global)?,
     };
-    let report = init::run(init::Request {
+    let request = init::Request {
         dir: &dir,
         cluster,
         dry_run: args.dry_run,
         now: when(args.at)?,
         lock_wait: Duration::from_secs(10),
         passwords: &passwords,
-    })?;
-    if let Some(recovered) = &report.recovered
-        && !global.quiet
-    {
-        super::note(recovered);
+    };
+    let report = watch::changing(
+        global,
+        watch::Change { dir: &dir, dry_run: args.dry_run, hooks: false },
+        || init::run(request),
+    )?;
+    if let Some(recovered) = &report.recovered {
+        global.note(recovered);
     }
     report.aftermath.warnings.iter().for_each(super::warn);
     let outcomes = takeup::run(&takeup::Request {
@@ -176,8 +179,15 @@ pub fn run(args: &InitArgs, global: &Global) -> Result<Exit, Failure> {
         Format::Json | Format::Yaml => {
             super::document(report::json(&report, &outcomes, args.dry_run), args.output)
         }
-        Format::Table if global.quiet => return Ok(Exit::Done),
-        Format::Table => Ok(report::table(&report, &outcomes, &dir, args.dry_run, global.verbose)),
+        Format::Table | Format::Wide if global.quiet => return Ok(Exit::Done),
+        Format::Table | Format::Wide => {
+            let view = report::View {
+                dry_run: args.dry_run,
+                verbose: global.verbose,
+                wide: args.output.is_wide(),
+            };
+            Ok(report::table(&report, &outcomes, &dir, view))
+        }
     };
     super::tell(!args.dry_run && !report.plan.is_empty(), Exit::Done, text)
 }
@@ -204,9 +214,9 @@ fn take_over(args: &InitArgs, global: &Global, dir: &std::path::Path) -> Result<
             });
             super::document(format!("{document:#}\n"), args.output)
         }
-        Format::Table if global.quiet => return Ok(Exit::Done),
-        Format::Table if args.dry_run => Ok(report.text.clone()),
-        Format::Table => Ok(format!(
+        Format::Table | Format::Wide if global.quiet => return Ok(Exit::Done),
+        Format::Table | Format::Wide if args.dry_run => Ok(report.text.clone()),
+        Format::Table | Format::Wide => Ok(format!(
             "{}: written; nothing in place differs from it\n\n{}\nnext:\n  look it through: certkit \
              renews by it from now on\n  certkit --dir {} rotate --dry-run\n",
             file.display(),

@@ -1,10 +1,13 @@
 //! The terminal: streams that drop colour where it is not wanted, and tables.
 
 pub mod expiry;
+pub mod grid;
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 
 use clap::ColorChoice;
+
+use grid::Column;
 
 /// Applies `--color`; `auto` looks at the stream and at `NO_COLOR`, `CLICOLOR` and `CLICOLOR_FORCE`.
 pub fn set_color(choice: ColorChoice) {
@@ -56,24 +59,46 @@ pub fn raw_stdout() -> impl io::Write {
     io::BufWriter::with_capacity(64 << 10, UntilClosed(io::stdout().lock()))
 }
 
-/// The columns of the terminal: what `COLUMNS` says, else the terminal, else 80.
-pub fn width() -> usize {
-    let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    let terminal = || rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| size.ws_col);
-    said.or_else(terminal).filter(|columns| *columns >= 20).map_or(80, usize::from)
+/// The same, but on a terminal nothing of it before it is flushed: progress is shown there meanwhile.
+pub fn held_stdout() -> Box<dyn io::Write> {
+    match io::stdout().is_terminal() {
+        true => Box::new(Held(Vec::new())),
+        false => Box::new(raw_stdout()),
+    }
 }
 
-/// A table as kubectl prints them: upper-case headings, three blanks between columns, no lines.
-pub fn table(headings: &[&str], rows: Vec<Vec<String>>) -> String {
-    let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::NOTHING);
-    table.set_header(headings.to_vec());
-    table.add_rows(rows);
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 3));
+struct Held(Vec<u8>);
+
+impl io::Write for Held {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.0.extend_from_slice(text);
+        Ok(text.len())
     }
-    let text = table.to_string();
-    text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+
+    fn flush(&mut self) -> io::Result<()> {
+        let mut out = raw_stdout();
+        out.write_all(&std::mem::take(&mut self.0))?;
+        out.flush()
+    }
+}
+
+/// The columns there are room for: what `COLUMNS` says, else the terminal; none where neither says anything, as in a
+/// pipe.
+pub fn limit() -> Option<usize> {
+    let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let terminal = || rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| size.ws_col);
+    said.or_else(terminal).filter(|columns| *columns >= 20).map(usize::from)
+}
+
+/// The same for what needs a width: 80 where nothing says.
+pub fn width() -> usize {
+    limit().unwrap_or(80)
+}
+
+/// A table as kubectl prints them: upper-case headings, three blanks between columns, no lines. It fits the
+/// terminal, unless all of it is wanted.
+pub fn table(columns: &[Column], rows: &[Vec<String>], wide: bool) -> String {
+    grid::table(columns, rows, limit().filter(|_| !wide))
 }
 
 #[cfg(test)]
@@ -82,7 +107,8 @@ mod tests {
 
     #[test]
     fn a_table_has_no_lines_and_no_trailing_blanks() {
-        let text = table(&["NAME", "STATUS"], vec![vec!["apiserver".into(), "ok".into()]]);
+        let columns = [Column::new("NAME"), Column::new("STATUS")];
+        let text = table(&columns, &[vec!["apiserver".into(), "ok".into()]], true);
         assert_eq!(text, "NAME        STATUS\napiserver   ok\n");
     }
 }

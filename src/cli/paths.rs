@@ -7,7 +7,14 @@ use std::fmt::Write as _;
 
 use clap::ValueEnum;
 
-use super::{Exit, Failure, Global, output, print};
+use super::{
+    Exit, Failure, Global,
+    output::{
+        self,
+        grid::{Column, wrap},
+    },
+    print,
+};
 use crate::{
     model::talk::{self, Shown, Talk, Trusted},
     ops::declared,
@@ -26,8 +33,10 @@ pub struct PathsArgs {
 /// Output formats.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Format {
-    /// For a terminal
+    /// For a terminal, as wide as it is
     Table,
+    /// The same with every column
+    Wide,
     /// One document
     Json,
     /// A diagram for Markdown pages
@@ -65,23 +74,24 @@ pub fn run(args: &PathsArgs, global: &Global) -> Result<Exit, Failure> {
         Format::Html => html::page(&talks, name),
         Format::Json => json(&talks, name),
         Format::Mermaid => diagram::mermaid(&talks),
-        Format::Table => table(&talks),
+        Format::Table => table(&talks, false),
+        Format::Wide => table(&talks, true),
     })?;
     Ok(Exit::Done)
 }
 
 /// Three tables: the paths, the settings behind them, and what certificates cannot protect.
-fn table(talks: &[Talk]) -> String {
-    let headings = [
-        "FROM",
-        "TO",
-        "PORT",
-        "CLIENT SHOWS",
-        "SERVER SHOWS",
-        "KNOWN AS",
-        "CLIENT TRUSTS",
-        "SERVER TRUSTS",
-        "PROTECTED BY",
+fn table(talks: &[Talk], wide: bool) -> String {
+    let columns = [
+        Column::new("FROM").least(14),
+        Column::new("TO").least(12),
+        Column::new("PORT"),
+        Column::new("CLIENT SHOWS").least(14).rank(1),
+        Column::new("SERVER SHOWS").least(14).rank(2),
+        Column::new("KNOWN AS").least(12).rank(6),
+        Column::new("CLIENT TRUSTS").rank(5),
+        Column::new("SERVER TRUSTS").rank(4),
+        Column::new("PROTECTED BY").least(12).rank(3),
     ];
     let rows = talks.iter().map(|talk| {
         vec![
@@ -96,7 +106,7 @@ fn table(talks: &[Talk]) -> String {
             talk.protection.to_owned(),
         ]
     });
-    let mut text = output::table(&headings, rows.collect());
+    let mut text = output::table(&columns, &rows.collect::<Vec<_>>(), wide);
     let settings = talks.iter().filter(|t| !t.settings.is_empty()).flat_map(|talk| {
         talk.settings.iter().enumerate().map(|(n, told)| {
             vec![
@@ -108,15 +118,23 @@ fn table(talks: &[Talk]) -> String {
         })
     });
     text.push('\n');
-    text += &output::table(&["PATH", "COMPONENT", "SETTING", "SET TO"], settings.collect());
+    let columns = [
+        Column::new("PATH").least(16),
+        Column::new("COMPONENT").least(10),
+        Column::new("SETTING").least(24),
+        Column::new("SET TO").least(12).rank(1).keeps_end(),
+    ];
+    text += &output::table(&columns, &settings.collect::<Vec<_>>(), wide);
+    let limit = output::limit().filter(|_| !wide);
     let open = talks.iter().filter(|t| t.remedy.is_some());
     for talk in open {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "\n{} to {}: {}", talk.from, talk.to, talk.protection);
         if let Some(why) = talk.why {
-            let _ = writeln!(text, "  why:    {why}");
+            let _ = writeln!(text, "{}", wrap(&format!("  why:    {why}"), limit, 10));
         }
-        let _ = writeln!(text, "  remedy: {}", talk.remedy.unwrap_or_default());
+        let remedy = format!("  remedy: {}", talk.remedy.unwrap_or_default());
+        let _ = writeln!(text, "{}", wrap(&remedy, limit, 10));
     }
     text
 }

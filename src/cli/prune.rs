@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Exit, Failure, Format, Global, limit, output, when};
+use super::{
+    Exit, Failure, Format, Global, limit,
+    output::{self, grid::Column},
+    watch, when,
+};
 use crate::ops::prune;
 
 /// Remove what is no longer declared: files of hosts and addons taken out of certkit.yaml, old backups
@@ -42,28 +46,33 @@ EXAMPLES:
 /// Runs the command.
 pub fn run(args: &PruneArgs, global: &Global) -> Result<Exit, Failure> {
     let dir = super::absolute(&global.dir)?;
-    let report = prune::run(&prune::Request {
+    let request = prune::Request {
         dir: &dir,
         dry_run: args.dry_run,
         now: when(None)?,
         lock_wait: args.lock_timeout,
         backups: args.backups,
-    })?;
-    if let Some(recovered) = &report.recovered
-        && !global.quiet
-    {
-        super::note(recovered);
+    };
+    let report = watch::changing(
+        global,
+        watch::Change { dir: &dir, dry_run: args.dry_run, hooks: false },
+        || prune::run(&request),
+    )?;
+    if let Some(recovered) = &report.recovered {
+        global.note(recovered);
     }
     report.warnings.iter().for_each(super::warn);
     let text = match args.output {
         Format::Json | Format::Yaml => super::document(json(&report, args.dry_run), args.output),
-        Format::Table if global.quiet => return Ok(Exit::Done),
-        Format::Table => Ok(table(&report, &dir, args.dry_run)),
+        Format::Table | Format::Wide if global.quiet => return Ok(Exit::Done),
+        Format::Table | Format::Wide => {
+            Ok(table(&report, &dir, args.dry_run, args.output.is_wide()))
+        }
     };
     super::tell(!args.dry_run && !report.files.is_empty(), Exit::Done, text)
 }
 
-fn table(report: &prune::Report, dir: &std::path::Path, dry_run: bool) -> String {
+fn table(report: &prune::Report, dir: &std::path::Path, dry_run: bool, wide: bool) -> String {
     let mut text = match (report.files.is_empty(), dry_run) {
         (true, _) => format!("{}: nothing is there that is not declared\n", dir.display()),
         (false, true) => format!("would be removed from {}:\n\n", dir.display()),
@@ -73,7 +82,9 @@ fn table(report: &prune::Report, dir: &std::path::Path, dry_run: bool) -> String
         let row = |(file, why): &(std::path::PathBuf, _)| {
             vec![file.display().to_string(), crate::model::stale::Why::to_string(why)]
         };
-        text.push_str(&output::table(&["FILE", "REASON"], report.files.iter().map(row).collect()));
+        let columns = [Column::new("FILE").least(24).keeps_end(), Column::new("REASON").least(16)];
+        let rows: Vec<_> = report.files.iter().map(row).collect();
+        text.push_str(&output::table(&columns, &rows, wide));
     }
     if let Some(backup) = &report.backup {
         text.push_str(&format!(

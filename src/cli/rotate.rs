@@ -11,7 +11,7 @@ use std::{
 
 use clap::ValueEnum;
 
-use super::{Exit, Failure, Format, Global, limit, password, when};
+use super::{Exit, Failure, Format, Global, limit, password, watch, when};
 use crate::{
     model::{duration::Threshold, plan::KeyChoice, timestamp::Timestamp},
     ops::{rotate, takeup},
@@ -139,11 +139,13 @@ pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
         backups: args.backups,
         passwords: &passwords,
     };
-    let report = rotate::run(&request)?;
-    if let Some(recovered) = &report.recovered
-        && !global.quiet
-    {
-        super::note(recovered);
+    let report = watch::changing(
+        global,
+        watch::Change { dir: &dir, dry_run: args.dry_run, hooks: args.hook.is_some() },
+        || rotate::run(&request),
+    )?;
+    if let Some(recovered) = &report.recovered {
+        global.note(recovered);
     }
     let outcomes = take_up(
         args,
@@ -160,9 +162,15 @@ pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
         Format::Json | Format::Yaml => {
             super::document(report::json(&report, &outcomes, args.dry_run, exit), args.output)
         }
-        Format::Table if global.quiet => Ok(String::new()),
-        Format::Table => {
-            Ok(report::table(&report, &outcomes, &dir, args.dry_run, talk, global.verbose))
+        Format::Table | Format::Wide if global.quiet => Ok(String::new()),
+        Format::Table | Format::Wide => {
+            let view = report::View {
+                dry_run: args.dry_run,
+                talk,
+                verbose: global.verbose,
+                wide: args.output.is_wide(),
+            };
+            Ok(report::table(&report, &outcomes, &dir, view))
         }
     };
     let told = super::tell(!args.dry_run && !report.plan.is_empty(), exit, text);

@@ -5,7 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 
-use super::{EXIT_CODES, Exit, Failure, Global, output, print};
+use super::{
+    EXIT_CODES, Exit, Failure, Global,
+    output::{self, grid::Column},
+    print,
+};
 use crate::render::{
     Templates,
     deploy::{DEPLOYMENTS, Deployment},
@@ -47,8 +51,10 @@ pub fn run(args: &TemplateArgs, global: &Global) -> Result<Exit, Failure> {
     let text = match asked {
         Some(deployment) => fill(deployment, &templates, &global.dir)?,
         None => {
-            let rows = DEPLOYMENTS.iter().map(|d| vec![d.name.into(), d.about.into()]).collect();
-            output::table(&["NAME", "WHAT IT IS"], rows)
+            let rows: Vec<_> =
+                DEPLOYMENTS.iter().map(|d| vec![d.name.into(), d.about.into()]).collect();
+            let columns = [Column::new("NAME"), Column::new("WHAT IT IS").least(20)];
+            output::table(&columns, &rows, false)
         }
     };
     print(text)?;

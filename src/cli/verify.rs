@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use clap::ValueEnum;
 
-use super::{Exit, Failure, Global, print, when};
+use super::{Exit, Failure, Global, print, watch, when};
 use crate::{
     model::{
         check::{Severity, code::Code},
@@ -49,8 +49,10 @@ pub struct VerifyArgs {
 /// Output formats.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Format {
-    /// For a terminal
+    /// For a terminal, as wide as it is
     Table,
+    /// The same with every column
+    Wide,
     /// One document
     Json,
     /// SARIF 2.1.0, for code scanning
@@ -102,14 +104,15 @@ pub fn run(args: &VerifyArgs, global: &Global) -> Result<Exit, Failure> {
         deny: &deny,
     };
     if let Some(unfinished) = session::unfinished(&dir) {
-        super::note(unfinished);
+        global.note(unfinished);
     }
-    let report = verify::verify(&request)?;
+    let report = watch::working(global, || verify::verify(&request))?;
     match args.output {
         Format::Json => print(json::document(&report, request.at))?,
         Format::Junit => print(junit::document(&report))?,
         Format::Sarif => print(sarif::document(&report))?,
-        Format::Table => print(table::text(&report, global))?,
+        Format::Table => print(table::text(&report, global, false))?,
+        Format::Wide => print(table::text(&report, global, true))?,
     }
     Ok(exit(&report))
 }

@@ -144,6 +144,7 @@ pub fn run<T: Send>(
         let roots: Vec<Root> = request.paths.iter().map(|_| Root::default()).collect();
         let octets = Octets { details: request.details, passwords: request.passwords };
         let scanner = Scanner { octets };
+        let task = parallel::progress::task("files", None);
         parallel::in_order(
             Walk::new(request.paths, &roots, request.recursive),
             request.threads,
@@ -151,6 +152,7 @@ pub fn run<T: Send>(
                 let mut batch: Vec<T> = Vec::with_capacity(BATCH);
                 let (mut open, mut head) = (true, Vec::new());
                 for item in items {
+                    task.step();
                     scanner.item(&item, &roots[item.root], &mut head, &mut |row| {
                         batch.push(render(row));
                         if batch.len() >= BATCH {

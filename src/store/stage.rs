@@ -11,6 +11,7 @@ use super::gate::Gate;
 use super::journal::{Entry, LOG, own};
 use super::place::{Place, parent};
 use super::plan::{Look, Plan, Temporary};
+use crate::parallel::progress;
 
 /// From how many files and directories on one `syncfs` is cheaper than an `fsync` for each. It
 /// writes back other programs' data too, so it is for bulk issue only.
@@ -32,10 +33,13 @@ pub(crate) fn stage<D: Disk>(gate: &Gate<D>, plan: &mut Plan) -> Result<Option<D
     let mut unsynced = Unsynced { gate, bulk, files: Vec::new() };
     copy(gate, plan, &mut unsynced)?;
     touched.extend(plan.journal.copies.iter().map(|place| place.parent().to_owned()));
+    let task = progress::task("files", Some(plan.temporaries.len()));
     for Temporary { place, content, look } in &plan.temporaries {
+        task.step();
         unsynced.add(place, create(gate, place, content.as_bytes(), look)?)?;
     }
     unsynced.sync()?;
+    drop(task);
     for entry in &plan.journal.entries {
         if let Entry::Symlink { path, temporary, target } = entry {
             let made = gate.disk.symlink(&gate.dir(path.parent())?, temporary, target);

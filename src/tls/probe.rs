@@ -65,7 +65,12 @@ pub fn probe_all(
     timeout: Duration,
     threads: usize,
 ) -> Vec<Result<Served, ProbeError>> {
-    parallel::map(targets, threads, 1, |target| probe(target, timeout))
+    let task = parallel::progress::task("listeners", Some(targets.len()));
+    parallel::map(targets, threads, 1, |target| {
+        let probed = probe(target, timeout);
+        task.step();
+        probed
+    })
 }
 
 /// Reads what one listener serves, within `timeout` for everything.

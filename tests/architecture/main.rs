@@ -71,6 +71,7 @@ const SPREAD: &[(&str, &[&str], &str)] = &[
         &["cli", "document", "ops", "render", "store"],
         "output; config files; the journal and the log",
     ),
+    ("signal_hook", &["cli", "ops"], "what a signal ended; hooks that are handed them"),
     ("thiserror", &[""], "derives"),
     ("time", &["model::timestamp", "pki"], "rcgen and x509-parser speak it"),
     (

@@ -4,21 +4,35 @@ use std::{fmt::Write as _, path::Path};
 
 use crate::{
     cli::{
-        output,
+        output::{self, grid::Column},
         rotate::report::{components, taken_up},
     },
     model::plan::{Action, Plan, Reason},
     ops::{init, takeup::Outcome},
 };
 
+/// How it is to be told.
+#[derive(Clone, Copy, Debug)]
+pub struct View {
+    /// Nothing was changed.
+    pub dry_run: bool,
+    /// Tell too what stays as it is.
+    pub verbose: bool,
+    /// Leave nothing out for want of room.
+    pub wide: bool,
+}
+
+const COLUMNS: [Column; 5] = [
+    Column::new("ACTION").rank(3),
+    Column::new("NAME").least(16),
+    Column::new("EXPIRES").rank(1),
+    Column::new("FILES").least(12).rank(2).keeps_end(),
+    Column::new("REASON").least(24).rank(4),
+];
+
 /// The report for people: what was made, then what to do next.
-pub fn table(
-    report: &init::Report,
-    outcomes: &[Outcome],
-    dir: &Path,
-    dry_run: bool,
-    verbose: bool,
-) -> String {
+pub fn table(report: &init::Report, outcomes: &[Outcome], dir: &Path, view: View) -> String {
+    let View { dry_run, verbose, wide } = view;
     let mut text = String::new();
     let plan = &report.plan;
     let shown = |step: &&crate::model::plan::Step| verbose || step.action != Action::Keep;
@@ -44,7 +58,7 @@ pub fn table(
     } else {
         let heading = if dry_run { "would be made in" } else { "made in" };
         let _ = writeln!(text, "{heading} {}:\n", dir.display());
-        text.push_str(&output::table(&["ACTION", "NAME", "EXPIRES", "FILES", "REASON"], rows));
+        text.push_str(&output::table(&COLUMNS, &rows, wide));
     }
     for (label, end) in &report.clamped {
         let _ = writeln!(text, "\n{label} ends with its CA, {end}, earlier than declared");
@@ -55,7 +69,7 @@ pub fn table(
     if let Some(backup) = &report.aftermath.backup {
         let _ = writeln!(text, "\nwhat was replaced is kept in {}", backup.display());
     }
-    text.push_str(&taken_up(outcomes));
+    text.push_str(&taken_up(outcomes, wide));
     waiting(plan, &mut text);
     if !dry_run && !plan.is_empty() {
         next(report, dir, &mut text);

@@ -14,7 +14,7 @@ use std::io::{self, Write};
 
 use crate::{
     model::{
-        check::expiry::{Level, Role, Row, Status, Thresholds, Verdict},
+        check::expiry::{Level, Role, Row, Thresholds, Verdict},
         timestamp::Timestamp,
     },
     ops::expiry::Files,
@@ -37,8 +37,10 @@ pub struct Context {
     pub ascii: bool,
     /// Whether rows that need no attention are left out.
     pub quiet: bool,
-    /// Columns of the terminal.
+    /// Columns there are room for, for what has to have a width.
     pub width: usize,
+    /// The same, where something says how many.
+    pub limit: Option<usize>,
 }
 
 /// A format.
@@ -74,7 +76,7 @@ pub struct Rendered {
 /// The forms of a row.
 pub enum Body {
     /// The cells of a table.
-    Cells(Status, Vec<String>),
+    Cells(Box<table::Cells>),
     /// The row itself, for formats that need all rows before they begin.
     Row(Box<(Row, Verdict)>),
     /// Metrics.
@@ -93,9 +95,7 @@ impl Format {
                 Self::Json => Body::Text(document::json(row, verdict)),
                 Self::Yaml => Body::Text(document::yaml(row, verdict)),
                 Self::Prometheus => Body::Samples(prometheus::samples(row, context)),
-                Self::Table { wide } => {
-                    Body::Cells(verdict.status, table::cells(row, verdict, wide))
-                }
+                Self::Table { wide } => Body::Cells(Box::new(table::cells(row, verdict, wide))),
                 Self::Nagios | Self::Timeline => {
                     Body::Row(Box::new((row.clone(), verdict.clone())))
                 }

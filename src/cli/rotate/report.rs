@@ -5,7 +5,10 @@ use std::{fmt::Write as _, path::Path};
 use serde_json::{Value, json};
 
 use crate::{
-    cli::{self, Exit, output},
+    cli::{
+        self, Exit,
+        output::{self, grid::Column},
+    },
     model::{
         plan::{Action, KeyChoice, Reason, Step, obstacle::Blocked},
         takeup::TakeUp,
@@ -17,15 +20,31 @@ use crate::{
     },
 };
 
+/// How it is to be told.
+#[derive(Clone, Copy, Debug)]
+pub struct View {
+    /// Nothing was changed.
+    pub dry_run: bool,
+    /// Somebody is watching: say too that there was nothing to do.
+    pub talk: bool,
+    /// Tell too what stays as it is.
+    pub verbose: bool,
+    /// Leave nothing out for want of room.
+    pub wide: bool,
+}
+
+const COLUMNS: [Column; 6] = [
+    Column::new("ACTION").rank(3),
+    Column::new("NAME").least(16),
+    Column::new("EXPIRES").rank(2),
+    Column::new("KEY").rank(4),
+    Column::new("FILES").least(12).rank(5).keeps_end(),
+    Column::new("REASON").least(24).rank(1),
+];
+
 /// The plan, or what became of it. With nothing due it is empty unless somebody is watching.
-pub fn table(
-    report: &Report,
-    outcomes: &[Outcome],
-    dir: &Path,
-    dry_run: bool,
-    talk: bool,
-    verbose: bool,
-) -> String {
+pub fn table(report: &Report, outcomes: &[Outcome], dir: &Path, view: View) -> String {
+    let View { dry_run, talk, verbose, wide } = view;
     let mut text = String::new();
     let plan = &report.plan;
     let waiting = plan.steps.iter().any(|step| step.reason == Reason::Waiting);
@@ -45,10 +64,16 @@ pub fn table(
             (false, false) => "renewed in",
         };
         let shown = |s: &&Step| verbose || s.action != Action::Keep || s.reason == Reason::Waiting;
-        let rows = plan.steps.iter().filter(shown).map(|step| row(report, step)).collect();
+        let rows: Vec<_> = plan.steps.iter().filter(shown).map(|step| row(report, step)).collect();
         let _ = writeln!(text, "{} {}:\n", heading, dir.display());
-        let headings = ["ACTION", "NAME", "EXPIRES", "KEY", "FILES", "REASON"];
-        text.push_str(&output::table(&headings, rows));
+        // A mail of thousands of lines is not read.
+        let told = if dry_run || verbose || wide || rows.len() <= MANY { rows.len() } else { SOME };
+        text.push_str(&output::table(&COLUMNS, &rows[..told], wide));
+        if told < rows.len() {
+            let rest = rows.len() - told;
+            let _ =
+                writeln!(text, "... and {rest} more; -o wide and .certkit/log.jsonl have them all");
+        }
     }
     for (label, end) in &report.clamped {
         let _ = writeln!(text, "\n{label} ends with its CA, {end}, earlier than asked for");
@@ -72,7 +97,7 @@ pub fn table(
             backup.display()
         );
     }
-    text.push_str(&taken_up(outcomes));
+    text.push_str(&taken_up(outcomes, wide));
     if !report.issued.is_empty() && report.cluster.workspace {
         text.push_str("\ncarry each host's tree to it: certkit export HOST | ssh HOST tar -x -C /etc/kubernetes\n");
     }
@@ -108,23 +133,46 @@ fn key(choice: KeyChoice) -> &'static str {
     }
 }
 
-/// One line for each component and host.
-pub fn taken_up(outcomes: &[Outcome]) -> String {
+/// Rows of a report that is told whole, and those that are told of one with more.
+const MANY: usize = 100;
+const SOME: usize = 20;
+
+/// Hosts that are named before the rest is counted.
+const NAMED: usize = 3;
+
+/// One line for each component, and for all hosts of which the same is to be said.
+pub fn taken_up(outcomes: &[Outcome], wide: bool) -> String {
     if outcomes.is_empty() {
         return String::new();
     }
-    let rows = outcomes
-        .iter()
-        .map(|outcome| {
-            vec![
-                outcome.component.to_owned(),
-                outcome.host.clone().unwrap_or_default(),
-                outcome.certificates.join(" "),
-                words(outcome),
-            ]
+    let mut rows: Vec<([String; 3], Vec<String>)> = Vec::new();
+    for outcome in outcomes {
+        // With -o wide each host has its line, for those who look for one.
+        let said = [outcome.component.to_owned(), outcome.certificates.join(" "), words(outcome)];
+        let host = outcome.host.clone().unwrap_or_default();
+        match rows.iter_mut().find(|(alike, _)| *alike == said && !wide) {
+            Some((_, hosts)) => hosts.push(host),
+            None => rows.push((said, vec![host])),
+        }
+    }
+    let rows: Vec<Vec<String>> = rows
+        .into_iter()
+        .map(|([component, uses, words], hosts)| {
+            let named = hosts.len().min(if hosts.len() == NAMED + 1 { NAMED + 1 } else { NAMED });
+            let mut host = hosts[..named].join(" ");
+            if hosts.len() > named {
+                host += &format!(" and {} more", hosts.len() - named);
+            }
+            vec![component, host, uses, words]
         })
         .collect();
-    format!("\n{}", output::table(&["COMPONENT", "HOST", "USES", "TAKES IT UP"], rows))
+    let columns = [
+        Column::new("COMPONENT"),
+        Column::new("HOST").least(16).rank(1),
+        Column::new("USES").least(16).rank(2),
+        Column::new("TAKES IT UP").least(32),
+    ];
+    format!("\n{}", output::table(&columns, &rows, wide))
 }
 
 fn words(outcome: &Outcome) -> String {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{RotateArgs, report, take_up};
 use crate::{
-    cli::{self, Exit, Failure, Format, Global},
+    cli::{self, Exit, Failure, Format, Global, watch},
     ops::{
         rollback::{self, Report},
         takeup::{self, Outcome},
@@ -15,25 +15,30 @@ use crate::{
 
 /// Runs it.
 pub fn run(args: &RotateArgs, global: &Global, dir: &Path) -> Result<Exit, Failure> {
-    let done = rollback::run(&rollback::Request {
+    let request = rollback::Request {
         dir,
         dry_run: args.dry_run,
         now: cli::when(args.at)?,
         lock_wait: args.lock_timeout,
         backups: args.backups,
-    })?;
-    if let Some(recovered) = &done.recovered
-        && !global.quiet
-    {
-        cli::note(recovered);
+    };
+    let done = watch::changing(
+        global,
+        watch::Change { dir, dry_run: args.dry_run, hooks: args.hook.is_some() },
+        || rollback::run(&request),
+    )?;
+    if let Some(recovered) = &done.recovered {
+        global.note(recovered);
     }
     let outcomes = take_up(args, dir, &done.cluster, true, &done.places, &done.served, &[]);
     let text = match args.output {
         Format::Json | Format::Yaml => {
             cli::document(json(&done, &outcomes, args.dry_run), args.output)
         }
-        Format::Table if global.quiet => Ok(String::new()),
-        Format::Table => Ok(table(&done, &outcomes, dir, args.dry_run)),
+        Format::Table | Format::Wide if global.quiet => Ok(String::new()),
+        Format::Table | Format::Wide => {
+            Ok(table(&done, &outcomes, dir, args.dry_run, args.output.is_wide()))
+        }
     };
     let failed = outcomes.iter().any(takeup::Outcome::failed) || takeup::is_unproven(&outcomes);
     let exit = if failed { Exit::Partly } else { Exit::Done };
@@ -44,7 +49,7 @@ pub fn run(args: &RotateArgs, global: &Global, dir: &Path) -> Result<Exit, Failu
 }
 
 /// What going back did.
-fn table(done: &Report, outcomes: &[Outcome], dir: &Path, dry_run: bool) -> String {
+fn table(done: &Report, outcomes: &[Outcome], dir: &Path, dry_run: bool, wide: bool) -> String {
     let mut text = String::new();
     let heading = if dry_run { "would be restored in" } else { "restored in" };
     // Writing to a String cannot fail.
@@ -60,7 +65,7 @@ fn table(done: &Report, outcomes: &[Outcome], dir: &Path, dry_run: bool) -> Stri
             backup.display()
         );
     }
-    text.push_str(&report::taken_up(outcomes));
+    text.push_str(&report::taken_up(outcomes, wide));
     text
 }
 

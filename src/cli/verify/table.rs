@@ -3,7 +3,13 @@
 use std::fmt::Write as _;
 
 use crate::{
-    cli::{Global, output},
+    cli::{
+        Global,
+        output::{
+            self,
+            grid::{Column, wrap},
+        },
+    },
     model::check::{Severity, finding::Finding, pairing::Expect},
     ops::verify::{Report, Tried},
 };
@@ -12,11 +18,12 @@ use crate::{
 const NAMED: usize = 4;
 
 /// The report.
-pub fn text(report: &Report, global: &Global) -> String {
+pub fn text(report: &Report, global: &Global, wide: bool) -> String {
+    let limit = output::limit().filter(|_| !wide);
     let mut text = String::new();
     for finding in &report.findings {
         if finding.severity > Severity::Info || !global.quiet {
-            one(&mut text, finding, global.verbose);
+            one(&mut text, finding, global.verbose, limit);
         }
     }
     if global.quiet {
@@ -25,35 +32,34 @@ pub fn text(report: &Report, global: &Global) -> String {
     if !text.is_empty() {
         text.push('\n');
     }
-    paths(&mut text, report);
+    paths(&mut text, report, limit);
     if global.verbose {
-        details(&mut text, report);
+        details(&mut text, report, wide);
     }
-    forecast(&mut text, report);
+    forecast(&mut text, report, wide);
     text
 }
 
-fn one(text: &mut String, finding: &Finding, verbose: bool) {
+fn one(text: &mut String, finding: &Finding, verbose: bool, limit: Option<usize>) {
     let style = style(finding.severity);
     let files: Vec<String> = finding.files.iter().map(|f| f.display().to_string()).collect();
+    let name = format!("{:<8}", finding.severity.name());
+    let head = format!("{name} {}  {}: {}", finding.code, finding.subject, finding.what);
+    let head = wrap(&head, limit, 9);
     // Writing to a String cannot fail.
-    let _ = writeln!(
-        text,
-        "{style}{:<8}{style:#} {}  {}: {}",
-        finding.severity.name(),
-        finding.code,
-        finding.subject,
-        finding.what
-    );
+    let _ = writeln!(text, "{style}{name}{style:#}{}", &head[name.len()..]);
     if !files.is_empty() {
-        let _ = writeln!(text, "         files: {}", files.join(", "));
+        let _ =
+            writeln!(text, "{}", wrap(&format!("         files: {}", files.join(", ")), limit, 16));
     }
     if !finding.paths.is_empty() {
         let named = if verbose { finding.paths.len() } else { NAMED.min(finding.paths.len()) };
         let rest = finding.paths.len() - named;
         let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
-        let _ = writeln!(text, "         paths: {}{more}", finding.paths[..named].join(", "));
+        let line = format!("         paths: {}{more}", finding.paths[..named].join(", "));
+        let _ = writeln!(text, "{}", wrap(&line, limit, 16));
     }
+    // Not broken into lines: it is to be pasted.
     if finding.severity > Severity::Info {
         let _ = writeln!(text, "         hint:  {}", finding.hint);
     }
@@ -68,20 +74,18 @@ fn style(severity: Severity) -> anstyle::Style {
     color.on_default().bold()
 }
 
-fn paths(text: &mut String, report: &Report) {
+fn paths(text: &mut String, report: &Report, limit: Option<usize>) {
     let sum = report.summary;
-    let _ = writeln!(
-        text,
+    let mut lines = vec![format!(
         "handshakes: {} of {} that must work do; {} of {} that must be refused are; {} pairings only \
          authorization can refuse",
         sum.work, sum.must_work, sum.refused, sum.must_refuse, sum.authorization
-    );
+    )];
     if sum.untried > 0 {
-        let _ = writeln!(text, "            {} could not be tried", sum.untried);
+        lines.push(format!("            {} could not be tried", sum.untried));
     }
     let count = |severity| report.findings.iter().filter(|f| f.severity == severity).count();
-    let _ = writeln!(
-        text,
+    lines.push(format!(
         "findings:   {} critical, {} warnings, {} for information{}",
         count(Severity::Critical),
         count(Severity::Warning),
@@ -90,17 +94,21 @@ fn paths(text: &mut String, report: &Report) {
             0 => String::new(),
             n => format!("; {n} allowed"),
         }
-    );
+    ));
     if !report.declared {
-        let _ = writeln!(
-            text,
+        lines.push(
             "cluster:    not declared here; taken for one control-plane host (certkit init --adopt \
              declares it)"
+                .into(),
         );
+    }
+    for line in lines {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{}", wrap(&line, limit, 12));
     }
 }
 
-fn details(text: &mut String, report: &Report) {
+fn details(text: &mut String, report: &Report, wide: bool) {
     let row = |tried: &Tried| {
         vec![
             tried.name.clone(),
@@ -111,9 +119,16 @@ fn details(text: &mut String, report: &Report) {
             outcome(tried),
         ]
     };
-    let headings = ["PATH", "CLIENT SHOWS", "SERVER SHOWS", "KNOWN AS", "EXPECTED", "OUTCOME"];
+    let columns = [
+        Column::new("PATH").least(20),
+        Column::new("CLIENT SHOWS").least(14).rank(1),
+        Column::new("SERVER SHOWS").least(14).rank(3),
+        Column::new("KNOWN AS").least(14).rank(4),
+        Column::new("EXPECTED").rank(2),
+        Column::new("OUTCOME").least(20).early(),
+    ];
     text.push('\n');
-    *text += &output::table(&headings, report.tried.iter().map(row).collect());
+    *text += &output::table(&columns, &report.tried.iter().map(row).collect::<Vec<_>>(), wide);
 }
 
 /// What must come of a handshake, in a word.
@@ -136,7 +151,7 @@ pub fn outcome(tried: &Tried) -> String {
     }
 }
 
-fn forecast(text: &mut String, report: &Report) {
+fn forecast(text: &mut String, report: &Report, wide: bool) {
     let Some(breaks) = &report.forecast else { return };
     let rows = breaks.iter().map(|b| {
         vec![
@@ -148,7 +163,14 @@ fn forecast(text: &mut String, report: &Report) {
             b.path.breaks.to_owned(),
         ]
     });
-    let headings = ["WORKS UNTIL", "PATH", "THEN ENDS", "FILE", "TRIED", "WHAT THEN FAILS"];
+    let columns = [
+        Column::new("WORKS UNTIL"),
+        Column::new("PATH").least(16),
+        Column::new("THEN ENDS").least(14).rank(1),
+        Column::new("FILE").least(14).rank(3).keeps_end(),
+        Column::new("TRIED").rank(4),
+        Column::new("WHAT THEN FAILS").least(16).rank(2),
+    ];
     text.push('\n');
-    *text += &output::table(&headings, rows.collect());
+    *text += &output::table(&columns, &rows.collect::<Vec<_>>(), wide);
 }

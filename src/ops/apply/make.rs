@@ -51,8 +51,11 @@ impl Workshop<'_> {
 
     /// Makes leaves on as many threads as there are cores; a few are not worth a thread.
     pub(super) fn make_leaves(&mut self, leaves: &[(&Order, bool)]) -> Result<(), Error> {
+        let task = parallel::progress::task("certificates", Some(leaves.len()));
         let made = parallel::map(leaves, parallel::processors(), 32, |(order, request)| {
-            self.make_leaf(order, *request).map(|product| (order.instance, product))
+            let made = self.make_leaf(order, *request).map(|product| (order.instance, product));
+            task.step();
+            made
         });
         for product in made {
             let (index, product) = product?;

@@ -228,6 +228,7 @@ impl Cluster {
                 first.known.iter().map(|ca| Known { row: usize::MAX, ..ca.clone() }).collect();
             let count = known.len();
             let issuing = first.issuing.clone();
+            let task = parallel::progress::task("hosts", Some(hosts.len()));
             // Nothing here fails: what cannot be read is a row.
             let _: Result<(), std::convert::Infallible> = parallel::in_order(
                 hosts.iter(),
@@ -237,6 +238,7 @@ impl Cluster {
                     let mut part = Gathered { known, issuing, ..Gathered::default() };
                     tree.gather(request, &mut part);
                     emit(part);
+                    task.step();
                 },
                 |part| {
                     let offset = first.rows.len();

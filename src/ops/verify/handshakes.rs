@@ -77,8 +77,11 @@ pub fn between(
 ) -> Vec<Outcome> {
     let stand_in = StandIn::new();
     let begin = || Stage::between(serving, dialling, &stand_in);
+    let task = parallel::progress::task("handshakes", Some(pairings.len()));
     parallel::map_with(pairings, parallel::processors(), SHARE, begin, |stage, pairing| {
-        stage.attempt(pairing, at)
+        let outcome = stage.attempt(pairing, at);
+        task.step();
+        outcome
     })
 }
 

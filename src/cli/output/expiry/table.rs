@@ -5,31 +5,87 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use super::{Body, Context, Rendered, Sink, Summary, residual};
-use crate::model::check::expiry::{Inside, Level, Role, Row, Status, Verdict};
+use crate::{
+    cli::output::grid::{self, Column, Fit},
+    model::check::expiry::{Inside, Level, Role, Row, Status, Verdict},
+};
+
+/// The column that reasons stand in where there is room.
+const STATUS: &str = "STATUS";
 
 /// Rows by which the widths of columns are found; what comes later may widen them.
 const AHEAD: usize = 1000;
-const GAP: &str = "   ";
+/// Reasons that are told below a section, where there is no room for them in its rows.
+const REASONS: usize = 20;
+/// Certificates that are named before the rest is counted.
+const NAMED: usize = 3;
+/// The worst rows that a report of --quiet tells: it is read as a mail.
+const WORST: usize = 25;
 
 /// A table under way: leaves as they come, authorities at the end.
 pub struct Table {
     color: bool,
-    quiet: bool,
+    /// Where only what needs attention is wanted: the worst of it, and how many rows need attention.
+    worst: Option<Worst>,
     leaves: Section,
     authorities: Section,
 }
 
 struct Section {
-    headings: Vec<&'static str>,
+    columns: Vec<Column>,
+    limit: Option<usize>,
     widths: Vec<usize>,
-    waiting: Vec<(Status, Vec<String>)>,
-    begun: bool,
+    waiting: Vec<Cells>,
+    /// Which columns are shown, once that is found.
+    fit: Option<Fit>,
+    /// What there was no room for: a reason, whose it is, and how many have the same.
+    reasons: Vec<(String, Vec<String>, usize)>,
+    untold: usize,
 }
 
-const WIDE: [&str; 7] = ["USER", "KEY", "SERIAL", "SHA256", "NAMES", "PATH", "REASON"];
+/// A row of the table.
+pub struct Cells {
+    status: Status,
+    cells: Vec<String>,
+    reason: Option<String>,
+    /// Seconds left, by which rows of one level are told.
+    left: i64,
+}
 
-/// The cells of a row, in the order of the headings of its section.
-pub fn cells(row: &Row, verdict: &Verdict, wide: bool) -> Vec<String> {
+/// The worst rows, where all would be too many.
+struct Worst {
+    all: bool,
+    rows: Vec<(Role, usize, Cells)>,
+    seen: usize,
+}
+
+const LEAF: [Column; 6] = [
+    Column::new("CERTIFICATE").least(20),
+    Column::new("EXPIRES").rank(2),
+    Column::new("RESIDUAL TIME").rank(1),
+    Column::new("CERTIFICATE AUTHORITY").rank(3),
+    Column::new("EXTERNALLY MANAGED").rank(4),
+    Column::new("STATUS").early(),
+];
+const AUTHORITY: [Column; 5] = [
+    Column::new("CERTIFICATE AUTHORITY").least(20),
+    Column::new("EXPIRES").rank(2),
+    Column::new("RESIDUAL TIME").rank(1),
+    Column::new("EXTERNALLY MANAGED").rank(4),
+    Column::new("STATUS").early(),
+];
+const WIDE: [Column; 7] = [
+    Column::new("USER"),
+    Column::new("KEY"),
+    Column::new("SERIAL"),
+    Column::new("SHA256"),
+    Column::new("NAMES"),
+    Column::new("PATH"),
+    Column::new("REASON"),
+];
+
+/// The cells of a row, in the order of the columns of its section.
+pub fn cells(row: &Row, verdict: &Verdict, wide: bool) -> Cells {
     let name = match &row.host {
         Some(host) => format!("{} ({host})", row.name),
         None => row.name.clone(),
@@ -47,13 +103,8 @@ pub fn cells(row: &Row, verdict: &Verdict, wide: bool) -> Vec<String> {
         (Some(_), true) => "yes".to_owned(),
         (Some(_), false) => "no".to_owned(),
     });
-    let reason = reason(row, verdict);
-    match (wide, &reason) {
-        (false, Some(reason)) if verdict.status != Status::Ok => {
-            cells.push(format!("{}: {reason}", verdict.status));
-        }
-        _ => cells.push(verdict.status.to_string()),
-    }
+    let mut reason = reason(row, verdict);
+    cells.push(verdict.status.to_string());
     if wide {
         let details = row.facts().and_then(|facts| facts.details.as_deref());
         let of = |part: fn(&crate::model::check::expiry::Details) -> String| {
@@ -71,10 +122,12 @@ pub fn cells(row: &Row, verdict: &Verdict, wide: bool) -> Vec<String> {
         cells.push(of(|d| d.fingerprint.clone()));
         cells.push(of(|d| d.sans.join(",")));
         cells.push(row.origin.to_string());
-        cells.push(reason.unwrap_or_default());
+        cells.push(reason.take().unwrap_or_default());
     }
-    cells.iter_mut().for_each(clean);
-    cells
+    let mut reason = reason.filter(|_| verdict.status != Status::Ok);
+    cells.iter_mut().chain(&mut reason).for_each(clean);
+    let left = verdict.left.map_or(i64::MIN, |left| left.0);
+    Cells { status: verdict.status, cells, reason, left }
 }
 
 /// Why a row is as it is, with the file where the name does not say it.
@@ -104,59 +157,105 @@ fn clean(cell: &mut String) {
 impl Table {
     /// An empty one.
     pub fn new(context: &Context, wide: bool) -> Self {
-        let section = |first: &[&'static str]| {
-            let wide = if wide { &WIDE[..] } else { &[] };
-            let headings: Vec<&'static str> = first.iter().chain(wide).copied().collect();
-            let widths = headings.iter().map(|h| h.len()).collect();
-            Section { headings, widths, waiting: Vec::new(), begun: false }
+        let section = |first: &[Column]| {
+            let more = if wide { &WIDE[..] } else { &[] };
+            let columns: Vec<Column> = first.iter().chain(more).copied().collect();
+            Section {
+                widths: vec![0; columns.len()],
+                columns,
+                limit: context.limit.filter(|_| !wide),
+                waiting: Vec::new(),
+                fit: None,
+                reasons: Vec::new(),
+                untold: 0,
+            }
         };
         Self {
             color: context.color,
-            quiet: context.quiet,
-            leaves: section(&[
-                "CERTIFICATE",
-                "EXPIRES",
-                "RESIDUAL TIME",
-                "CERTIFICATE AUTHORITY",
-                "EXTERNALLY MANAGED",
-                "STATUS",
-            ]),
-            authorities: section(&[
-                "CERTIFICATE AUTHORITY",
-                "EXPIRES",
-                "RESIDUAL TIME",
-                "EXTERNALLY MANAGED",
-                "STATUS",
-            ]),
+            worst: context.quiet.then_some(Worst { all: wide, rows: Vec::new(), seen: 0 }),
+            leaves: section(&LEAF),
+            authorities: section(&AUTHORITY),
         }
+    }
+
+    fn row(&mut self, out: &mut dyn Write, role: Role, cells: Cells) -> io::Result<()> {
+        let section = match role {
+            Role::Authority => &mut self.authorities,
+            Role::Leaf => &mut self.leaves,
+        };
+        section.waiting.push(cells);
+        // Authorities are told last, and so wait.
+        match role == Role::Leaf && section.waiting.len() >= AHEAD {
+            true => section.flush(out, self.color),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Worst {
+    fn add(&mut self, role: Role, cells: Cells) {
+        self.rows.push((role, self.seen, cells));
+        self.seen += 1;
+        if !self.all && self.rows.len() >= 8 * WORST {
+            self.cut();
+        }
+    }
+
+    /// Leaves the worst, in the order they came in.
+    fn cut(&mut self) {
+        let how_bad = |(_, _, row): &(Role, usize, Cells)| (row.status.level(), row.left);
+        self.rows.sort_by(|a, b| {
+            let ((a_level, a_left), (b_level, b_left)) = (how_bad(a), how_bad(b));
+            b_level.cmp(&a_level).then(a_left.cmp(&b_left))
+        });
+        self.rows.truncate(WORST);
+        self.rows.sort_by_key(|(_, number, _)| *number);
     }
 }
 
 impl Sink for Table {
     fn add(&mut self, out: &mut dyn Write, rendered: Rendered) -> io::Result<()> {
-        let Body::Cells(status, cells) = rendered.body else { return Ok(()) };
-        if self.quiet && rendered.level == Level::Ok {
-            return Ok(());
-        }
-        match rendered.role {
-            Role::Authority => self.authorities.waiting.push((status, cells)),
-            Role::Leaf => {
-                self.leaves.waiting.push((status, cells));
-                if self.leaves.waiting.len() >= AHEAD {
-                    self.leaves.flush(out, self.color)?;
-                }
+        let Body::Cells(cells) = rendered.body else { return Ok(()) };
+        match &mut self.worst {
+            Some(_) if rendered.level == Level::Ok => Ok(()),
+            Some(worst) => {
+                worst.add(rendered.role, *cells);
+                Ok(())
             }
+            None => self.row(out, rendered.role, *cells),
         }
-        Ok(())
     }
 
-    fn end(&mut self, out: &mut dyn Write, _: &Summary) -> io::Result<()> {
-        self.leaves.flush(out, self.color)?;
-        if self.leaves.begun && !self.authorities.waiting.is_empty() {
+    fn end(&mut self, out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
+        if let Some(mut worst) = self.worst.take() {
+            if !worst.all && worst.seen > WORST {
+                worst.cut();
+                writeln!(out, "{}\n", sum(summary, worst.seen))?;
+            }
+            for (role, _, cells) in worst.rows {
+                self.row(out, role, cells)?;
+            }
+        }
+        self.leaves.end(out, self.color)?;
+        if self.leaves.fit.is_some() && !self.authorities.waiting.is_empty() {
             writeln!(out)?;
         }
-        self.authorities.flush(out, self.color)
+        self.authorities.end(out, self.color)
     }
+}
+
+/// What stands over the worst rows of many.
+fn sum(summary: &Summary, seen: usize) -> String {
+    let counts = [Level::Unknown, Level::Critical, Level::Warning];
+    let counts = counts.into_iter().filter(|level| summary.of(*level) > 0);
+    let counts: Vec<String> = counts
+        .map(|level| format!("{} {}", summary.of(level), level.to_string().to_lowercase()))
+        .collect();
+    format!(
+        "{seen} of {} certificates need attention: {}.\nThe worst {WORST} of them (-o wide has all):",
+        summary.all(),
+        counts.join(", ")
+    )
 }
 
 impl Section {
@@ -164,39 +263,94 @@ impl Section {
         if self.waiting.is_empty() {
             return Ok(());
         }
-        for (_, cells) in &self.waiting {
-            for (width, cell) in self.widths.iter_mut().zip(cells) {
-                *width = (*width).max(cell.chars().count());
-            }
+        let mut waiting = std::mem::take(&mut self.waiting);
+        let before = self.fit.take();
+        let begun = before.is_some();
+        let fit = match before {
+            // Columns do not change once there are rows; where nothing limits them they may widen.
+            Some(fit) if fit.is_tight => fit,
+            _ => self.fit(&mut waiting),
+        };
+        if !begun {
+            writeln!(out, "{}", fit.head(&self.columns))?;
         }
-        let mut line = String::new();
-        if !std::mem::replace(&mut self.begun, true) {
-            pad(&mut line, &self.headings, &self.widths);
-            writeln!(out, "{line}")?;
-        }
-        for (status, cells) in self.waiting.drain(..) {
-            line.clear();
-            pad(&mut line, &cells, &self.widths);
-            match style(status).filter(|_| color) {
+        for row in waiting {
+            let line = fit.line(&self.columns, &row.cells);
+            match style(row.status).filter(|_| color) {
                 Some(style) => writeln!(out, "{style}{line}{style:#}")?,
                 None => writeln!(out, "{line}")?,
             }
+            if let Some(reason) = row.reason.filter(|_| fit.is_tight) {
+                self.explain(reason, row.cells.into_iter().next().unwrap_or_default());
+            }
         }
+        self.fit = Some(fit);
         Ok(())
     }
-}
 
-fn pad<T: AsRef<str>>(line: &mut String, cells: &[T], widths: &[usize]) {
-    for (index, (cell, width)) in cells.iter().zip(widths).enumerate() {
-        if index > 0 {
-            line.push_str(GAP);
+    /// With reasons beside the statuses where there is room for them.
+    fn fit(&mut self, waiting: &mut [Cells]) -> Fit {
+        let status = self.columns.iter().position(|column| column.heading == STATUS);
+        let mut widths = self.widths.clone();
+        for row in &*waiting {
+            for (index, (width, cell)) in widths.iter_mut().zip(&row.cells).enumerate() {
+                let reason = row.reason.as_ref().filter(|_| Some(index) == status);
+                let more = reason.map_or(0, |reason| 2 + grid::width(reason));
+                *width = (*width).max(grid::width(cell) + more);
+            }
         }
-        let cell = cell.as_ref();
-        line.push_str(cell);
-        let room = width.saturating_sub(cell.chars().count());
-        line.extend(std::iter::repeat_n(' ', room));
+        let fit = Fit::new(&self.columns, &widths, self.limit);
+        if !fit.is_tight {
+            for row in waiting {
+                if let (Some(index), Some(reason)) = (status, &row.reason) {
+                    row.cells[index] = format!("{}: {reason}", row.cells[index]);
+                }
+            }
+            self.widths = widths;
+            return fit;
+        }
+        for row in &*waiting {
+            for (width, cell) in self.widths.iter_mut().zip(&row.cells) {
+                *width = (*width).max(grid::width(cell));
+            }
+        }
+        // It may fit without them, in the usual order: they are told below all the same.
+        Fit { is_tight: true, ..Fit::new(&self.columns, &self.widths, self.limit) }
     }
-    line.truncate(line.trim_end().len());
+
+    fn explain(&mut self, reason: String, name: String) {
+        let is_full = self.reasons.len() >= REASONS;
+        match self.reasons.iter_mut().find(|(told, ..)| *told == reason) {
+            Some((_, names, count)) => {
+                *count += 1;
+                if names.len() <= NAMED {
+                    names.push(name);
+                }
+            }
+            None if is_full => self.untold += 1,
+            None => self.reasons.push((reason, vec![name], 1)),
+        }
+    }
+
+    /// What there was no room for, each once.
+    fn end(&mut self, out: &mut dyn Write, color: bool) -> io::Result<()> {
+        self.flush(out, color)?;
+        for (number, (reason, names, count)) in self.reasons.drain(..).enumerate() {
+            if number == 0 {
+                writeln!(out)?;
+            }
+            let named = if count <= NAMED + 1 { count } else { NAMED };
+            let mut whose = names[..named.min(names.len())].join(", ");
+            if count > named {
+                whose += &format!(" and {} more", count - named);
+            }
+            writeln!(out, "{}", grid::wrap(&format!("{whose}: {reason}"), self.limit, 2))?;
+        }
+        match self.untold {
+            0 => Ok(()),
+            more => writeln!(out, "and {more} more reasons (-o wide has all)"),
+        }
+    }
 }
 
 /// The colour of a status; none for what needs no attention.
