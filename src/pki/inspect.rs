@@ -51,7 +51,7 @@ pub struct Certificate {
     extensions: Vec<Extension>,
 }
 
-/// An extension certkit gives no meaning to.
+/// An extension, as it stands in the certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawExtension {
     /// Its identifier in dotted form.
@@ -294,17 +294,18 @@ impl Certificate {
             .collect()
     }
 
-    /// The same with their values, as they would be written again.
+    /// Every extension with its value, in their order, as they would be written again; of one that is there twice
+    /// the first, which counts.
     pub fn raw_extensions(&self) -> Vec<RawExtension> {
-        let other = self.extensions.iter();
-        other
-            .filter(|e| !extension::KNOWN.contains(&&self.der[e.oid.clone()]))
-            .map(|e| RawExtension {
-                oid: super::key::dotted(&self.der[e.oid.clone()]),
-                critical: e.critical,
-                value: self.der[e.value.clone()].to_vec(),
-            })
-            .collect()
+        let mut all: Vec<RawExtension> = Vec::with_capacity(self.extensions.len());
+        for extension in &self.extensions {
+            let oid = super::key::dotted(&self.der[extension.oid.clone()]);
+            if all.iter().all(|other| other.oid != oid) {
+                let value = self.der[extension.value.clone()].to_vec();
+                all.push(RawExtension { oid, critical: extension.critical, value });
+            }
+        }
+        all
     }
 
     /// What RFC 5280 forbids and was read all the same, each in a few words.

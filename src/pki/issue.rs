@@ -174,16 +174,17 @@ pub fn self_signed(
     key: &PrivateKey,
 ) -> Result<Certificate, IssueError> {
     let order = Order { profile, validity, public_key: key.public_key() };
-    sign(&order, &profile.subject, None, key, &[])
+    sign(&order, &profile.subject, None, key, None)
 }
 
 /// Makes a certificate that a CA signs.
 pub fn issue(order: &Order<'_>, issuer: &Issuer) -> Result<Issued, IssueError> {
-    issue_with(order, issuer, &[])
+    issue_with(order, issuer, None)
 }
 
-/// The same with every extension of `old` that certkit gives no meaning to, such as where to find a CRL.
-/// What a log or a CA said of that one certificate only is left out.
+/// Makes `old` anew: every extension as it is there, byte for byte and in its order, whether certkit gives it a
+/// meaning or not. Only what identifies the two keys is written for the ones of today, and what a log or a CA
+/// said of that one certificate is left out. The order's profile gives the subject.
 pub fn reissue(
     order: &Order<'_>,
     issuer: &Issuer,
@@ -191,13 +192,31 @@ pub fn reissue(
 ) -> Result<Issued, IssueError> {
     let mut extensions = old.raw_extensions();
     extensions.retain(|e| !e.oid.starts_with(CERTIFICATE_TRANSPARENCY));
-    if old.ski().is_some() {
-        let value = der::tlv(OCTET_STRING, &key_identifier(order.public_key));
-        let oid = SUBJECT_KEY_IDENTIFIER.to_owned();
-        extensions.push(RawExtension { oid, critical: false, value });
+    let authority = issuer.certificate.ski().map(|ski| der::sequence(&[der::tlv(0x80, ski)]));
+    if !extensions.iter().any(|e| e.oid == AUTHORITY_KEY_IDENTIFIER) {
+        // RFC 5280, 4.2.1.1, wants it, whoever left it out.
+        let oid = AUTHORITY_KEY_IDENTIFIER.to_owned();
+        extensions.push(RawExtension { oid, critical: false, value: Vec::new() });
     }
-    issue_with(order, issuer, &extensions)
+    let mut copies = Vec::with_capacity(extensions.len());
+    for mut extension in extensions {
+        match extension.oid.as_str() {
+            SUBJECT_KEY_IDENTIFIER => {
+                extension.value = der::tlv(OCTET_STRING, &key_identifier(order.public_key));
+            }
+            AUTHORITY_KEY_IDENTIFIER => match &authority {
+                Some(value) => extension.value.clone_from(value),
+                None => continue,
+            },
+            _ => {}
+        }
+        copies.push(extension);
+    }
+    issue_with(order, issuer, Some(&copies))
 }
+
+/// id-ce-authorityKeyIdentifier.
+const AUTHORITY_KEY_IDENTIFIER: &str = "2.5.29.35";
 
 /// id-ce-subjectKeyIdentifier, which a leaf keeps if it had one.
 const SUBJECT_KEY_IDENTIFIER: &str = "2.5.29.14";
@@ -208,7 +227,7 @@ const CERTIFICATE_TRANSPARENCY: &str = "1.3.6.1.4.1.11129.2.4.";
 fn issue_with(
     order: &Order<'_>,
     issuer: &Issuer,
-    extensions: &[RawExtension],
+    extensions: Option<&[RawExtension]>,
 ) -> Result<Issued, IssueError> {
     let ca = &issuer.certificate;
     if matches!(order.profile.kind, Kind::Ca { .. })
@@ -239,30 +258,28 @@ pub fn csr(profile: &Profile, key: &PrivateKey) -> Result<Vec<u8>, IssueError> {
     Ok(splice::signed(body, key)?)
 }
 
+/// Signs what the order says; with extensions given, with those and no others.
 fn sign(
     order: &Order<'_>,
     issuer: &Name,
     issuer_ski: Option<&[u8]>,
     key: &dyn Sign,
-    extensions: &[RawExtension],
+    extensions: Option<&[RawExtension]>,
 ) -> Result<Certificate, IssueError> {
     let Validity { not_before, not_after } = order.validity;
     if not_after < not_before {
         return Err(IssueError::Term { not_before, not_after });
     }
-    let mut params = params(order.profile)?;
-    for raw in extensions {
-        let oid = oid::arcs(&raw.oid).ok_or_else(|| IssueError::Extension(raw.oid.clone()))?;
-        let mut extension = CustomExtension::from_oid_content(&oid, raw.value.clone());
-        extension.set_criticality(raw.critical);
-        params.custom_extensions.push(extension);
-    }
+    let mut params = match extensions {
+        Some(extensions) => copied(extensions)?,
+        None => params(order.profile)?,
+    };
     params.serial_number = Some(SerialNumber::from(serial()?.to_vec()));
     params.not_before = not_before.to_offset_date_time();
     params.not_after = not_after.to_offset_date_time();
     params.key_identifier_method =
         KeyIdMethod::PreSpecified(key_identifier(order.public_key).to_vec());
-    params.use_authority_key_identifier_extension = issuer_ski.is_some();
+    params.use_authority_key_identifier_extension = extensions.is_none() && issuer_ski.is_some();
     let mut signer = CertificateParams::default();
     signer.key_identifier_method =
         KeyIdMethod::PreSpecified(issuer_ski.unwrap_or_default().to_vec());
@@ -311,6 +328,19 @@ fn params(profile: &Profile) -> Result<CertificateParams, IssueError> {
         // RFC 5280, 4.2.1.6: critical if the subject is empty.
         let critical = profile.subject.der() == der::sequence(&[]);
         params.custom_extensions.push(extension(17, critical, der::sequence(&names)));
+    }
+    Ok(params)
+}
+
+/// Extensions as they are.
+fn copied(extensions: &[RawExtension]) -> Result<CertificateParams, IssueError> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    for raw in extensions {
+        let oid = oid::arcs(&raw.oid).ok_or_else(|| IssueError::Extension(raw.oid.clone()))?;
+        let mut extension = CustomExtension::from_oid_content(&oid, raw.value.clone());
+        extension.set_criticality(raw.critical);
+        params.custom_extensions.push(extension);
     }
     Ok(params)
 }

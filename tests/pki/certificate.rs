@@ -138,6 +138,43 @@ fn without_a_key_identifier_of_the_ca_none_is_invented() {
 }
 
 #[test]
+fn made_anew_a_certificate_has_every_extension_byte_for_byte_and_in_its_order() {
+    let (openssl, issuer) = foreign_ca("/CN=ca", &format!("{CA}\nsubjectKeyIdentifier=hash"));
+    openssl.write(
+        "ext",
+        "extendedKeyUsage=clientAuth,serverAuth\nsubjectKeyIdentifier=hash\nkeyUsage=keyAgreement,digitalSignature\n\
+         certificatePolicies=1.2.3.4\nsubjectAltName=critical,DNS:a,dirName:dn,RID:1.2.3,IP:10.0.0.1,DNS:A\n\
+         basicConstraints=CA:FALSE\nauthorityKeyIdentifier=keyid,issuer:always\n[dn]\nCN=somebody\n",
+    );
+    openssl.run("req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key -subj /CN=a -out csr");
+    openssl.run("x509 -req -in csr -CA ca.crt -CAkey ca.key -days 9 -extfile ext -out crt");
+    let old = inspect::from_pem(&openssl.read("crt")).unwrap().remove(0);
+    let key = p256();
+    let order = Order { profile: &old.profile(), validity: long(), public_key: key.public_key() };
+    let new = issue::reissue(&order, &issuer, &old).unwrap().certificate;
+    let (had, has) = (old.raw_extensions(), new.raw_extensions());
+    assert_eq!(has.len(), had.len());
+    for (old, new) in had.iter().zip(&has) {
+        assert_eq!((&new.oid, new.critical), (&old.oid, old.critical));
+        match new.oid.as_str() {
+            // The two that name keys: here another one, and there as its own certificate calls it.
+            "2.5.29.14" => assert_ne!(new.value, old.value),
+            "2.5.29.35" => assert!(new.value.len() < old.value.len()),
+            _ => assert_eq!(new.value, old.value),
+        }
+    }
+    assert_eq!(new.aki(), issuer.certificate().ski());
+    openssl.write("crt", new.to_pem());
+    openssl.run("verify -x509_strict -CAfile ca.crt crt");
+    // What has none gets what RFC 5280 demands, and no more.
+    openssl.run("x509 -req -in csr -CA ca.crt -CAkey ca.key -days 9 -out crt");
+    let bare = inspect::from_pem(&openssl.read("crt")).unwrap().remove(0);
+    let new = issue::reissue(&order, &issuer, &bare).unwrap().certificate;
+    let oids: Vec<_> = new.raw_extensions().into_iter().map(|e| e.oid).collect();
+    assert!(bare.raw_extensions().len() <= oids.len() && oids.contains(&"2.5.29.35".to_owned()));
+}
+
+#[test]
 fn what_cannot_sign_is_no_issuer() {
     let key = p256();
     let refused = |profile: &Profile, key| {
