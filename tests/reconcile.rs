@@ -119,6 +119,57 @@ fn a_changed_endpoint_moves_kubeconfigs_and_keeps_its_old_name() {
     }
 }
 
+#[test]
+fn a_changed_service_subnet_keeps_the_address_that_pods_dial() {
+    for (from, to, old, new) in [
+        ("[10.96.0.0/12]", "[172.20.0.0/16]", "10.96.0.1", "172.20.0.1"),
+        ("[10.96.0.0/12]", "['fd00:10::/108', 10.96.0.0/12]", "10.96.0.1", "FD00:10:0:0:0:0:0:1"),
+    ] {
+        let dir = temp_dir();
+        one_host(dir.path(), &["--san", "10.7.7.7"]);
+        edit(dir.path(), &format!("serviceSubnet: {from}"), &format!("serviceSubnet: {to}"));
+        let plan = stdout(certkit().args(["rotate", "--dry-run", "--dir"]).arg(dir.path()));
+        assert!(plan.contains("formerEndpoints") && plan.contains("every pod"), "{plan}");
+        let said = rotate(dir.path());
+        assert!(said.contains(&format!("IP:{old}: pods that run dial")), "{said}");
+        verify(dir.path());
+        let names = names(&dir.path().join("pki/apiserver.crt"));
+        for address in [old, new, "10.0.0.11", "10.7.7.7"] {
+            assert!(
+                names.contains(&format!("IP Address:{address}")),
+                "{address} is not in {names}"
+            );
+        }
+        let text = fs::read_to_string(dir.path().join("certkit.yaml")).unwrap();
+        let line = format!("formerEndpoints: [{old}]\n");
+        assert!(text.contains(&line), "{text}");
+        let before = snapshot(dir.path());
+        init(dir.path());
+        assert_eq!(rotate(dir.path()), "");
+        assert!(difference(&before, &snapshot(dir.path())).is_empty());
+        // And it goes when its user says so.
+        edit(dir.path(), &line, "");
+        rotate(dir.path());
+        verify(dir.path());
+        let after = self::names(&dir.path().join("pki/apiserver.crt"));
+        assert!(
+            !after.contains(old) && after.contains(new) && after.contains("10.7.7.7"),
+            "{after}"
+        );
+    }
+}
+
+#[test]
+fn another_address_that_is_no_longer_declared_is_not_taken_for_the_services() {
+    let dir = temp_dir();
+    one_host(dir.path(), &["--san", "10.7.7.7"]);
+    edit(dir.path(), "10.7.7.7", "10.7.7.8");
+    let said = rotate(dir.path());
+    assert!(!said.contains("serviceSubnet"), "{said}");
+    let names = names(&dir.path().join("pki/apiserver.crt"));
+    assert!(!names.contains("10.7.7.7") && names.contains("10.96.0.1"), "{names}");
+}
+
 /// What openssl says of a certificate's names.
 fn names(file: &Path) -> String {
     let file = file.display().to_string();

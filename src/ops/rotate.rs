@@ -24,7 +24,7 @@ use crate::{
         plan::{
             Action, KeyChoice, Plan, Policy, Reason, Renewal, Selection, Step,
             credential::find,
-            kubeconfig::former_endpoints,
+            kubeconfig::{former_endpoints, former_service_notes},
             obstacle::{Blocked, Obstacle},
             reconcile::reconcile,
         },
@@ -277,6 +277,7 @@ impl Work {
         let mut plan = plan(&Layout::new(&cluster), &observation, request, text, now)?;
         withhold(&mut plan, &observation, dir, now)?;
         if declared {
+            plan.notes.extend(former_service_notes(&layout, &observation.observed));
             plan.notes.extend(prune::notes(&cluster, dir));
         }
         let places = observation.places();

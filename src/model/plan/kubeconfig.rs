@@ -9,6 +9,7 @@ use crate::model::{
     cluster::{Cluster, Endpoint},
     layout::{Instance, Layout},
     observed::{CertView, KubeconfigView, Observed},
+    resolve,
     san::{San, has_name},
     url::{host_of, port_of},
 };
@@ -151,7 +152,8 @@ fn redirected(
 }
 
 /// The hosts of former endpoints, with those that kubeconfigs still dial and that the API's certificates name,
-/// and would no longer: whatever runs has read its kubeconfig, and copies of it are elsewhere.
+/// and would no longer: whatever runs has read its kubeconfig, and copies of it are elsewhere. Pods dial the
+/// service's address, which is the first one of another subnet once that was changed.
 pub fn former_endpoints(layout: &Layout<'_>, observed: &Observed) -> Vec<San> {
     let mut former = layout.cluster.former_endpoints.clone();
     let serving = layout.instances.iter().zip(&observed.instances).filter(|(instance, _)| {
@@ -172,5 +174,50 @@ pub fn former_endpoints(layout: &Layout<'_>, observed: &Observed) -> Vec<San> {
             former.push(host);
         }
     }
+    for address in former_service_addresses(layout, observed) {
+        if !former.contains(&address) {
+            former.push(address);
+        }
+    }
     former
+}
+
+/// The address of the service `kubernetes` that the API's certificates name while another one is declared: a pod
+/// learns it when it starts (`KUBERNETES_SERVICE_HOST`), and verifies the apiserver by it as long as it runs.
+///
+/// What a subnet was is written nowhere. But certkit, as kubeadm, puts this address before all other addresses, so
+/// where the declared one is missing, it is the first; unless that is somebody's else by the declaration.
+pub fn former_service_addresses(layout: &Layout<'_>, observed: &Observed) -> Vec<San> {
+    let mut former = Vec::new();
+    for (instance, held) in layout.instances.iter().zip(&observed.instances) {
+        let is_named = instance.spec.sans.contains(&SanRule::ServiceAddress)
+            && layout.cluster.override_of(instance.spec.id).sans.is_none();
+        let (true, Some(certificate)) = (is_named, held.certificate()) else { continue };
+        let addresses = |sans: &[San]| {
+            let is_address = |san: &&San| matches!(san, San::Ip(_));
+            sans.iter().filter(is_address).cloned().collect::<Vec<San>>()
+        };
+        let has = addresses(&certificate.profile.sans);
+        let wants = addresses(&resolve::profile(instance, layout.cluster).sans);
+        let is_changed = wants.first().is_some_and(|service| !has.contains(service));
+        if let Some(first) = has.first().filter(|_| is_changed)
+            && (!wants.contains(first) || layout.cluster.former_endpoints.contains(first))
+            && !former.contains(first)
+        {
+            former.push(first.clone());
+        }
+    }
+    former
+}
+
+/// What is to be said of addresses that are kept for pods.
+pub fn former_service_notes(layout: &Layout<'_>, observed: &Observed) -> Vec<String> {
+    let former = former_service_addresses(layout, observed);
+    let note = |address: &San| {
+        format!(
+            "{address}: pods that run dial the apiserver by this first address of a former serviceSubnet, so its \
+             certificates keep it; once every pod was started anew, take it out of formerEndpoints in certkit.yaml"
+        )
+    };
+    former.iter().map(note).collect()
 }
