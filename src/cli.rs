@@ -29,7 +29,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use clap::{ColorChoice, CommandFactory, Parser, Subcommand};
+use clap::{ColorChoice, CommandFactory, FromArgMatches as _, Parser, Subcommand};
 
 use crate::{document::yaml, model::timestamp::Timestamp};
 
@@ -54,6 +54,9 @@ pub struct Global {
     #[arg(long, global = true, value_name = "DIR", env = "CERTKIT_DIR")]
     #[arg(default_value = "/etc/kubernetes", help_heading = "Everywhere")]
     pub dir: PathBuf,
+    /// Whether it is there because somebody said it with the command.
+    #[arg(skip)]
+    pub dir_is_said: bool,
     /// Say only what is wrong: no notes, no hints on what to do next, no report where all is well
     #[arg(short, long, global = true, help_heading = "Everywhere")]
     pub quiet: bool,
@@ -135,7 +138,7 @@ pub fn main() -> ExitCode {
 
 /// Runs the program: prints, and gives the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match parse(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are asked for, and are data; the rest is talk.
@@ -156,6 +159,17 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             failure.exit.into()
         }
     }
+}
+
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let matches = Cli::command().try_get_matches_from(arguments)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    let said = |matches: &clap::ArgMatches| {
+        matches.value_source("dir") == Some(clap::parser::ValueSource::CommandLine)
+    };
+    let below = matches.subcommand().is_some_and(|(_, matches)| said(matches));
+    cli.global.dir_is_said = said(&matches) || below;
+    Ok(cli)
 }
 
 fn dispatch(cli: &Cli) -> Result<Exit, Failure> {

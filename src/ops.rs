@@ -17,6 +17,7 @@ pub mod observe;
 pub mod password;
 pub mod prune;
 pub mod read;
+pub mod renew;
 pub mod rollback;
 pub mod rotate;
 pub mod session;

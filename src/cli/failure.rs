@@ -109,6 +109,7 @@ from! {
     crate::ops::import::Error [is_decided];
     crate::ops::init::Error [is_decided];
     crate::ops::prune::Error [is_decided];
+    crate::ops::renew::Error [is_decided], is_usage;
     crate::ops::rollback::Error [is_decided];
     crate::ops::rotate::Error [is_decided], is_usage;
     crate::ops::verify::Error;

@@ -6,6 +6,7 @@ mod rollback;
 use std::{
     hash::{BuildHasher as _, Hasher as _},
     io::IsTerminal as _,
+    path::PathBuf,
     time::Duration,
 };
 
@@ -14,7 +15,7 @@ use clap::ValueEnum;
 use super::{Exit, Failure, Format, Global, limit, password, watch, when};
 use crate::{
     model::{duration::Threshold, plan::KeyChoice, timestamp::Timestamp},
-    ops::{rotate, takeup},
+    ops::{password::Passwords, renew, rotate, takeup},
 };
 
 /// Renew certificates: those that end soon, those that are no longer what certkit.yaml says, or those named
@@ -58,9 +59,20 @@ pub struct RotateArgs {
     /// How many backups to keep
     #[arg(long, value_name = "N", default_value_t = 10)]
     backups: usize,
-    /// Also do what breaks a path of the cluster that works now
+    /// Also do what breaks a path of the cluster that works now; with --ca, also renew what another CA signed
     #[arg(long)]
     force: bool,
+    /// Renew certificates of a tree that certkit has no layout for (k3s, hand-made): each CERTIFICATE is a file,
+    /// and this is the certificate of the CA that signed it
+    #[arg(long, value_name = "FILE", requires = "names")]
+    #[arg(conflicts_with_all = ["csr_only", "wait", "restart", "rollback"])]
+    ca: Option<PathBuf>,
+    /// With --ca: the CA's key [default: in its file or beside it, as NAME.key or NAME-key.pem]
+    #[arg(long, value_name = "FILE", requires = "ca")]
+    ca_key: Option<PathBuf>,
+    /// With --ca and one file: its key [default: in the file or beside it, as NAME.key or NAME-key.pem]
+    #[arg(long, value_name = "FILE", requires = "ca")]
+    key: Option<PathBuf>,
     /// Write certificate requests to DIR/csr instead, to be signed elsewhere and taken in by
     /// `certkit import`
     #[arg(long)]
@@ -97,6 +109,13 @@ component took the change up by itself and which must be restarted. Where DIR ha
 certificates say exactly what those in place say. With nothing due nothing is printed and nothing on disk
 changes, so this can run from cron or a timer.
 
+With --ca the certificates named are files of any tree: PEM files, or kubeconfigs that embed a credential.
+What they say, their length of life and all else in their files stays; a key that is in a file of its own is
+kept unless --new-key says otherwise, as nobody knows who reads it when. Lock, log and backups are in
+--dir where that is given, in /etc/kubernetes for files below it, else in the folder that holds all the
+files: `.certkit` in it. Nothing is checked but that this CA signed them: restart what uses them, or have
+--hook do it.
+
 EXIT CODES:
   0   renewed, or nothing was due
   1   something is due that cannot be renewed here: its CA's key is elsewhere, or it ends with its CA
@@ -111,6 +130,9 @@ EXAMPLES:
   certkit rotate --within 33% --restart systemd --wait
   certkit rotate apiserver --hook 'logger renewed for $CERTKIT_COMPONENT'
   certkit rotate --all --restart static-pods,systemd
+  certkit rotate /srv/tls/server.crt --ca /srv/tls/ca.crt --ca-key /root/ca.key
+  cd /var/lib/rancher/k3s/server/tls &&
+    certkit rotate client-admin.crt client-scheduler.crt --ca client-ca.crt --dry-run
   certkit rotate --rollback";
 
 /// Runs the command.
@@ -120,16 +142,15 @@ pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
         return rollback::run(args, global, &dir);
     }
     let passwords = password::passwords(global)?;
+    if let Some(ca) = &args.ca {
+        return renew_files(args, global, ca, &passwords);
+    }
     let request = rotate::Request {
         dir: &dir,
         names: &args.names,
         all: args.all,
         within: args.within,
-        key: match (args.new_key, args.reuse_key) {
-            (true, _) => Some(KeyChoice::New),
-            (_, true) => Some(KeyChoice::Existing),
-            _ => None,
-        },
+        key: args.choice(),
         csr_only: args.csr_only,
         dry_run: args.dry_run,
         now: when(args.at)?,
@@ -144,9 +165,7 @@ pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
         watch::Change { dir: &dir, dry_run: args.dry_run, hooks: args.hook.is_some() },
         || rotate::run(&request),
     )?;
-    if let Some(recovered) = &report.recovered {
-        global.note(recovered);
-    }
+    note_recovered(&report, global);
     let outcomes = take_up(
         args,
         &dir,
@@ -156,11 +175,29 @@ pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
         &report.served,
         &report.amended,
     );
-    let exit = exit(args, &report, &outcomes);
+    told(args, global, &dir, &report, &outcomes)
+}
+
+/// Says what an earlier run had left.
+fn note_recovered(report: &rotate::Report, global: &Global) {
+    if let Some(recovered) = &report.recovered {
+        global.note(recovered);
+    }
+}
+
+/// Tells what was done, or would be.
+fn told(
+    args: &RotateArgs,
+    global: &Global,
+    dir: &std::path::Path,
+    report: &rotate::Report,
+    outcomes: &[takeup::Outcome],
+) -> Result<Exit, Failure> {
+    let exit = exit(args, report, outcomes);
     let talk = std::io::stdout().is_terminal() || global.verbose;
     let text = match args.output {
         Format::Json | Format::Yaml => {
-            super::document(report::json(&report, &outcomes, args.dry_run, exit), args.output)
+            super::document(report::json(report, outcomes, args.dry_run, exit), args.output)
         }
         Format::Table | Format::Wide if global.quiet => Ok(String::new()),
         Format::Table | Format::Wide => {
@@ -170,13 +207,66 @@ pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
                 verbose: global.verbose,
                 wide: args.output.is_wide(),
             };
-            Ok(report::table(&report, &outcomes, &dir, view))
+            Ok(report::table(report, outcomes, dir, view))
         }
     };
     let told = super::tell(!args.dry_run && !report.plan.is_empty(), exit, text);
     report.aftermath.warnings.iter().for_each(super::warn);
-    report::complain(&report, &outcomes);
+    report::complain(report, outcomes);
     told
+}
+
+impl RotateArgs {
+    /// Which key was asked for.
+    fn choice(&self) -> Option<KeyChoice> {
+        match (self.new_key, self.reuse_key) {
+            (true, _) => Some(KeyChoice::New),
+            (_, true) => Some(KeyChoice::Existing),
+            _ => None,
+        }
+    }
+}
+
+/// Renews files that certkit has no layout for.
+fn renew_files(
+    args: &RotateArgs,
+    global: &Global,
+    ca: &std::path::Path,
+    passwords: &Passwords,
+) -> Result<Exit, Failure> {
+    if args.key.is_some() && args.names.len() > 1 {
+        let why = "--key is the key of one certificate, and several are named";
+        return Err(Failure::usage(why).hint(Some("name one file at a time")));
+    }
+    let said = match global.dir_is_said {
+        true => Some(super::absolute(&global.dir)?),
+        false => None,
+    };
+    let request = renew::Request {
+        files: &args.names,
+        ca,
+        ca_key: args.ca_key.as_deref(),
+        key: args.key.as_deref(),
+        dir: said.as_deref(),
+        within: args.within,
+        choice: args.choice(),
+        force: args.force,
+        dry_run: args.dry_run,
+        now: when(args.at)?,
+        lock_wait: args.lock_timeout,
+        jitter: jitter(args.jitter),
+        backups: args.backups,
+        passwords,
+    };
+    let dir = renew::directory(&request)?;
+    let watched = watch::Change { dir: &dir, dry_run: args.dry_run, hooks: args.hook.is_some() };
+    let done = watch::changing(global, watched, || renew::run(&request))?;
+    let report = &done.report;
+    note_recovered(report, global);
+    let certificates = report.issued.iter().map(|record| record.label.clone()).collect();
+    let hook = args.hook.as_deref();
+    let outcomes = takeup::of_files(&done.dir, certificates, done.changed.clone(), hook);
+    told(args, global, &done.dir, report, &outcomes)
 }
 
 fn take_up(

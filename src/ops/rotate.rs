@@ -148,9 +148,13 @@ impl Error {
                  names; nothing was changed"
                     .into(),
             ),
-            Self::NoDirectory(_) | Self::Nothing(_) => Some("name the PKI's directory with --dir".into()),
+            Self::NoDirectory(_) => Some("name the PKI's directory with --dir".into()),
+            Self::Nothing(dir) => Some(elsewhere(dir)),
             Self::Store(error) => error.hint(),
-            Self::Unknown { known, .. } => Some(format!("use one of {}", known.join(", "))),
+            Self::Unknown { known, .. } => Some(format!(
+                "use one of {}; any other certificate is renewed by its file, with --ca FILE",
+                known.join(", ")
+            )),
         }
     }
 
@@ -158,6 +162,15 @@ impl Error {
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::Authority(_) | Self::Unknown { .. })
     }
+}
+
+/// What to do where nothing is where certkit knows it to be.
+pub fn elsewhere(dir: &Path) -> String {
+    format!(
+        "name the PKI's directory with --dir; of another layout, as k3s' or one made by hand: \
+         `certkit check-expiration -r {}`, `certkit rotate FILE --ca FILE`",
+        dir.display()
+    )
 }
 
 /// The cluster that DIR declares, or every row of the catalogue where it declares none.

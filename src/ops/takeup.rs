@@ -190,6 +190,39 @@ pub fn run(request: &Request<'_>) -> Vec<Outcome> {
     outcomes
 }
 
+/// The same of files that nothing in the catalogue names: whoever reads them has to be restarted, and who that is
+/// only the hook knows.
+pub fn of_files(
+    dir: &Path,
+    certificates: Vec<String>,
+    files: Vec<PathBuf>,
+    hook: Option<&str>,
+) -> Vec<Outcome> {
+    if files.is_empty() {
+        return Vec::new();
+    }
+    let mut outcome = Outcome {
+        component: UNKNOWN,
+        host: None,
+        certificates,
+        files,
+        how: TakeUp::Restart,
+        unit: None,
+        restart: None,
+        hook: None,
+        listeners: Vec::new(),
+        unproven: false,
+    };
+    outcome.hook = hook.map(|hook| match Hooks::new() {
+        Ok(hooks) => hooks.run(hook, dir, &outcome),
+        Err(source) => Err(HookError::Start { component: UNKNOWN, source }),
+    });
+    vec![outcome]
+}
+
+/// Who reads a file that the catalogue does not know.
+const UNKNOWN: &str = "unknown";
+
 fn outcome(request: &Request<'_>, instances: &[Instance<'_>], change: &Change<'_>) -> Outcome {
     let mut files: Vec<PathBuf> = Vec::new();
     for index in &change.instances {

@@ -18,6 +18,7 @@ use handshakes::Scene;
 use super::{
     declared,
     observe::{self, Files},
+    rotate,
 };
 use crate::model::{
     check::{
@@ -115,7 +116,7 @@ impl Error {
         match self {
             Self::Declared(error) => error.hint(),
             Self::Flags(error) => Some(error.hint()),
-            Self::Nothing(_) => Some("name the PKI's directory with --dir".into()),
+            Self::Nothing(dir) => Some(rotate::elsewhere(dir)),
         }
     }
 }

@@ -6,14 +6,16 @@
 //! error that says what it is. Text before, between and after blocks is allowed.
 
 mod encode;
+mod replace;
 mod stream;
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
 use rustls_pemfile::Item;
 use zeroize::{Zeroize, Zeroizing};
 
 pub use encode::{encode, encode_secret};
+pub use replace::{Replacement, replace};
 pub use stream::{Certificates, Form, Found};
 
 /// One block of a PEM file.
@@ -258,11 +260,18 @@ pub fn first_key(bytes: &[u8]) -> Result<Option<KeyBlock>, PemError> {
 struct Section<'a> {
     label: &'a str,
     line: usize,
+    /// Where its text begins.
+    start: usize,
     text: &'a [u8],
     encrypted: bool,
 }
 
 impl Section<'_> {
+    /// Where it stands in the file.
+    fn range(&self) -> Range<usize> {
+        self.start..self.start + self.text.len()
+    }
+
     fn is_parameters(&self) -> bool {
         matches!(self.label, "EC PARAMETERS" | "DH PARAMETERS")
     }
@@ -354,7 +363,8 @@ fn sections(bytes: &[u8]) -> Result<Vec<Section<'_>>, PemError> {
             let end = line.strip_prefix(END).and_then(|rest| rest.strip_suffix(DASHES));
             if end == Some(label.as_bytes()) {
                 let text = &bytes[*from..start];
-                sections.push(Section { label, line: *line_number, text, encrypted: *encrypted });
+                let (line, start, encrypted) = (*line_number, *from, *encrypted);
+                sections.push(Section { label, line, start, text, encrypted });
                 open = None;
             } else if line.starts_with(b"Proc-Type:") && line.ends_with(b"ENCRYPTED") {
                 *encrypted = true;

@@ -182,7 +182,8 @@ impl<R: BufRead> Certificates<R> {
             return Ok(None);
         }
         self.text.extend_from_slice(format!("-----END {label_read}-----\n").as_bytes());
-        let section = Section { label: label_read, line, text: &self.text, encrypted: false };
+        let section =
+            Section { label: label_read, line, start: 0, text: &self.text, encrypted: false };
         Ok(match (section.decode(), form) {
             (Ok(Block::Certificate(der)), Some(form)) => {
                 Some(Ok(Found { form, indented: false, der }))
