@@ -4,6 +4,7 @@
 
 pub mod adopt;
 pub mod apply;
+pub mod change;
 pub mod config_file;
 pub mod declared;
 pub mod expiry;

@@ -100,25 +100,29 @@ fn ten_thousand_runs_with_nothing_due_change_nothing() {
         }
     }
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    let request = certkit::ops::rotate::Request {
+    let change = certkit::ops::change::Request {
         dir: dir.path(),
+        command: "rotate",
+        dry_run: false,
+        now: certkit::model::timestamp::Timestamp::from_unix(now.as_secs() as i64),
+        lock_wait: Duration::ZERO,
+        jitter: Duration::ZERO,
+        withholds: true,
+        force: false,
+        backups: 1,
+        passwords: &certkit::ops::password::Passwords::Nowhere,
+    };
+    let request = certkit::ops::rotate::Request {
         names: &[],
         all: false,
         within: None,
         key: None,
         csr_only: false,
-        force: false,
-        dry_run: false,
-        now: certkit::model::timestamp::Timestamp::from_unix(now.as_secs() as i64),
-        lock_wait: Duration::ZERO,
-        jitter: Duration::ZERO,
-        backups: 1,
-        passwords: &certkit::ops::password::Passwords::Nowhere,
     };
     let before = snapshot(dir.path());
     assert!(before.contains_key(Path::new("pki/front-proxy-client.crt")));
     for _ in 0..10_000 {
-        let report = certkit::ops::rotate::run(&request).unwrap();
+        let report = certkit::ops::rotate::run(&request, &change).unwrap();
         assert!(report.plan.is_empty());
         assert_eq!(report.plan.next.as_ref().unwrap().0, "front-proxy-client");
     }

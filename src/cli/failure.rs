@@ -103,15 +103,13 @@ macro_rules! from {
 
 from! {
     crate::ops::adopt::Error [is_decided];
+    crate::ops::change::Error [is_decided], is_usage;
     crate::ops::declared::Error;
     crate::ops::export::Error;
     crate::ops::flags::FlagsError, is_usage;
-    crate::ops::import::Error [is_decided];
-    crate::ops::init::Error [is_decided];
     crate::ops::prune::Error [is_decided];
     crate::ops::renew::Error [is_decided], is_usage;
     crate::ops::rollback::Error [is_decided];
-    crate::ops::rotate::Error [is_decided], is_usage;
     crate::ops::verify::Error;
     crate::render::RenderError;
     crate::store::Error [is_decided];

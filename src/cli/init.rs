@@ -15,7 +15,7 @@ use crate::{
         san::San,
     },
     ops::{
-        adopt,
+        adopt, change,
         declared::{self, Draft, HostDraft},
         init, machine, takeup,
     },
@@ -147,18 +147,22 @@ pub fn run(args: &InitArgs, global: &Global) -> Result<Exit, Failure> {
         true => password::new_password(global)?,
         false => password::passwords(global)?,
     };
-    let request = init::Request {
+    let change = change::Request {
         dir: &dir,
-        cluster,
+        command: "init",
         dry_run: args.dry_run,
         now: when(args.at)?,
         lock_wait: Duration::from_secs(10),
+        jitter: Duration::ZERO,
+        withholds: false,
+        force: false,
+        backups: usize::MAX,
         passwords: &passwords,
     };
     let report = watch::changing(
         global,
         watch::Change { dir: &dir, dry_run: args.dry_run, hooks: false },
-        || init::run(request),
+        || init::run(&cluster, &change),
     )?;
     if let Some(recovered) = &report.recovered {
         global.note(recovered);
@@ -169,7 +173,7 @@ pub fn run(args: &InitArgs, global: &Global) -> Result<Exit, Failure> {
         cluster: &report.cluster,
         declared: true,
         places: &report.places,
-        changed: &report.owed,
+        changed: &report.owed(),
         amended: &[],
         hook: None,
         restart: &[],

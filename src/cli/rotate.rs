@@ -15,7 +15,7 @@ use clap::ValueEnum;
 use super::{Exit, Failure, Format, Global, limit, password, watch, when};
 use crate::{
     model::{duration::Threshold, plan::KeyChoice, timestamp::Timestamp},
-    ops::{password::Passwords, renew, rotate, takeup},
+    ops::{change, password::Passwords, renew, rotate, takeup},
 };
 
 /// Renew certificates: those that end soon, those that are no longer what certkit.yaml says, or those named
@@ -145,25 +145,29 @@ pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
     if let Some(ca) = &args.ca {
         return renew_files(args, global, ca, &passwords);
     }
-    let request = rotate::Request {
+    let change = change::Request {
         dir: &dir,
+        command: "rotate",
+        dry_run: args.dry_run,
+        now: when(args.at)?,
+        lock_wait: args.lock_timeout,
+        jitter: jitter(args.jitter),
+        withholds: true,
+        force: args.force,
+        backups: args.backups,
+        passwords: &passwords,
+    };
+    let request = rotate::Request {
         names: &args.names,
         all: args.all,
         within: args.within,
         key: args.choice(),
         csr_only: args.csr_only,
-        dry_run: args.dry_run,
-        now: when(args.at)?,
-        lock_wait: args.lock_timeout,
-        jitter: jitter(args.jitter),
-        force: args.force,
-        backups: args.backups,
-        passwords: &passwords,
     };
     let report = watch::changing(
         global,
         watch::Change { dir: &dir, dry_run: args.dry_run, hooks: args.hook.is_some() },
-        || rotate::run(&request),
+        || rotate::run(&request, &change),
     )?;
     note_recovered(&report, global);
     let outcomes = take_up(
@@ -179,7 +183,7 @@ pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
 }
 
 /// Says what an earlier run had left.
-fn note_recovered(report: &rotate::Report, global: &Global) {
+fn note_recovered(report: &change::Report, global: &Global) {
     if let Some(recovered) = &report.recovered {
         global.note(recovered);
     }
@@ -190,7 +194,7 @@ fn told(
     args: &RotateArgs,
     global: &Global,
     dir: &std::path::Path,
-    report: &rotate::Report,
+    report: &change::Report,
     outcomes: &[takeup::Outcome],
 ) -> Result<Exit, Failure> {
     let exit = exit(args, report, outcomes);
@@ -302,7 +306,7 @@ fn take_up(
 
 /// What was due and not renewed is an error where nothing was renewed, and a part of the work where something
 /// was; that a CA's key is elsewhere is a finding.
-fn exit(args: &RotateArgs, report: &rotate::Report, outcomes: &[takeup::Outcome]) -> Exit {
+fn exit(args: &RotateArgs, report: &change::Report, outcomes: &[takeup::Outcome]) -> Exit {
     use crate::model::plan::obstacle::Obstacle;
     let is_external = |b: &&crate::model::plan::obstacle::Blocked| {
         matches!(b.obstacle, Obstacle::External { .. } | Obstacle::Sealed { .. })

@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     apply::{self, Import},
+    change::{self, Error},
     log, observe,
     observe::{Observation, with_causes},
     read, rotate,
@@ -34,7 +35,6 @@ use crate::{
         key::PrivateKey,
         pem::{self, Block},
     },
-    store,
 };
 
 /// What is wanted.
@@ -75,47 +75,6 @@ pub struct Report {
     pub recovered: Option<String>,
 }
 
-/// Why nothing was taken in.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Something could not be made.
-    #[error(transparent)]
-    Apply(#[from] apply::Error),
-    /// Certificates are not what was asked for.
-    #[error("nothing was taken in:\n  {}", .0.join("\n  "))]
-    Mismatches(Vec<String>),
-    /// What is in DIR could not be read.
-    #[error(transparent)]
-    Rotate(#[from] rotate::Error),
-    /// The disk.
-    #[error(transparent)]
-    Store(#[from] store::Error),
-}
-
-impl Error {
-    /// Whether the change is decided, and part of it may be in place.
-    pub fn is_decided(&self) -> bool {
-        match self {
-            Self::Store(error) => error.is_decided(),
-            Self::Rotate(error) => error.is_decided(),
-            _ => false,
-        }
-    }
-
-    /// What to do next.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Apply(error) => error.hint(),
-            Self::Mismatches(_) => Some(
-                "have what is wrong signed again from the request in DIR/csr, then import all of it"
-                    .into(),
-            ),
-            Self::Rotate(error) => error.hint(),
-            Self::Store(error) => error.hint(),
-        }
-    }
-}
-
 /// A request that waits for its signature.
 struct Pending {
     instance: usize,
@@ -154,7 +113,7 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     let (cluster, declared) = rotate::cluster(dir)?;
     let layout = Layout::new(&cluster);
     let observation = observe::observe(&layout, dir);
-    let owed = rotate::owed_by(dir, &observation, store.recovered().as_ref());
+    let owed = change::owed_by(dir, &observation, store.recovered().as_ref());
     let (imports, waiting) = check(request, &layout, &observation)?;
     let places = observation.places();
     let done: Vec<usize> = imports.iter().map(|import| import.order.instance).collect();
@@ -170,7 +129,7 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
         prepared.transaction.log(line);
     }
     let mut served: Vec<Served> = prepared.issued.iter().map(Served::from).collect();
-    rotate::add_owed(&mut served, owed);
+    change::add_owed(&mut served, owed);
     let committed = store.commit(prepared.transaction)?;
     let aftermath = session::conclude(&mut store, committed, request.backups);
     let taken = prepared.issued;

@@ -14,9 +14,10 @@ use std::{
 
 use super::{
     apply::Record,
+    change::Report,
     declared, log,
     password::{self, Passwords},
-    rotate::{Report, undeclared},
+    rotate::undeclared,
     session,
 };
 use crate::{

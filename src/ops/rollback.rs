@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    change,
     observe::{self, Observation},
     rotate,
     session::{self, Aftermath},
@@ -40,7 +41,7 @@ pub struct Request<'a> {
 pub enum Error {
     /// It cannot be known whose files these are.
     #[error(transparent)]
-    Cluster(#[from] rotate::Error),
+    Cluster(#[from] change::Error),
     /// There is nothing to go back to.
     #[error("{}: there is no backup to go back to", .0.display())]
     NoBackup(PathBuf),

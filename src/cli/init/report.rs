@@ -8,7 +8,7 @@ use crate::{
         rotate::report::{components, taken_up},
     },
     model::plan::{Action, Plan, Reason},
-    ops::{init, takeup::Outcome},
+    ops::{change, takeup::Outcome},
 };
 
 /// How it is to be told.
@@ -31,7 +31,7 @@ const COLUMNS: [Column; 5] = [
 ];
 
 /// The report for people: what was made, then what to do next.
-pub fn table(report: &init::Report, outcomes: &[Outcome], dir: &Path, view: View) -> String {
+pub fn table(report: &change::Report, outcomes: &[Outcome], dir: &Path, view: View) -> String {
     let View { dry_run, verbose, wide } = view;
     let mut text = String::new();
     let plan = &report.plan;
@@ -115,7 +115,7 @@ fn waiting(plan: &Plan, text: &mut String) {
 }
 
 /// What to do now. Flags come from the same catalogue, so they fit.
-fn next(report: &init::Report, dir: &Path, text: &mut String) {
+fn next(report: &change::Report, dir: &Path, text: &mut String) {
     let dir = dir.display();
     let _ = writeln!(text, "\nnext:");
     match report.cluster.workspace {
@@ -161,7 +161,7 @@ fn next(report: &init::Report, dir: &Path, text: &mut String) {
 }
 
 /// The report for programs.
-pub fn json(report: &init::Report, outcomes: &[Outcome], dry_run: bool) -> String {
+pub fn json(report: &change::Report, outcomes: &[Outcome], dry_run: bool) -> String {
     let steps: Vec<_> = report
         .plan
         .steps

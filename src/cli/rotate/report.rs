@@ -14,8 +14,8 @@ use crate::{
         takeup::TakeUp,
     },
     ops::{
+        change::Report,
         observe::with_causes,
-        rotate::Report,
         takeup::{self, Outcome, State},
     },
 };

@@ -1,0 +1,498 @@
+//! A change from beginning to end, the same for every command that makes one: look, decide, make in memory, judge,
+//! write in one transaction, tell what became of it. Commands differ in what they decide.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use super::{
+    apply::{self, Prepared},
+    declared,
+    flags::FlagsError,
+    log,
+    observe::Observation,
+    password::{self, Passwords},
+    rotate,
+    session::{self, Aftermath},
+    takeup::Served,
+    verify::narrowing::{self, Broken},
+};
+use crate::{
+    model::{
+        cluster::Cluster,
+        duration::Span,
+        layout::{Layout, Place},
+        plan::{
+            Action, Contradiction, Plan, Step,
+            obstacle::{Blocked, Obstacle},
+        },
+        timestamp::Timestamp,
+    },
+    store::{self, Recovery},
+};
+
+/// How a change is made, whatever it is.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// The PKI's directory, absolute.
+    pub dir: &'a Path,
+    /// The command, as the log names it.
+    pub command: &'static str,
+    /// Only say what would be done.
+    pub dry_run: bool,
+    /// The time to issue at.
+    pub now: Timestamp,
+    /// How long to wait for another certkit.
+    pub lock_wait: Duration,
+    /// How long to wait before something is changed.
+    pub jitter: Duration,
+    /// Whether a step that may not be taken, or would break a path that works now, is left out and named; else it
+    /// stands against all.
+    pub withholds: bool,
+    /// Also do what breaks a path that works now.
+    pub force: bool,
+    /// How many backups to keep.
+    pub backups: usize,
+    /// What opens CA keys that are encrypted, and encrypts those that are made.
+    pub passwords: &'a Passwords,
+}
+
+/// What a command decided to do about what it found.
+pub struct Decision {
+    /// The cluster: as declared, or everything that may be in place.
+    pub cluster: Cluster,
+    /// What was found.
+    pub observation: Observation,
+    /// What is to be done about it.
+    pub plan: Plan,
+}
+
+/// What was done, or would be.
+#[derive(Debug)]
+pub struct Report {
+    /// The cluster: as declared, or everything that may be in place.
+    pub cluster: Cluster,
+    /// Whether certkit.yaml declares it.
+    pub declared: bool,
+    /// What was planned, and what stood against it.
+    pub plan: Plan,
+    /// The certificates that were issued; none in a dry run.
+    pub issued: Vec<apply::Record>,
+    /// Certificates whose term was cut to their CA's: label and end.
+    pub clamped: Vec<(String, Timestamp)>,
+    /// Where each instance is.
+    pub places: Vec<Place>,
+    /// What listeners should serve from now on: what was renewed, and what an earlier run put in place and nobody
+    /// has taken up.
+    pub served: Vec<Served>,
+    /// Whose kubeconfigs dial or trust something else from now on.
+    pub amended: Vec<usize>,
+    /// What the change left behind.
+    pub aftermath: Aftermath,
+    /// What an earlier run had left and was put in order first.
+    pub recovered: Option<String>,
+}
+
+impl Report {
+    /// Of what is served from now on, what an earlier run put in place.
+    pub fn owed(&self) -> Vec<Served> {
+        let is_own = |one: &&Served| self.issued.iter().any(|own| own.instance == one.instance);
+        self.served.iter().filter(|one| !is_own(one)).cloned().collect()
+    }
+}
+
+/// Why nothing was done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Something could not be made.
+    #[error(transparent)]
+    Apply(#[from] apply::Error),
+    /// A CA is not renewed but replaced.
+    #[error("`{0}` is a CA, which `certkit rotate` does not touch")]
+    Authority(String),
+    /// A configuration file cannot say what is declared.
+    #[error(transparent)]
+    Config(#[from] FlagsError),
+    /// The files contradict each other; nothing was written.
+    #[error("{}", list(.0))]
+    Contradictions(Vec<Contradiction>),
+    /// certkit.yaml cannot be read.
+    #[error(transparent)]
+    Declared(#[from] declared::Error),
+    /// certkit.yaml declares another cluster than the one asked for.
+    #[error("{}: declares another cluster than the one asked for: {difference}", path.display())]
+    Differs {
+        /// certkit.yaml.
+        path: PathBuf,
+        /// The first line that differs, on both sides.
+        difference: String,
+    },
+    /// certkit.yaml must name former endpoints, and is written in a way that a line cannot be added to.
+    #[error("{}: must say formerEndpoints: [{}]", path.display(), names.join(", "))]
+    FormerEndpoints {
+        /// certkit.yaml.
+        path: PathBuf,
+        /// What it must name.
+        names: Vec<String>,
+    },
+    /// Certificates are not what was asked for.
+    #[error("nothing was taken in:\n  {}", .0.join("\n  "))]
+    Mismatches(Vec<String>),
+    /// There is no such directory.
+    #[error("{}: there is no such directory", .0.display())]
+    NoDirectory(PathBuf),
+    /// Nothing is declared, and nothing is there.
+    #[error("{}: there is nothing of a cluster's PKI in this directory", .0.display())]
+    Nothing(PathBuf),
+    /// The disk.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A name that stands for nothing.
+    #[error("`{name}` is no certificate's name")]
+    Unknown {
+        /// The name.
+        name: String,
+        /// Those there are.
+        known: Vec<&'static str>,
+    },
+}
+
+impl Error {
+    /// Whether the change is decided, and part of it may be in place.
+    pub fn is_decided(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_decided())
+    }
+
+    /// Whether the command line was wrong.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Authority(_) | Self::Unknown { .. })
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Apply(error) => error.hint(),
+            Self::Authority(_) => Some(
+                "replacing a CA is a change of trust everywhere; certkit does not do it yet".into(),
+            ),
+            Self::Config(error) => error.hint(),
+            Self::Contradictions(all) => all.first().map(|first| {
+                let file = first.files.first().map(|f| f.display().to_string());
+                format!("{}: {}", file.unwrap_or_default(), first.hint)
+            }),
+            Self::Declared(error) => error.hint(),
+            Self::Differs { path, .. } => Some(format!(
+                "edit {} and run `certkit init` without arguments for what is new in it, then \
+                 `certkit rotate` for what has changed",
+                path.display()
+            )),
+            Self::FormerEndpoints { .. } => Some(
+                "something still dials them: add that line, so that the API's certificates keep these \
+                 names; nothing was changed"
+                    .into(),
+            ),
+            Self::Mismatches(_) => Some(
+                "have what is wrong signed again from the request in DIR/csr, then import all of it"
+                    .into(),
+            ),
+            Self::NoDirectory(_) => Some("name the PKI's directory with --dir".into()),
+            Self::Nothing(dir) => Some(rotate::elsewhere(dir)),
+            Self::Store(error) => error.hint(),
+            Self::Unknown { known, .. } => Some(format!(
+                "use one of {}; any other certificate is renewed by its file, with --ca FILE",
+                known.join(", ")
+            )),
+        }
+    }
+}
+
+fn list(contradictions: &[Contradiction]) -> String {
+    let lines: Vec<String> = contradictions.iter().map(Contradiction::to_string).collect();
+    match lines.len() {
+        0 | 1 => lines.concat(),
+        count => format!("{count} files contradict each other:\n  {}", lines.join("\n  ")),
+    }
+}
+
+/// Does what is decided, or says what would be done. Where that is nothing, nothing on disk is touched, not even the
+/// lock. `decide` is asked again once nobody else can change anything.
+pub fn run(
+    request: &Request<'_>,
+    decide: impl Fn(Timestamp) -> Result<Decision, Error>,
+) -> Result<Report, Error> {
+    let dir = request.dir;
+    let left = store::pending(dir)?.filter(|pending| pending.decided || pending.staged);
+    let start = Instant::now();
+    let mut earlier = Vec::new();
+    if request.dry_run || left.is_none() {
+        let half = left.is_some_and(|left| left.decided);
+        let work = Work::look(request, &decide, request.now, half)?;
+        if request.dry_run || work.plan.is_empty() {
+            return work.rehearse(request);
+        }
+        earlier = work.fingerprints();
+        std::thread::sleep(request.jitter);
+    }
+    let mut store = session::open(dir, request.lock_wait)?;
+    // Waiting may have taken an hour.
+    let waited = i64::try_from(start.elapsed().as_secs()).unwrap_or_default();
+    let now = request.now.plus(Span(waited));
+    let recovered = store.recovered().map(|recovery| recovery.to_string());
+    let mut work = Work::look(request, &decide, now, false)?;
+    // Another run that was faster did this one's work.
+    work.drop_renewed(&earlier);
+    let owed = owed_by(dir, &work.observation, store.recovered().as_ref());
+    let (mut report, prepared) = work.make(request, now)?;
+    report.recovered = recovered;
+    let Some(mut prepared) = prepared.filter(|_| !report.plan.is_empty()) else {
+        return Ok(Report { served: owed, ..report });
+    };
+    write_log(request.command, &report.plan, &mut prepared, now);
+    let committed = store.commit(prepared.transaction)?;
+    report.aftermath = session::conclude(&mut store, committed, request.backups);
+    report.served = prepared.issued.iter().map(Served::from).collect();
+    add_owed(&mut report.served, owed);
+    report.amended = amended(&report.plan);
+    report.clamped = prepared.clamped;
+    report.issued = prepared.issued;
+    Ok(report)
+}
+
+/// A line for each certificate, and one for each other file.
+fn write_log(command: &str, plan: &Plan, prepared: &mut Prepared, now: Timestamp) {
+    for record in &prepared.issued {
+        prepared.transaction.log(log::certificate(command, "issue", record, now));
+    }
+    for step in plan.changes() {
+        let action = match step.action {
+            Action::Issue(_) => continue,
+            Action::Request(_) => "request",
+            Action::Amend(_) => "update",
+            _ => "write",
+        };
+        prepared.transaction.log(log::step(command, action, step, now));
+    }
+}
+
+/// The instances whose kubeconfigs are brought up to date.
+fn amended(plan: &Plan) -> Vec<usize> {
+    let of = |step: &Step| match &step.action {
+        Action::Amend(kubeconfig) => Some(kubeconfig.instance),
+        _ => None,
+    };
+    plan.steps.iter().filter_map(of).collect()
+}
+
+/// The leaves that an interrupted run put in place, or this one for it: nobody has taken them up.
+pub fn owed_by(dir: &Path, observation: &Observation, recovered: Option<&Recovery>) -> Vec<Served> {
+    let changed = recovered.map(Recovery::changed).unwrap_or_default();
+    let instances = observation.observed.instances.iter().enumerate();
+    instances
+        .filter(|(_, held)| {
+            let files = held.place.files();
+            files.iter().any(|file| changed.contains(&dir.join(file)))
+        })
+        .filter_map(|(instance, held)| {
+            let certificate = held.certificate()?;
+            let (fingerprint, serial) =
+                (certificate.fingerprint.clone(), certificate.serial.clone());
+            Some(Served { instance, fingerprint, serial })
+        })
+        .collect()
+}
+
+/// Adds what is owed to what this run itself changed, which comes before.
+pub fn add_owed(served: &mut Vec<Served>, owed: Vec<Served>) {
+    let is_new = |one: &Served| served.iter().all(|other| other.instance != one.instance);
+    let mut owed: Vec<Served> = owed.into_iter().filter(|one| is_new(one)).collect();
+    served.append(&mut owed);
+    served.sort_by_key(|one| one.instance);
+}
+
+/// What was found, and what follows from it.
+struct Work {
+    cluster: Cluster,
+    observation: Observation,
+    plan: Plan,
+}
+
+impl Work {
+    /// Where half of the files are new, because an earlier run did not end, what contradicts now says nothing.
+    fn look(
+        request: &Request<'_>,
+        decide: impl Fn(Timestamp) -> Result<Decision, Error>,
+        now: Timestamp,
+        half: bool,
+    ) -> Result<Self, Error> {
+        let Decision { cluster, observation, mut plan } = decide(now)?;
+        if !plan.contradictions.is_empty() {
+            if !half {
+                return Err(Error::Contradictions(plan.contradictions));
+            }
+            plan = Plan::default();
+        }
+        refuse(request, &mut plan, &observation, now)?;
+        Ok(Self { cluster, observation, plan })
+    }
+
+    /// The fingerprint of each instance's certificate.
+    fn fingerprints(&self) -> Vec<Option<String>> {
+        let instances = self.observation.observed.instances.iter();
+        instances.map(|held| Some(held.certificate()?.fingerprint.clone())).collect()
+    }
+
+    /// Keeps what another run has renewed since this one looked first.
+    fn drop_renewed(&mut self, earlier: &[Option<String>]) {
+        if earlier.is_empty() {
+            return;
+        }
+        let now = self.fingerprints();
+        for step in &mut self.plan.steps {
+            if let Action::Issue(order) = &step.action
+                && earlier.get(order.instance) != now.get(order.instance)
+            {
+                step.drop();
+            }
+        }
+    }
+
+    /// All but writing it. What only the run can know, such as a password, is said.
+    fn rehearse(mut self, request: &Request<'_>) -> Result<Report, Error> {
+        let left = session::left(request.dir)?;
+        if request.withholds {
+            let (report, _) = self.make(request, request.now)?;
+            return Ok(Report { recovered: left, ..report });
+        }
+        let passwords = request.passwords;
+        let sealed = apply::try_password(&self.plan, &self.observation, request.dir, passwords)?;
+        self.plan.notes.extend(password::notes(&sealed, passwords));
+        Ok(Report { recovered: left, ..self.report().0 })
+    }
+
+    /// Makes in memory what the plan says, and takes out of both what would break a path that works: a dry
+    /// run's plan is the one that runs.
+    fn make(
+        self,
+        request: &Request<'_>,
+        now: Timestamp,
+    ) -> Result<(Report, Option<Prepared>), Error> {
+        let (mut report, observation) = self.report();
+        if report.plan.is_empty() {
+            return Ok((report, None));
+        }
+        let layout = Layout::new(&report.cluster);
+        let (dir, passwords) = (request.dir, request.passwords);
+        let mut prepared = apply::prepare(&report.plan, &layout, observation, dir, now, passwords)?;
+        if request.withholds && !request.force {
+            let judge = Judge { layout: &layout, declared: report.declared, dir, now };
+            judge.withhold(&mut report.plan, &mut prepared);
+        }
+        Ok((report, Some(prepared)))
+    }
+
+    fn report(self) -> (Report, Observation) {
+        let report = Report {
+            cluster: self.cluster,
+            declared: self.observation.observed.declared,
+            plan: self.plan,
+            issued: vec![],
+            clamped: vec![],
+            places: self.observation.places(),
+            served: vec![],
+            amended: vec![],
+            aftermath: Aftermath::default(),
+            recovered: None,
+        };
+        (report, self.observation)
+    }
+}
+
+/// Judges what a change would do to paths that work.
+struct Judge<'a> {
+    layout: &'a Layout<'a>,
+    declared: bool,
+    dir: &'a Path,
+    now: Timestamp,
+}
+
+impl Judge<'_> {
+    /// Takes out of a change what would break a path that works now, until nothing would.
+    fn withhold(&self, plan: &mut Plan, prepared: &mut Prepared) {
+        let Judge { layout, declared, dir, now } = *self;
+        // Each round takes a step out, so there are no more rounds than steps.
+        for _ in 0..=plan.steps.len() {
+            let broken =
+                narrowing::broken(layout.cluster, declared, dir, &prepared.transaction, now);
+            let mut any = false;
+            for Broken { path, blamed: (id, root), waits_for } in broken {
+                let Some(index) = layout.at(id, &root) else { continue };
+                let remedy = match waits_for {
+                    Some(component) => format!(
+                        "restart {component} everywhere, so that it reads what its files say now, then \
+                         run this again"
+                    ),
+                    None => "mend what the path names, or say --force".to_owned(),
+                };
+                // A credential and what else changes in its kubeconfig may be one write: both or neither.
+                let steps = plan.steps.iter_mut().enumerate();
+                for (number, step) in steps.filter(|(_, step)| step.instance() == Some(index)) {
+                    any = true;
+                    prepared.withhold(number, step);
+                    let due = Some(step.drop());
+                    let (label, file) = (step.label.clone(), step.files[0].clone());
+                    let obstacle = Obstacle::Narrows { path: path.clone(), remedy: remedy.clone() };
+                    plan.blocked.push(Blocked { label, file, due, expired: false, obstacle });
+                }
+            }
+            if !any {
+                return;
+            }
+        }
+    }
+}
+
+/// Takes back what is not for certkit to change: a file elsewhere, or behind a link to elsewhere, stands in no
+/// other's way. What the system will not let be changed is an error before anything is, and a dry run says the same
+/// as the run.
+fn refuse(
+    request: &Request<'_>,
+    plan: &mut Plan,
+    observation: &Observation,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let dir = request.dir;
+    let files = plan.changes().flat_map(|step| step.files.iter());
+    let files: Vec<PathBuf> = files.map(|file| apply::destination(dir, file)).collect();
+    let refused = session::refusals(dir, files.iter().map(PathBuf::as_path))?;
+    let (fatal, refused): (Vec<_>, Vec<_>) = refused.into_iter().partition(|(_, error)| {
+        !request.withholds || matches!(error, store::Error::Unchangeable { .. })
+    });
+    if let Some((_, error)) = fatal.into_iter().next() {
+        return Err(error.into());
+    }
+    let refusal = |step: &Step| {
+        let mut files = step.files.iter().map(|file| (file, apply::destination(dir, file)));
+        files.find_map(|(file, real)| {
+            refused.iter().find(|(path, _)| *path == real).map(|(_, error)| (file.clone(), error))
+        })
+    };
+    for step in &mut plan.steps {
+        let Some(instance) = step.instance() else { continue };
+        let Some((file, error)) = refusal(step) else { continue };
+        let end = observation.observed.instances[instance].certificate();
+        let due = Some(step.drop());
+        plan.blocked.push(Blocked {
+            label: step.label.clone(),
+            file: file.clone(),
+            due,
+            expired: end.is_some_and(|certificate| certificate.validity.not_after < now),
+            obstacle: Obstacle::Broken {
+                file,
+                why: session::why(error),
+                hint: error.hint().unwrap_or_else(|| "mend that, then run it again".into()),
+            },
+        });
+    }
+    Ok(())
+}
