@@ -58,7 +58,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-pub use backup::{Backup, BackupEntry, BackupKind};
+pub use backup::{Backup, BackupEntry, BackupKind, Kept, Undo};
 pub(crate) use digest::sha256;
 pub use engine::Committed;
 pub use error::{Error, Operation};
@@ -126,8 +126,8 @@ impl Store {
     }
 
     /// The backups in the order in which they were made, each with what is wrong with it.
-    pub fn backups(&self) -> Result<Vec<Result<Backup, Error>>, Error> {
-        backup::list(&self.engine.gate)
+    pub fn backups(&self) -> Result<Vec<Kept>, Error> {
+        backup::checked(&self.engine.gate)
     }
 
     /// Removes all backups but the last `keep`; returns the folders that are gone, and what went wrong. A change
@@ -149,12 +149,10 @@ impl Store {
         }
     }
 
-    /// A transaction that brings back what a backup holds: replaced and removed files with content,
-    /// mode, owner and attributes; files that had been created are removed.
-    ///
-    /// Its own backup is named after the restored one unless it is [named](Transaction::named) otherwise.
-    pub fn restore(&self, backup: &Backup) -> Result<Transaction, Error> {
-        backup::restore(&self.engine.gate, backup)
+    /// What undoes several changes, given in the order in which they were made: replaced and removed files come back
+    /// with content, mode, owner and attributes; files that had been created are removed. Nothing is changed yet.
+    pub fn undo(&self, changes: &[Backup]) -> Result<Undo, Error> {
+        backup::undo(&self.engine.gate, changes)
     }
 }
 
@@ -209,10 +207,19 @@ pub fn pending(dir: &Path) -> Result<Option<Pending>, Error> {
 
 /// The backups of a directory that is not opened for change, in the order in which they were made, each with what is
 /// wrong with it.
-pub fn backups(dir: &Path) -> Result<Vec<Result<Backup, Error>>, Error> {
+pub fn backups(dir: &Path) -> Result<Vec<Kept>, Error> {
+    backup::checked(&look(dir, None)?)
+}
+
+/// What would undo several changes of a directory that is not opened for change, as [`Store::undo`].
+pub fn undo(dir: &Path, annex: Option<&Path>, changes: &[Backup]) -> Result<Undo, Error> {
+    backup::undo(&look(dir, annex)?, changes)
+}
+
+fn look(dir: &Path, annex: Option<&Path>) -> Result<Gate<RealDisk>, Error> {
     let path = std::path::absolute(dir).map_err(Error::io(Operation::Open, dir))?;
     let root = RealDisk.open_dir(&path).map_err(Error::io(Operation::Open, &path))?;
-    backup::list(&Gate::new(RealDisk, path, root))
+    Ok(Gate::new(RealDisk, path, root).with_annex(annex))
 }
 
 /// Why files could not be replaced, for those that cannot: what a change would meet, known before it begins.

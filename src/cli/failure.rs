@@ -109,7 +109,7 @@ from! {
     crate::ops::flags::FlagsError, is_usage;
     crate::ops::prune::Error [is_decided];
     crate::ops::renew::Error [is_decided], is_usage;
-    crate::ops::rollback::Error [is_decided];
+    crate::ops::rollback::Error [is_decided], is_usage;
     crate::ops::verify::Error;
     crate::render::RenderError;
     crate::store::Error [is_decided];

@@ -59,7 +59,8 @@ pub struct RotateArgs {
     /// How many backups to keep
     #[arg(long, value_name = "N", default_value_t = 10)]
     backups: usize,
-    /// Also do what breaks a path of the cluster that works now; with --ca, also renew what another CA signed
+    /// Also do what breaks a path of the cluster that works now; with --ca, also renew what another CA signed; with
+    /// --rollback, also bring back what has expired, take away CAs, and undo what something else has changed since
     #[arg(long)]
     force: bool,
     /// Renew certificates of a tree that certkit has no layout for (k3s, hand-made): each CERTIFICATE is a file,
@@ -77,9 +78,15 @@ pub struct RotateArgs {
     /// `certkit import`
     #[arg(long)]
     csr_only: bool,
-    /// Bring back what the last change replaced, as a change of its own
+    /// Undo the last change, as a change of its own: what it replaced comes back, what it made goes
     #[arg(long, conflicts_with_all = ["names", "all", "within", "new_key", "reuse_key", "csr_only"])]
     rollback: bool,
+    /// With --rollback: show what can be undone, the last change first, and change nothing
+    #[arg(long, requires = "rollback", conflicts_with = "to")]
+    list: bool,
+    /// With --rollback: undo this change and all that came after it, so that everything is as it was before
+    #[arg(long, requires = "rollback", value_name = "ID")]
+    to: Option<String>,
     /// Print what would be done and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -116,6 +123,12 @@ kept unless --new-key says otherwise, as nobody knows who reads it when. Lock, l
 files: `.certkit` in it. Nothing is checked but that this CA signed them: restart what uses them, or have
 --hook do it.
 
+--rollback undoes one change, the last, whatever command made it; run again, it undoes that. --rollback --to ID goes
+back to the state before the change ID, as --rollback --list names it. What has expired (or whose CA has) is not brought
+back, no CA taken away, no path broken that works, and no file touched that something else has changed since, unless
+--force is said: each is named. A damaged backup stands in its own way alone: what it holds stays as it is, is named,
+and the exit code is 4.
+
 EXIT CODES:
   0   renewed, or nothing was due
   1   something is due that cannot be renewed here: its CA's key is elsewhere, or it ends with its CA
@@ -123,7 +136,7 @@ EXIT CODES:
   3   certkit could not do it; nothing was changed
   4   partly done: a certificate, restart, hook or listener that failed, or what would have broken a path
       that works now, is named; all else is done; or all is done, and could not be told
-  64  the command line was wrong
+  64  the command line was wrong, or no change has the ID
 
 EXAMPLES:
   certkit rotate --dry-run
@@ -133,7 +146,9 @@ EXAMPLES:
   certkit rotate /srv/tls/server.crt --ca /srv/tls/ca.crt --ca-key /root/ca.key
   cd /var/lib/rancher/k3s/server/tls &&
     certkit rotate client-admin.crt client-scheduler.crt --ca client-ca.crt --dry-run
-  certkit rotate --rollback";
+  certkit rotate --rollback
+  certkit rotate --rollback --list
+  certkit rotate --rollback --to 20271121T171100Z-3 --dry-run";
 
 /// Runs the command.
 pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {

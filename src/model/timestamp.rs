@@ -64,6 +64,13 @@ impl Timestamp {
         self.to_offset_date_time().format(format).unwrap_or_else(|_| self.0.to_string())
     }
 
+    /// Reads the form for file names.
+    pub fn from_compact(text: &str) -> Option<Self> {
+        let format = format_description!("[year][month][day]T[hour][minute][second]Z");
+        let time = time::PrimitiveDateTime::parse(text, format).ok()?;
+        Some(Self::from_unix(time.assume_utc().unix_timestamp()))
+    }
+
     /// The form in which the kubelet dates its files: `2027-11-21-17-11-00`.
     pub fn to_dashes(self) -> String {
         let format = format_description!("[year]-[month]-[day]-[hour]-[minute]-[second]");
@@ -100,6 +107,8 @@ mod tests {
         assert_eq!(t.to_string(), "2027-11-21T17:11:00Z");
         assert_eq!(t.to_kubeadm(), "Nov 21, 2027 17:11 UTC");
         assert_eq!(t.to_compact(), "20271121T171100Z");
+        assert_eq!(Timestamp::from_compact("20271121T171100Z"), Some(t));
+        assert_eq!(Timestamp::from_compact("20271321T171100Z"), None);
         assert_eq!(Timestamp::MAX.to_string(), "9999-12-31T23:59:59Z");
         assert!("tomorrow".parse::<Timestamp>().is_err());
         assert!("9999-12-31T23:59:59-23:59".parse::<Timestamp>().is_err());

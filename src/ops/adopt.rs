@@ -114,6 +114,7 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     let mut store = session::open(dir, request.lock_wait)?;
     let report = propose(dir, request.now)?;
     let mut transaction = Transaction::new(&request.now.to_compact());
+    transaction.by("init --adopt");
     transaction.write(declared::FILE, report.text.clone(), PUBLIC);
     let step = Step {
         action: Action::Declare(report.text.clone()),

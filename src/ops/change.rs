@@ -249,6 +249,7 @@ pub fn run(
         return Ok(Report { served: owed, ..report });
     };
     write_log(request.command, &report.plan, &mut prepared, now);
+    prepared.transaction.by(request.command);
     let committed = store.commit(prepared.transaction)?;
     report.aftermath = session::conclude(&mut store, committed, request.backups);
     report.served = prepared.issued.iter().map(Served::from).collect();

@@ -130,6 +130,7 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     }
     let mut served: Vec<Served> = prepared.issued.iter().map(Served::from).collect();
     change::add_owed(&mut served, owed);
+    prepared.transaction.by("import");
     let committed = store.commit(prepared.transaction)?;
     let aftermath = session::conclude(&mut store, committed, request.backups);
     let taken = prepared.issued;

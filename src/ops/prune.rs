@@ -87,6 +87,7 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     // The same again once nobody else may change anything.
     let files = leftovers(&declared::load(dir)?, dir);
     let mut transaction = Transaction::new(&request.now.to_compact());
+    transaction.by("prune");
     for (file, why) in &files {
         transaction.remove(file);
         transaction.log(

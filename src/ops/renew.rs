@@ -272,6 +272,7 @@ pub fn run(request: &Request<'_>) -> Result<Renewal, Error> {
         transaction.log(log::certificate("rotate", "issue", record, now));
     }
     renewal.changed = transaction.paths().map(|path| dir.join(path)).collect();
+    transaction.by("rotate");
     let committed = store.commit(transaction)?;
     renewal.report.aftermath = session::conclude(&mut store, committed, request.backups);
     renewal.report.plan.notes.push(format!(

@@ -35,6 +35,11 @@ pub fn refusals<'a>(
     store::refusals(dir, kubelet_dir(dir).as_deref(), files)
 }
 
+/// What would undo changes; nothing is done yet.
+pub fn undo(dir: &Path, changes: &[store::Backup]) -> Result<store::Undo, store::Error> {
+    store::undo(dir, kubelet_dir(dir).as_deref(), changes)
+}
+
 /// What a dry run says of an earlier run that did not end: it is put in order before anything else is done.
 pub fn left(dir: &Path) -> Result<Option<String>, store::Error> {
     let pending = store::pending(dir)?.filter(|pending| pending.decided || pending.staged);

@@ -1,12 +1,13 @@
-//! Copies of what a transaction replaced or removed, and the way back.
+//! What each transaction replaced, removed and created, with copies of what was there, and the way back.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::METADATA;
 use super::digest::sha256;
-use super::disk::{Attribute, Disk, Found, Owner};
+use super::disk::{Attribute, Disk, Found, Kind, Owner, Status};
 use super::error::{Error, Operation};
 use super::gate::Gate;
 use super::journal::own;
@@ -25,8 +26,19 @@ pub struct Backup {
     pub id: String,
     /// Its folder.
     pub path: PathBuf,
+    /// The command that made the change; nothing where the backup does not say.
+    pub command: Option<String>,
     /// The files, in the order in which they were changed.
     pub files: Vec<BackupEntry>,
+}
+
+/// A change that is kept to be undone.
+#[derive(Debug)]
+pub struct Kept {
+    /// Its backup's name.
+    pub id: String,
+    /// The backup, or what is wrong with it.
+    pub backup: Result<Backup, Error>,
 }
 
 /// What a path was before a transaction.
@@ -37,6 +49,27 @@ pub struct BackupEntry {
     /// What was there.
     #[serde(flatten)]
     pub kind: BackupKind,
+    /// What the transaction put there; unknown where the backup does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub became: Option<Became>,
+}
+
+/// What a transaction made of a path.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase", tag = "is")]
+pub enum Became {
+    /// A file.
+    File {
+        /// The digest of its content, in hexadecimal.
+        sha256: String,
+    },
+    /// Nothing.
+    Missing,
+    /// A symbolic link.
+    Symlink {
+        /// Where it points.
+        target: String,
+    },
 }
 
 /// What was at a path before a transaction.
@@ -71,6 +104,8 @@ pub enum BackupKind {
 struct Manifest {
     version: u32,
     id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    command: Option<String>,
     files: Vec<BackupEntry>,
 }
 
@@ -81,18 +116,20 @@ impl BackupEntry {
     }
 }
 
-/// The backups in the order in which they were made, each with what is wrong with it. A folder without manifest
-/// is none: it is being made or removed.
-pub(crate) fn list<D: Disk>(gate: &Gate<D>) -> Result<Vec<Result<Backup, Error>>, Error> {
-    let mut backups = Vec::new();
+/// The backups in the order in which they were made, each with its copies read: what is wrong with one is known before
+/// anything is built on it. A folder without manifest is none: it is being made or removed.
+pub(crate) fn checked<D: Disk>(gate: &Gate<D>) -> Result<Vec<Kept>, Error> {
+    let mut kept = Vec::new();
     for id in ids(gate)? {
-        match gate.status(&manifest_place(&folder(&id))) {
-            Ok(None) => {}
-            Ok(Some(_)) => backups.push(load(gate, id)),
-            Err(error) => backups.push(Err(error)),
-        }
+        let backup = match gate.status(&manifest_place(&folder(&id))) {
+            Ok(None) => continue,
+            Ok(Some(_)) => load(gate, id.clone()),
+            Err(error) => Err(error),
+        };
+        let backup = backup.and_then(|backup| check(gate, &backup).map(|()| backup));
+        kept.push(Kept { id, backup });
     }
-    Ok(backups)
+    Ok(kept)
 }
 
 /// The names of backups, oldest first. What has another kind of name is none.
@@ -123,38 +160,127 @@ fn load<D: Disk>(gate: &Gate<D>, id: String) -> Result<Backup, Error> {
         return Err(damaged("it names a path that certkit never writes"));
     }
     let path = gate.full(folder(&id).as_str());
-    Ok(Backup { id, path, files: manifest.files })
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == ' ';
+    let command = manifest.command.filter(|text| text.len() <= 64 && text.chars().all(is_word));
+    Ok(Backup { id, path, command, files: manifest.files })
 }
 
-/// A transaction that brings back what `backup` holds.
-pub(crate) fn restore<D: Disk>(gate: &Gate<D>, backup: &Backup) -> Result<Transaction, Error> {
-    let mut transaction = Transaction::new(&backup.id);
-    for entry in &backup.files {
+/// That every copy of `backup` is what its manifest says.
+fn check<D: Disk>(gate: &Gate<D>, backup: &Backup) -> Result<(), Error> {
+    backup.files.iter().try_for_each(|entry| match &entry.kind {
+        BackupKind::File { sha256, .. } => copy(gate, backup, entry, sha256).map(|_| ()),
+        BackupKind::Created | BackupKind::Symlink { .. } => Ok(()),
+    })
+}
+
+fn copy<D: Disk>(
+    gate: &Gate<D>,
+    backup: &Backup,
+    entry: &BackupEntry,
+    expected: &str,
+) -> Result<Content, Error> {
+    let place = Place::parse(&entry.path, &gate.path)?;
+    let copy = copy_place(&folder(&backup.id), &place);
+    let damaged = |reason: &str| Error::DamagedBackup {
+        path: gate.full(copy.as_str()),
+        reason: reason.into(),
+    };
+    match gate.status(&copy)?.map(|status| status.kind) {
+        Some(Kind::File) => {}
+        Some(_) => return Err(damaged("it is not a regular file")),
+        None => return Err(damaged("it is gone")),
+    }
+    let content = gate.read(&copy)?;
+    match sha256(&content) == expected {
+        true => Ok(Content::from(content)),
+        false => Err(damaged("its content is not what the manifest says")),
+    }
+}
+
+/// What brings back the state before several changes.
+pub struct Undo {
+    /// The change that does; it is named after the first of those that are undone unless it is
+    /// [named](Transaction::named) otherwise.
+    pub transaction: Transaction,
+    /// What each path becomes again, as the oldest of the changes found it.
+    pub files: Vec<BackupEntry>,
+    /// Paths that are not as the changes left them: something else has changed them since.
+    pub strangers: Vec<PathBuf>,
+}
+
+/// What undoes `changes`, given in the order in which they were made. A path that several of them changed becomes
+/// what it was before the first; one that is so already is left alone.
+pub(crate) fn undo<D: Disk>(gate: &Gate<D>, changes: &[Backup]) -> Result<Undo, Error> {
+    let id = changes.first().map(|backup| backup.id.as_str()).unwrap_or_default();
+    let mut undo =
+        Undo { transaction: Transaction::new(id), files: Vec::new(), strangers: Vec::new() };
+    // What the last change of each path made of it.
+    let mut left: BTreeMap<&PathBuf, Option<&Became>> = BTreeMap::new();
+    for entry in changes.iter().flat_map(|backup| &backup.files) {
+        left.insert(&entry.path, entry.became.as_ref());
+    }
+    let mut seen = BTreeSet::new();
+    for (backup, entry) in changes.iter().flat_map(|b| b.files.iter().map(move |entry| (b, entry)))
+    {
+        if !seen.insert(&entry.path) {
+            continue;
+        }
+        let found = look(gate, &Place::parse(&entry.path, &gate.path)?)?;
+        if is_as_before(&entry.kind, &found) {
+            continue;
+        }
+        let expected = left.get(&entry.path).copied().flatten();
+        if expected.is_some_and(|expected| found.as_ref().map(|(is, _)| is) != Some(expected)) {
+            undo.strangers.push(entry.path.clone());
+        }
+        undo.files.push(entry.clone());
         match &entry.kind {
             BackupKind::Created => {
-                transaction.remove(&entry.path);
+                undo.transaction.remove(&entry.path);
             }
             BackupKind::Symlink { target } => {
-                transaction.symlink(&entry.path, target);
+                undo.transaction.symlink(&entry.path, target);
             }
-            BackupKind::File { mode, uid, gid, sha256: expected, attributes } => {
-                let place = Place::parse(&entry.path, &gate.path)?;
-                let copy = copy_place(&folder(&backup.id), &place);
-                let content = gate.read(&copy)?;
-                if sha256(&content) != *expected {
-                    let reason = "its content is not what the manifest says".to_owned();
-                    return Err(Error::DamagedBackup { path: gate.full(copy.as_str()), reason });
-                }
+            BackupKind::File { mode, uid, gid, sha256, attributes } => {
                 let found = Found {
                     mode: *mode & 0o777,
                     owner: Owner { uid: *uid, gid: *gid },
                     attributes: attributes.clone(),
                 };
-                transaction.write_as(entry.path.clone(), Content::from(content), found);
+                let content = copy(gate, backup, entry, sha256)?;
+                undo.transaction.write_as(entry.path.clone(), content, found);
             }
         }
     }
-    Ok(transaction)
+    Ok(undo)
+}
+
+/// What is at a place now; nothing where it is of a kind that certkit never makes.
+fn look<D: Disk>(gate: &Gate<D>, place: &Place) -> Result<Option<(Became, Option<Status>)>, Error> {
+    gate.admits(place)?;
+    let Some(status) = gate.status(place)? else { return Ok(Some((Became::Missing, None))) };
+    Ok(match status.kind {
+        Kind::File => Some((Became::File { sha256: sha256(&gate.read(place)?) }, Some(status))),
+        Kind::Symlink => Some((Became::Symlink { target: read_link(gate, place)? }, Some(status))),
+        Kind::Directory | Kind::Other => None,
+    })
+}
+
+fn is_as_before(before: &BackupKind, found: &Option<(Became, Option<Status>)>) -> bool {
+    match (before, found) {
+        (BackupKind::Created, Some((Became::Missing, _))) => true,
+        (BackupKind::Symlink { target }, Some((Became::Symlink { target: now }, _))) => {
+            target == now
+        }
+        (
+            BackupKind::File { mode, uid, gid, sha256, .. },
+            Some((Became::File { sha256: now }, Some(status))),
+        ) => {
+            let owner = Owner { uid: *uid, gid: *gid };
+            sha256 == now && status.mode & 0o777 == mode & 0o777 && status.owner == owner
+        }
+        _ => false,
+    }
 }
 
 /// Removes all backups but the last `keep`; returns the folders that are gone, and what could not be removed.
@@ -248,8 +374,9 @@ pub(crate) fn is_manifest(octets: &[u8]) -> bool {
 }
 
 /// The manifest's bytes.
-pub(crate) fn encode_manifest(id: &str, files: &[BackupEntry]) -> Vec<u8> {
-    let manifest = Manifest { version: VERSION, id: id.to_owned(), files: files.to_vec() };
+pub(crate) fn encode_manifest(id: &str, command: Option<&str>, files: &[BackupEntry]) -> Vec<u8> {
+    let command = command.map(str::to_owned);
+    let manifest = Manifest { version: VERSION, id: id.to_owned(), command, files: files.to_vec() };
     // All paths in it are UTF-8 (a Place is text): this cannot fail.
     let mut bytes = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
     bytes.push(b'\n');

@@ -180,9 +180,12 @@ impl<D: Disk> Engine<D> {
             },
         }
         let full = |place: &str| self.gate.full(place);
+        // Where all files are new there is nothing to keep.
+        let keeps = plan.backup.iter().any(|entry| !entry.is_created());
+        let backup = plan.journal.backup.as_deref().filter(|_| keeps);
         Ok(Committed {
             written: plan.journal.entries.iter().map(|e| full(e.path().as_str())).collect(),
-            backup: plan.journal.backup.as_deref().map(|id| full(&super::backup::folder(id))),
+            backup: backup.map(|id| full(&super::backup::folder(id))),
             closed: plan.closed,
             warnings,
         })

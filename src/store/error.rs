@@ -218,7 +218,9 @@ impl Error {
     /// The next step to take, where there is one.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::DamagedBackup { .. } => "choose another backup".to_owned(),
+            Self::DamagedBackup { .. } => {
+                "`certkit rotate --rollback --list` says what else can be undone".to_owned()
+            }
             Self::DamagedJournal { path, .. } => format!(
                 "nothing was changed; check the files with `certkit verify`, then remove {}",
                 path.display()

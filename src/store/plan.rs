@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::METADATA;
-use super::backup::{self, BackupEntry, BackupKind};
+use super::backup::{self, BackupEntry, BackupKind, Became};
 use super::digest::sha256;
 use super::disk::{Attribute, Disk, Found, Kind, Owner, Status};
 use super::error::{Error, Operation};
@@ -13,7 +13,7 @@ use super::gate::Gate;
 use super::journal::{Appendix, Entry, Journal, LOG, own};
 use super::place::{Place, join, parent, temporary_name};
 use super::recover::Rest;
-use super::transaction::{Action, Attributes, Change, Content, Transaction};
+use super::transaction::{Action, Attributes, Change, Content, Parts, Transaction};
 
 /// A transaction ready to be staged.
 pub(crate) struct Plan {
@@ -21,6 +21,8 @@ pub(crate) struct Plan {
     pub(crate) temporaries: Vec<Temporary>,
     /// What the backup will say; the digests are filled in when the copies are made.
     pub(crate) backup: Vec<BackupEntry>,
+    /// The command that makes the change.
+    pub(crate) command: Option<&'static str>,
     /// Where the files are that are copied: one for each of the journal's copies but the manifest.
     pub(crate) originals: Vec<Place>,
     /// Secrets that replace a file which everybody could read.
@@ -102,7 +104,7 @@ impl Plan {
         metadata: bool,
         rests: &[Rest],
     ) -> Result<Self, Error> {
-        let (id, changes, log) = transaction.into_parts();
+        let Parts { id, command, changes, log } = transaction.into_parts();
         let changes = arrange(places(changes, gate)?);
         let nonce = gate.disk.nonce();
         let name = sha256(format!("{id} {nonce}").as_bytes())[..12].to_owned();
@@ -111,6 +113,7 @@ impl Plan {
             journal: Journal::new(name, roots, metadata),
             temporaries: Vec::new(),
             backup: Vec::new(),
+            command,
             originals: Vec::new(),
             closed: Vec::new(),
         };
@@ -125,10 +128,10 @@ impl Plan {
             plan.add(&mut ground, place, action, found)?;
         }
         let mut folders = ground.folders;
-        if !plan.originals.is_empty() || plan.backup.iter().any(|entry| !entry.is_created()) {
+        // One that only created files has a backup, too, if one without copies: it is a change like any other, and
+        // undoing the last change must not undo the one before.
+        if !plan.backup.is_empty() {
             plan.add_backup(gate, &mut folders, &id)?;
-        } else {
-            plan.backup.clear();
         }
         if !log.is_empty() {
             plan.add_log(gate, &log)?;
@@ -156,7 +159,7 @@ impl Plan {
     ) -> Result<(), Error> {
         let gate = ground.gate;
         let reject = |reason| Error::Path { path: gate.full(path.as_str()), reason };
-        let Some(previous) = self.previous(gate, &path, &action, found.as_ref())? else {
+        let Some(mut previous) = self.previous(gate, &path, &action, found.as_ref())? else {
             return Ok(()); // Removing what is not there.
         };
         if !matches!(action, Action::Remove) {
@@ -164,13 +167,18 @@ impl Plan {
         }
         let temporary = temporary_name(path.name(), &self.journal.transaction);
         self.journal.entries.push(match action {
-            Action::Remove => Entry::Remove { path },
+            Action::Remove => {
+                previous.became = Some(Became::Missing);
+                Entry::Remove { path }
+            }
             Action::Symlink { target } => {
                 let target = target.to_str().ok_or_else(|| reject("its target is not UTF-8"))?;
+                previous.became = Some(Became::Symlink { target: target.to_owned() });
                 Entry::Symlink { target: target.to_owned(), path, temporary }
             }
             Action::Write { content, mode, attributes } => {
                 let sha256 = sha256(content.as_bytes());
+                previous.became = Some(Became::File { sha256: sha256.clone() });
                 let place = path.sibling(&temporary);
                 let (look, closed) = look(mode, attributes, &previous);
                 if closed {
@@ -211,7 +219,7 @@ impl Plan {
                 }
             }
         };
-        Ok(Some(BackupEntry { path: PathBuf::from(path.as_str()), kind }))
+        Ok(Some(BackupEntry { path: PathBuf::from(path.as_str()), kind, became: None }))
     }
 
     fn add_backup<D: Disk>(

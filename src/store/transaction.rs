@@ -63,8 +63,17 @@ impl fmt::Debug for Content {
 #[derive(Debug)]
 pub struct Transaction {
     id: String,
+    command: Option<&'static str>,
     changes: Vec<Change>,
     log: Vec<String>,
+}
+
+/// All of a transaction.
+pub(crate) struct Parts {
+    pub(crate) id: String,
+    pub(crate) command: Option<&'static str>,
+    pub(crate) changes: Vec<Change>,
+    pub(crate) log: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -113,12 +122,18 @@ pub(crate) enum Attributes {
 impl Transaction {
     /// An empty transaction. `id_time`, a compact timestamp like `20271121T171100Z`, names its backup.
     pub fn new(id_time: &str) -> Self {
-        Self { id: id_time.to_owned(), changes: Vec::new(), log: Vec::new() }
+        Self { id: id_time.to_owned(), command: None, changes: Vec::new(), log: Vec::new() }
     }
 
     /// The same transaction with another name for its backup.
     pub fn named(mut self, id_time: &str) -> Self {
         id_time.clone_into(&mut self.id);
+        self
+    }
+
+    /// Says which command makes this change: its backup keeps that.
+    pub fn by(&mut self, command: &'static str) -> &mut Self {
+        self.command = Some(command);
         self
     }
 
@@ -190,8 +205,9 @@ impl Transaction {
         self.push_write(path, content, was.mode, Attributes::Restored(was));
     }
 
-    pub(crate) fn into_parts(self) -> (String, Vec<Change>, Vec<String>) {
-        (self.id, self.changes, self.log)
+    pub(crate) fn into_parts(self) -> Parts {
+        let Self { id, command, changes, log } = self;
+        Parts { id, command, changes, log }
     }
 
     fn push_write(

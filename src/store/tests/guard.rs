@@ -34,7 +34,7 @@ fn the_second_writer_waits_for_the_first() {
     std::thread::scope(|scope| {
         let second = scope.spawn(|| Store::open(&dir, None, Duration::from_secs(20)).unwrap());
         std::thread::sleep(Duration::from_millis(50));
-        let mut transaction = Transaction::new("t");
+        let mut transaction = Transaction::new("1");
         transaction.write("a", "1", 0o600);
         first.commit(transaction).unwrap();
         drop(first);
@@ -51,7 +51,7 @@ fn a_writer_that_waited_for_a_directory_made_for_nothing_makes_it_anew() {
         std::thread::sleep(Duration::from_millis(50));
         drop(first);
         let mut second = second.join().unwrap();
-        let mut transaction = Transaction::new("t");
+        let mut transaction = Transaction::new("1");
         transaction.write("a", "1", 0o600);
         second.commit(transaction).unwrap();
     });

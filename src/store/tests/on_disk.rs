@@ -9,7 +9,9 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::super::journal;
-use super::super::{BackupKind, Error, Recovery, Store, Transaction, pending, write_atomically};
+use super::super::{
+    Backup, BackupKind, Error, Recovery, Store, Transaction, pending, write_atomically,
+};
 
 /// Another test may be starting a child process, which shares a lock until it is replaced.
 pub(super) const NOW: Duration = Duration::from_secs(5);
@@ -25,6 +27,11 @@ pub(super) fn commit(
     let mut transaction = Transaction::new("20271121T171100Z");
     fill(&mut transaction);
     open(dir).commit(transaction)
+}
+
+/// The backups of an open directory.
+fn backups(store: &Store) -> Vec<Result<Backup, Error>> {
+    store.backups().unwrap().into_iter().map(|kept| kept.backup).collect()
 }
 
 pub(super) fn mode(path: impl AsRef<Path>) -> u32 {
@@ -156,7 +163,7 @@ fn a_replaced_file_keeps_mode_and_owner_when_asked_and_is_backed_up() {
     assert_eq!(mode(&backup), 0o700);
 
     let store = open(&dir);
-    let backups = store.backups().unwrap();
+    let backups = backups(&store);
     let files = &backups[0].as_ref().unwrap().files;
     assert_eq!(files.len(), 4);
     assert_eq!(files[3].kind, BackupKind::Created);
@@ -192,8 +199,10 @@ fn restoring_a_backup_brings_everything_back() {
     fill(&mut transaction);
     store.commit(transaction).unwrap();
     assert_eq!(read(outside.join("current.pem")), "new pem");
-    let backup = store.backups().unwrap().pop().unwrap().unwrap();
-    let transaction = store.restore(&backup).unwrap().named("20280101T000000Z");
+    let backup = backups(&store).pop().unwrap().unwrap();
+    let undo = store.undo(&[backup]).unwrap();
+    assert_eq!((undo.files.len(), undo.strangers), (5, vec![]));
+    let transaction = undo.transaction.named("20280101T000000Z");
     let undone = store.commit(transaction).unwrap();
     let status = fs::metadata(dir.join("pki/a.key")).unwrap();
     assert_eq!(read(dir.join("pki/a.key")), "old");
@@ -207,8 +216,8 @@ fn restoring_a_backup_brings_everything_back() {
     assert!(undone.backup.unwrap().ends_with("20280101T000000Z-2"));
 
     // The restoration was a transaction like any other, so it can be undone, too.
-    let backup = store.backups().unwrap().pop().unwrap().unwrap();
-    let transaction = store.restore(&backup).unwrap();
+    let backup = backups(&store).pop().unwrap().unwrap();
+    let transaction = store.undo(&[backup]).unwrap().transaction;
     store.commit(transaction).unwrap();
     assert_eq!(read(dir.join("pki/a.key")), "new");
     assert_eq!(read(outside.join("current.pem")), "new pem");
@@ -224,9 +233,11 @@ fn a_damaged_backup_is_not_restored() {
         .unwrap();
     }
     let store = open(&dir);
-    let backup = store.backups().unwrap().pop().unwrap().unwrap();
+    let backup = backups(&store).pop().unwrap().unwrap();
     fs::write(backup.path.join("files/pki/a.key"), "3").unwrap();
-    assert!(matches!(store.restore(&backup), Err(Error::DamagedBackup { .. })));
+    let last = backups(&store).pop().unwrap();
+    assert!(matches!(last, Err(Error::DamagedBackup { .. })), "{last:?}");
+    assert!(matches!(store.undo(&[backup]), Err(Error::DamagedBackup { .. })));
 }
 
 #[test]
@@ -247,16 +258,16 @@ fn a_damaged_or_foreign_backup_stands_in_its_own_way_alone() {
         {"path":"../victim","was":"missing"}]}"#;
     fs::write(folder.join("20990101T000000Z-99/manifest.json"), manifest).unwrap();
     let mut store = open(&dir);
-    let found = store.backups().unwrap();
+    let found = backups(&store);
     let fine: Vec<bool> = found.iter().map(Result::is_ok).collect();
-    assert_eq!(fine, [false, true, false]);
-    assert!(matches!(found[2], Err(Error::DamagedBackup { .. })), "{:?}", found[2]);
+    assert_eq!(fine, [false, true, true, false]);
+    assert!(matches!(found[3], Err(Error::DamagedBackup { .. })), "{:?}", found[3]);
     let mut transaction = Transaction::new("20271121T171100Z");
     transaction.write("pki/a.key", "4", 0o600);
     let committed = store.commit(transaction).unwrap();
     assert!(committed.backup.unwrap().ends_with("20271121T171100Z-100"));
     let (removed, failed) = store.prune_backups(0);
-    assert_eq!((removed.len(), failed), (4, vec![]));
+    assert_eq!((removed.len(), failed), (5, vec![]));
     assert_eq!(read(folder.join("README")), "notes");
 }
 
@@ -315,11 +326,44 @@ fn a_replaced_file_keeps_its_attributes_and_a_secret_is_never_everybodys() {
     // Going back brings them back, though they were taken away meanwhile.
     rustix::fs::removexattr(dir.join("pki/shared.key"), ACL).unwrap();
     let mut store = open(&dir);
-    let backup = store.backups().unwrap().pop().unwrap().unwrap();
-    let transaction = store.restore(&backup).unwrap();
+    let backup = backups(&store).pop().unwrap().unwrap();
+    let transaction = store.undo(&[backup]).unwrap().transaction;
     store.commit(transaction).unwrap();
     assert_eq!(of("shared.key", ACL), Some(acl));
     assert_eq!(mode(dir.join("pki/open.key")), 0o644);
+}
+
+#[test]
+fn what_several_changes_touched_becomes_what_it_was_before_the_first() {
+    let (_temporary, dir) = place();
+    let write = |files: &[(&str, &str)]| {
+        commit(&dir, |transaction| {
+            for (file, text) in files {
+                transaction.write(*file, *text, 0o600);
+            }
+        })
+        .unwrap();
+    };
+    write(&[("a", "1"), ("b", "1")]);
+    write(&[("a", "2"), ("c", "2")]);
+    write(&[("a", "3"), ("b", "3"), ("c", "3")]);
+    let store = open(&dir);
+    let changes = || backups(&store).into_iter().map(Result::unwrap).skip(1);
+    let undone = |undo: &super::super::Undo| -> Vec<String> {
+        undo.files.iter().map(|entry| entry.path.display().to_string()).collect()
+    };
+    let undo = store.undo(&changes().collect::<Vec<_>>()).unwrap();
+    assert_eq!(undone(&undo), ["a", "c", "b"]);
+    assert!(undo.strangers.is_empty());
+    // Somebody else's change is told, and what is as it was before anyway is left alone.
+    fs::write(dir.join("a"), "theirs").unwrap();
+    fs::write(dir.join("b"), "1").unwrap();
+    let undo = store.undo(&changes().collect::<Vec<_>>()).unwrap();
+    assert_eq!((undone(&undo), &undo.strangers), (vec!["a".into(), "c".into()], &vec!["a".into()]));
+    drop(store);
+    open(&dir).commit(undo.transaction.named("20280101T000000Z")).unwrap();
+    assert_eq!((read(dir.join("a")), read(dir.join("b"))), ("1".into(), "1".into()));
+    assert!(!dir.join("c").exists());
 }
 
 #[test]
@@ -334,12 +378,11 @@ fn only_the_last_backups_are_kept() {
     // One that was being removed when the power went.
     fs::create_dir_all(dir.join(".certkit/backups/20260101T000000Z/files")).unwrap();
     let mut store = open(&dir);
-    assert_eq!(store.backups().unwrap().len(), 12);
+    assert_eq!(backups(&store).len(), 13);
     let removed = store.prune_backups(2).0;
-    assert_eq!(removed.len(), 11);
-    let ids: Vec<String> =
-        store.backups().unwrap().into_iter().map(|backup| backup.unwrap().id).collect();
-    assert_eq!(ids, ["20271121T171100Z-11", "20271121T171100Z-12"]);
+    assert_eq!(removed.len(), 12);
+    let ids: Vec<String> = backups(&store).into_iter().map(|backup| backup.unwrap().id).collect();
+    assert_eq!(ids, ["20271121T171100Z-12", "20271121T171100Z-13"]);
     assert_eq!(fs::read_dir(dir.join(".certkit/backups")).unwrap().count(), 2);
 }
 

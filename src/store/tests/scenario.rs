@@ -205,16 +205,19 @@ pub(super) fn view(disk: &SimulatedDisk) -> Result<View, String> {
 
 fn backups(disk: &SimulatedDisk) -> Result<Vec<(String, usize)>, String> {
     let Ok(root) = disk.open_dir(Path::new(DIR)) else { return Ok(Vec::new()) };
-    let tree = Gate::new(disk.clone(), PathBuf::from(DIR), root);
-    let found: Result<Vec<Backup>, Error> =
-        backup::list(&tree).map_err(|error| format!("{error:?}"))?.into_iter().collect();
+    let tree = Gate::new(disk.clone(), PathBuf::from(DIR), root).with_annex(Some(Path::new(ANNEX)));
+    let found: Result<Vec<Backup>, Error> = backup::checked(&tree)
+        .map_err(|error| format!("{error:?}"))?
+        .into_iter()
+        .map(|one| one.backup)
+        .collect();
     let found = found.map_err(|error| format!("{error:?}"))?;
     let folders = tree.list(".certkit/backups").map_err(|error| format!("{error:?}"))?;
     if folders.len() != found.len() {
         return Err(format!("{folders:?} are not all backups"));
     }
     for one in &found {
-        backup::restore(&tree, one).map_err(|error| format!("{error:?}"))?;
+        backup::undo(&tree, std::slice::from_ref(one)).map_err(|error| format!("{error:?}"))?;
     }
     Ok(found.into_iter().map(|one| (one.id, one.files.len())).collect())
 }
