@@ -204,7 +204,10 @@ fn take_over(args: &InitArgs, global: &Global, dir: &std::path::Path) -> Result<
         now: when(args.at)?,
         lock_wait: Duration::from_secs(10),
     };
-    let report = adopt::run(&request)?;
+    let report = match adopt::run(&request) {
+        Ok(report) => report,
+        Err(error) => return Err(not_adopted(args, error)),
+    };
     let file = dir.join(declared::FILE);
     let text = match args.output {
         Format::Json | Format::Yaml => {
@@ -215,20 +218,58 @@ fn take_over(args: &InitArgs, global: &Global, dir: &std::path::Path) -> Result<
                 "file": file,
                 "declaration": report.text,
                 "absent": report.cluster.absent,
+                "differences": [],
+                "left": report::differences_json(&report.left),
             });
             super::document(format!("{document:#}\n"), args.output)
         }
         Format::Table | Format::Wide if global.quiet => return Ok(Exit::Done),
-        Format::Table | Format::Wide if args.dry_run => Ok(report.text.clone()),
+        Format::Table | Format::Wide if args.dry_run => {
+            // What is printed can be written to a file.
+            for one in &report.left {
+                let (file, field) = (one.file.display(), &one.field);
+                global.note(format!("{file}: {field}: {}: {}", one.found, one.remedy));
+            }
+            Ok(report.text.clone())
+        }
         Format::Table | Format::Wide => Ok(format!(
-            "{}: written; nothing in place differs from it\n\n{}\nnext:\n  look it through: certkit \
+            "{}: written; nothing in place differs from it\n\n{}{}\nnext:\n  look it through: certkit \
              renews by it from now on\n  certkit --dir {} rotate --dry-run\n",
             file.display(),
             report.text,
+            match report.left.is_empty() {
+                true => String::new(),
+                false => format!(
+                    "\nwhat it does not hold:\n\n{}",
+                    report::differences_table(&report.left, true)
+                ),
+            },
             dir.display()
         )),
     };
     super::tell(!args.dry_run, Exit::Done, text)
+}
+
+/// Says field by field what stands against a declaration: in the error, and as data where that is wanted.
+fn not_adopted(args: &InitArgs, error: adopt::Error) -> Failure {
+    let adopt::Error::Differs { dir, differences } = &error else { return error.into() };
+    let document = serde_json::json!({
+        "apiVersion": "certkit/v1",
+        "kind": "AdoptReport",
+        "dryRun": args.dry_run,
+        "file": dir.join(declared::FILE),
+        "declaration": null,
+        "differences": report::differences_json(differences),
+    });
+    let text = match args.output {
+        Format::Json | Format::Yaml => super::document(format!("{document:#}\n"), args.output),
+        Format::Table | Format::Wide => Ok(String::new()),
+    };
+    if let Err(failure) = text.and_then(|text| Ok(super::print(text)?)) {
+        return failure;
+    }
+    let table = report::differences_table(differences, true);
+    Failure::new(format!("{error}:\n\n{table}")).hint(error.hint())
 }
 
 /// The cluster asked for: a file's, else what DIR declares, else nothing; and the flags over it.

@@ -1,10 +1,14 @@
 //! Trees that something else made: how they are seen while nothing is declared, and the declaration that
 //! reproduces them.
 
+mod difference;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
 };
+
+pub use difference::{Difference, differences};
 
 use super::{
     algorithm::KeyAlgorithm,

@@ -2,26 +2,23 @@
 //! right before it is written.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use super::{declared, log, observe, observe::Observation, read, rotate, session};
+use super::{declared, log, observe, observe::Observation, read, rotate, session, verify};
 use crate::{
     document::{self, kubeconfig, manifest},
     model::{
-        adopt::{self, Hints},
+        adopt::{self, Difference, Hints},
         catalogue::COMPONENTS,
+        check::code::Code,
         cluster::{Cluster, Endpoint, Etcd, ExternalEtcdFiles, Subject},
         layout::{Layout, PUBLIC},
         observed::Piece,
-        plan::{
-            Action, Policy, Reason, Step,
-            difference::{algorithm_difference, differences as drift},
-            reconcile::reconcile,
-        },
+        plan::{Action, Policy, Reason, Step, reconcile::reconcile},
         timestamp::Timestamp,
     },
     pki::inspect::Certificate,
@@ -48,6 +45,8 @@ pub struct Report {
     pub cluster: Cluster,
     /// certkit.yaml.
     pub text: String,
+    /// What is in place and no declaration holds: it stays as it is until somebody does something about it.
+    pub left: Vec<Difference>,
 }
 
 /// Why nothing was declared.
@@ -57,12 +56,12 @@ pub enum Error {
     #[error("{}: is there already", .0.display())]
     Declared(PathBuf),
     /// No declaration certkit can write says what is there.
-    #[error("what is in {} cannot be declared as it is:\n  {}", dir.display(), differences.join("\n  "))]
+    #[error("what is in {} cannot be declared as it is", dir.display())]
     Differs {
         /// The directory.
         dir: PathBuf,
-        /// What a plan after adopting would change.
-        differences: Vec<String>,
+        /// What a plan after adopting would change or refuse.
+        differences: Vec<Difference>,
     },
     /// certkit.yaml is not what it should be.
     #[error("the declaration cannot be read back")]
@@ -92,7 +91,7 @@ impl Error {
                     .into(),
             ),
             Self::Document(error) => error.hint().map(str::to_owned),
-            Self::Empty(_) => Some("name the PKI's directory with --dir".into()),
+            Self::Empty(dir) => Some(rotate::elsewhere(dir)),
             Self::Store(error) => error.hint(),
         }
     }
@@ -139,36 +138,89 @@ fn propose(dir: &Path, now: Timestamp) -> Result<Report, Error> {
     let again = document::read(text.as_bytes(), declared::FILE)?.complete(declared::FILE)?;
     let mut differences = differences(&again, dir, now);
     if again != cluster {
-        differences.push("certkit.yaml does not say all of it".into());
+        differences.push(Difference {
+            file: declared::FILE.into(),
+            field: "file".into(),
+            found: "what is in place".into(),
+            declared: "less than that".into(),
+            remedy: "tell certkit's authors: what was found cannot be written down".into(),
+        });
     }
+    let mut left = lost(&layout, &observation);
+    left.extend(of_etcd(&again));
+    left.extend(unknown(dir, now));
     match differences.is_empty() {
-        true => Ok(Report { cluster: again, text }),
+        true => Ok(Report { cluster: again, text, left }),
         false => Err(Error::Differs { dir: dir.to_path_buf(), differences }),
     }
 }
 
 /// What `init` and `rotate` would change if this were declared, time left aside.
-fn differences(cluster: &Cluster, dir: &Path, now: Timestamp) -> Vec<String> {
-    let mut differences = Vec::new();
+fn differences(cluster: &Cluster, dir: &Path, now: Timestamp) -> Vec<Difference> {
     let layout = Layout::new(cluster);
     let observation = observe::observe(&layout, dir);
-    let inventory = &observation.observed;
-    let plan = reconcile(&layout, inventory, dir, &Policy::COMPLETE, now);
-    differences.extend(plan.contradictions.iter().map(ToString::to_string));
-    if differences.is_empty() {
-        differences.extend(plan.changes().map(|s| format!("{}: {}", s.label, s.reason)));
+    let observed = &observation.observed;
+    let plan = reconcile(&layout, observed, dir, &Policy::COMPLETE, now);
+    adopt::differences(&layout, observed, &plan, now)
+}
+
+/// What leaves say that certkit gives no meaning to: a renewal without certkit.yaml keeps it, one by it does not.
+fn lost(layout: &Layout<'_>, observation: &Observation) -> Vec<Difference> {
+    let mut lost = Vec::new();
+    for (index, certificates) in &observation.certificates {
+        let leaf = certificates.first().filter(|_| !layout.instances[*index].spec.is_ca());
+        let Some(certificate) = leaf else { continue };
+        let place = &observation.observed.instances[*index].place;
+        lost.extend(certificate.other_extensions().into_iter().map(|(oid, critical)| Difference {
+            file: place.cert().clone(),
+            field: format!("extension {oid}"),
+            found: if critical { "there, critical" } else { "there" }.into(),
+            declared: "not there".into(),
+            remedy: format!(
+                "it stays until {} is renewed by certkit.yaml; without certkit.yaml `certkit rotate` keeps it",
+                layout.instances[*index].spec.id
+            ),
+        }));
     }
-    for (instance, observed) in layout.instances.iter().zip(&inventory.instances) {
-        let Some(certificate) = observed.certificate().filter(|_| !instance.spec.is_ca()) else {
-            continue;
-        };
-        let algorithm = cluster.algorithm_of(instance.spec.id);
-        let found = drift(instance, cluster, observed)
-            .into_iter()
-            .chain(algorithm_difference(algorithm, certificate));
-        differences.extend(found.map(|what| format!("{}: {what}", instance.label())));
-    }
-    differences
+    lost
+}
+
+/// The apiserver's certificate for an etcd that is somebody else's: so is its renewal.
+fn of_etcd(cluster: &Cluster) -> Option<Difference> {
+    let Etcd::External { files: Some(files), .. } = &cluster.etcd else { return None };
+    Some(Difference {
+        file: PathBuf::from(&files.cert),
+        field: "externalEtcd.certFile".into(),
+        found: "a client certificate of another CA's etcd".into(),
+        declared: format!("to be verified by {}, and renewed by whoever has its key", files.ca),
+        remedy: format!(
+            "certkit does not renew it by certkit.yaml; where that CA's key is: certkit rotate {} --ca {} --ca-key FILE",
+            files.cert, files.ca
+        ),
+    })
+}
+
+/// Certificates and keys that are nothing certkit lays out.
+fn unknown(dir: &Path, now: Timestamp) -> Vec<Difference> {
+    let every = BTreeSet::new();
+    let request =
+        verify::Request { dir, at: now, forecast: false, flags: &[], allow: &every, deny: &every };
+    // What cannot be verified was told field by field.
+    let findings = verify::verify(&request).map(|report| report.findings).unwrap_or_default();
+    let unused = findings.into_iter().filter(|finding| finding.code == Code::Unused);
+    unused
+        .flat_map(|finding| finding.files)
+        .map(|file| Difference {
+            remedy: format!(
+                "it is left out; to renew it: certkit rotate {} --ca FILE",
+                dir.join(&file).display()
+            ),
+            file,
+            field: "file".into(),
+            found: "a certificate or key".into(),
+            declared: "not there".into(),
+        })
+        .collect()
 }
 
 /// What kubeconfigs and static pods' manifests tell of the cluster.

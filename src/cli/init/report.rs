@@ -7,7 +7,10 @@ use crate::{
         output::{self, grid::Column},
         rotate::report::{components, taken_up},
     },
-    model::plan::{Action, Plan, Reason},
+    model::{
+        adopt::Difference,
+        plan::{Action, Plan, Reason},
+    },
     ops::{change, takeup::Outcome},
 };
 
@@ -190,4 +193,43 @@ pub fn json(report: &change::Report, outcomes: &[Outcome], dry_run: bool) -> Str
         "components": components(outcomes),
     });
     format!("{document:#}\n")
+}
+
+const DIFFERENCES: [Column; 5] = [
+    Column::new("FILE").least(16).keeps_end(),
+    Column::new("FIELD").least(12),
+    Column::new("FOUND").least(12),
+    Column::new("DECLARED").least(12),
+    Column::new("REMEDY").least(16),
+];
+
+/// What a declaration would not say as it is, field by field.
+pub fn differences_table(differences: &[Difference], wide: bool) -> String {
+    let rows: Vec<Vec<String>> = differences
+        .iter()
+        .map(|one| {
+            vec![
+                one.file.display().to_string(),
+                one.field.clone(),
+                one.found.clone(),
+                one.declared.clone(),
+                one.remedy.clone(),
+            ]
+        })
+        .collect();
+    output::table(&DIFFERENCES, &rows, wide)
+}
+
+/// The same for a JSON document.
+pub fn differences_json(differences: &[Difference]) -> Vec<serde_json::Value> {
+    let one = |one: &Difference| {
+        serde_json::json!({
+            "file": one.file,
+            "field": one.field,
+            "found": one.found,
+            "declared": one.declared,
+            "remedy": one.remedy,
+        })
+    };
+    differences.iter().map(one).collect()
 }
