@@ -532,3 +532,66 @@ fn a_server_that_is_only_written_otherwise_is_left_as_it_is() {
         assert_eq!(rotate(dir.path()), "", "{url}");
     }
 }
+
+#[test]
+fn another_style_or_place_of_kubeconfigs_is_told_and_made_when_they_are_moved_away() {
+    let files = "kubeconfigStyle: files\n";
+    let embedded = "kubeconfigStyle: embedded\n";
+    for (at_first, line, told, is_then) in [
+        (
+            "files",
+            embedded,
+            "names its credential's files, and certkit.yaml says kubeconfigStyle: embedded",
+            "-data:",
+        ),
+        (
+            "embedded",
+            files,
+            "embeds its credential, and certkit.yaml says kubeconfigStyle: files",
+            "client.pem",
+        ),
+        (
+            "files",
+            "hostDir: /opt/k8s\n",
+            "scheduler-client.pem, and certkit.yaml says that the tree is in /opt/k8s",
+            "/opt/k8s/pki/",
+        ),
+    ] {
+        let dir = temp_dir();
+        one_host(dir.path(), &["--kubeconfig-style", at_first]);
+        let file = dir.path().join("certkit.yaml");
+        let text = fs::read_to_string(&file).unwrap().replace(embedded, "");
+        fs::write(&file, text + line).unwrap();
+        let conf = dir.path().join("scheduler.conf");
+        let before = fs::read_to_string(&conf).unwrap();
+        let plan = stdout(certkit().args(["rotate", "--dry-run", "--dir"]).arg(dir.path()));
+        let said = stdout(certkit().arg("init").arg("--dir").arg(dir.path()));
+        for text in [&plan, &said] {
+            let note = text
+                .lines()
+                .find(|line| line.contains("note: scheduler.conf: "))
+                .unwrap_or_default();
+            assert!(
+                note.contains(told) && note.contains("move it away and run `certkit init`"),
+                "{text}"
+            );
+            // An administrator's is carried, and embeds in every style.
+            assert!(!text.contains("admin.conf: "), "{text}");
+        }
+        assert_eq!(fs::read_to_string(&conf).unwrap(), before);
+        for name in ["scheduler.conf", "controller-manager.conf", "kubelet.conf"] {
+            fs::remove_file(dir.path().join(name)).unwrap();
+        }
+        init(dir.path());
+        let after = fs::read_to_string(&conf).unwrap();
+        assert!(after.contains(is_then), "{after}");
+        let plan = stdout(certkit().args(["rotate", "--dry-run", "--dir"]).arg(dir.path()));
+        assert!(!plan.contains("certkit.yaml says"), "{plan}");
+        verify_but_for(dir.path(), "unused");
+    }
+}
+
+/// Whether a tree is right but for what one code finds.
+fn verify_but_for(dir: &Path, code: &str) {
+    run(certkit().args(["verify", "--allow", code, "--dir"]).arg(dir));
+}

@@ -303,6 +303,8 @@ pub struct KubeconfigView {
     pub verifies_server: Option<bool>,
     /// A file it names that is not on this machine, such as the kubelet's own.
     pub elsewhere: Option<String>,
+    /// The file of its certificate as it names it; none where it embeds that.
+    pub named: Option<String>,
 }
 
 /// What one host trusts of one CA.

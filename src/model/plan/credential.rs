@@ -98,7 +98,8 @@ impl Reconciler<'_> {
     fn is_elsewhere(&mut self, index: usize) -> bool {
         let kubeconfig = self.held(index).kubeconfig.as_ref();
         let named = kubeconfig.and_then(|view| Some((&view.file, view.elsewhere.as_ref()?)));
-        if let Some((file, path)) = named {
+        // What is declared has more to say of it.
+        if let Some((file, path)) = named.filter(|_| self.kept_otherwise(index).is_none()) {
             let file = file.display();
             let note =
                 format!("{file}: names {path}, which is not in this tree, and is left alone");

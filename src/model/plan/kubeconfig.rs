@@ -1,16 +1,17 @@
 //! What kubeconfigs dial and trust, brought up to date: a certificate that is renewed is of no use to a client
 //! that does not trust who signed it, or that asks for a name it no longer has.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::CertRef;
 use crate::model::{
     catalogue::{ApiServer, Home, SanRule, Scope},
     cluster::{Cluster, Endpoint},
-    layout::{Instance, Layout},
+    layout::{Instance, KUBELET_DIR, Layout, Place},
     observed::{CertView, KubeconfigView, Observed},
     resolve,
     san::{San, has_name},
+    shown,
     url::{host_of, port_of},
 };
 
@@ -149,6 +150,48 @@ fn redirected(
         || is_loopback
         || cluster.hosts_in(Scope::ControlPlane).any(is_of);
     (!known).then_some(wanted)
+}
+
+/// How the kubeconfig of an instance has its credential in another way or place than certkit.yaml says by now. It is
+/// no certificate's business, and whoever wrote it may have put more into it: so it stays, and is told.
+pub fn kept_otherwise(
+    layout: &Layout<'_>,
+    observed: &Observed,
+    dir: &Path,
+    index: usize,
+) -> Option<String> {
+    let (instance, held) = (&layout.instances[index], &observed.instances[index]);
+    let view = held.readable_kubeconfig().filter(|_| observed.declared)?;
+    // Kubeconfigs to be carried embed in every style, and a kubelet names what it gets itself.
+    let Home::Kubeconfig { pem: Some(_), .. } = instance.spec.home else { return None };
+    let is_kubelets = |path: &str| Path::new(path).starts_with(KUBELET_DIR);
+    if view.named.as_deref().is_some_and(is_kubelets) {
+        return None;
+    }
+    let (what, field) = match (&held.place, &instance.place) {
+        (Place::Embedded { .. }, Place::Named { .. }) => {
+            ("embeds its credential".to_owned(), "kubeconfigStyle: files".to_owned())
+        }
+        (Place::Named { .. }, Place::Embedded { .. }) => {
+            ("names its credential's files".to_owned(), "kubeconfigStyle: embedded".to_owned())
+        }
+        (Place::Named { .. }, Place::Named { .. }) => {
+            // What it names is not where certkit.yaml says that the tree is on its host.
+            let named = view.named.as_deref()?;
+            let home = layout.cluster.dir_on(instance.host, dir);
+            if !Path::new(named).is_absolute() || Path::new(named).starts_with(&home) {
+                return None;
+            }
+            let home = format!("that the tree is in {} (hostDir, else DIR)", home.display());
+            (format!("names {}", shown::name(named)), home)
+        }
+        _ => return None,
+    };
+    let file = view.file.display();
+    Some(format!(
+        "{file}: {what}, and certkit.yaml says {field}; it stays as it is. To have it made as declared, move it away \
+         and run `certkit init`"
+    ))
 }
 
 /// The hosts of former endpoints, with those that kubeconfigs still dial and that the API's certificates name,

@@ -99,6 +99,11 @@ impl<'a> Reconciler<'a> {
         }
     }
 
+    /// How its kubeconfig is kept, where that is no longer as declared.
+    pub fn kept_otherwise(&self, index: usize) -> Option<String> {
+        kubeconfig::kept_otherwise(self.layout, self.observed, self.dir, index)
+    }
+
     fn declaration(&mut self) {
         let (action, reason) = match &self.policy.declaration {
             Some((text, reason)) => (Action::Declare(text.clone()), reason.clone()),
@@ -112,6 +117,7 @@ impl<'a> Reconciler<'a> {
         if self.policy.completes {
             self.credential(index);
             self.kubeconfig(index);
+            self.plan.notes.extend(self.kept_otherwise(index));
         }
         if let Some(renewal) = &self.policy.renewal {
             let instance = &self.layout.instances[index];
@@ -123,6 +129,7 @@ impl<'a> Reconciler<'a> {
             }
             if is_chosen {
                 self.renew(index, renewal);
+                self.plan.notes.extend(self.kept_otherwise(index));
             }
         }
     }

@@ -76,6 +76,7 @@ pub fn follow(
         insecure: false,
         verifies_server: None,
         elsewhere: None,
+        named: None,
     };
     // Without a kubeconfig to follow, what it is to name may be there all the same.
     let unfollowed = |files: &mut Files<'_>| match laid_out {
@@ -131,6 +132,7 @@ fn credential(
             Some(Credential::parse(place, &cert, &key, false))
         }
         (Some(Material::File(cert)), Some(Material::File(key))) => {
+            facts.named = Some(cert.clone());
             match (tree.follow(file, cert), tree.follow(file, key)) {
                 (Lead::File(cert), Lead::File(key)) => {
                     files.uses(&cert);
