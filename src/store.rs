@@ -18,7 +18,8 @@
 //!    complete and durable, so that one rename is the whole decision.
 //! 5. **publish**: each temporary file is renamed over its final path, a key followed at once by its
 //!    certificate; the log's lines are appended (room for them was set aside in 3); the
-//!    directories are synced, and only then is the journal removed.
+//!    directories are synced, and only then is the journal renamed to `.certkit/owed-TRANSACTION`.
+//! 6. **settle**: whoever uses what was changed is told (that is not the store's to do), and that record removed.
 //!
 //! A run that is interrupted leaves `staging` (or nothing): the next one removes what it names, and all is as it was. Or
 //! it leaves `journal`: the next one does the rest, and all is new. A call that fails before 4 undoes
@@ -30,9 +31,12 @@
 //! of a file and of a directory mean what POSIX says. Nothing is assumed of the order in which
 //! anything else reaches the disk; the tests cut the power at every call and try the orders.
 //!
+//! A run that is interrupted before 6 leaves that record: the next one tells whom this one should have told.
+//!
 //! The log's lines get there exactly once because the record holds the log's length before them.
 
 mod backup;
+mod debt;
 mod digest;
 mod disk;
 mod engine;
@@ -59,6 +63,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub use backup::{Backup, BackupEntry, BackupKind, Kept, Undo};
+pub use debt::Debt;
 pub(crate) use digest::sha256;
 pub use engine::Committed;
 pub use error::{Error, Operation};
@@ -82,6 +87,10 @@ const METADATA: &str = ".certkit";
 pub struct Store {
     engine: Engine<RealDisk>,
     lock: Option<File>,
+    /// What earlier runs owe.
+    earlier: Debt,
+    /// What this one does.
+    own: Debt,
 }
 
 impl Store {
@@ -106,7 +115,9 @@ impl Store {
                     continue;
                 }
             }
-            return Ok(Self { engine: Engine::new(entered)?, lock });
+            let engine = Engine::new(entered)?;
+            let earlier = Debt::take(&engine.gate, &[])?;
+            return Ok(Self { engine, lock, earlier, own: Debt::default() });
         }
     }
 
@@ -122,7 +133,24 @@ impl Store {
 
     /// Does all of a transaction or nothing; an empty one touches nothing.
     pub fn commit(&mut self, transaction: Transaction) -> Result<Committed, Error> {
-        self.engine.commit(transaction)
+        let committed = self.engine.commit(transaction)?;
+        if !committed.written.is_empty() {
+            // The change is made: what cannot be held now is paid by the next run.
+            let own =
+                Debt::take(&self.engine.gate, &[&self.earlier, &self.own]).unwrap_or_default();
+            self.own.join(own);
+        }
+        Ok(committed)
+    }
+
+    /// What the changes of this store owe to those who use what they changed. Unless it is settled, the next run pays it.
+    pub fn debt(&mut self) -> Debt {
+        std::mem::take(&mut self.own)
+    }
+
+    /// What earlier runs owe, that were killed before they could pay.
+    pub fn earlier_debt(&mut self) -> Debt {
+        std::mem::take(&mut self.earlier)
     }
 
     /// The backups in the order in which they were made, each with what is wrong with it.
@@ -175,6 +203,15 @@ pub struct Pending {
     pub decided: bool,
     /// Whether there is a change that was prepared and not decided.
     pub staged: bool,
+    /// Whether a change is in place that those who use it may not have been told of, and nobody is about to.
+    pub owed: bool,
+}
+
+impl Pending {
+    /// Whether an earlier run left something to do. While another process changes the directory what is owed is its own.
+    pub fn is_left(&self) -> bool {
+        self.decided || self.staged || self.owed
+    }
 }
 
 /// Looks, without changing anything, for a change that is under way or was interrupted. Who may not look into
@@ -200,8 +237,9 @@ pub fn pending(dir: &Path) -> Result<Option<Pending>, Error> {
         holder: lock.and_then(|status| lock::holder(&status)),
         decided: names.iter().any(is_left),
         staged: names.iter().any(|name| name == journal::STAGING),
+        owed: debt::is_any(&gate, &names)?,
     };
-    let any = pending.holder.is_some() || pending.decided || pending.staged;
+    let any = pending.holder.is_some() || pending.is_left();
     Ok(any.then_some(pending))
 }
 

@@ -228,7 +228,7 @@ impl Scenario {
     }
 
     /// Tries every fault at every call, and judges what is there after the next run.
-    fn try_all(&self, judge: impl Fn(&Path, &Attempt) + Sync) -> usize {
+    fn try_all(&self, judge: impl Fn(&Path, &Attempt, &str) + Sync) -> usize {
         let folder = temp_dir();
         let calls = self.calls(&folder.path().join("pki"));
         assert!(calls.len() > 20, "{calls:?}");
@@ -263,8 +263,9 @@ impl Scenario {
                                 assert_eq!(contents(&dir), before, "{attempt:?}: {said}");
                             }
                         }
-                        run(&mut self.command(&self.next, &dir));
-                        judge(&dir, &attempt);
+                        let next = run(&mut self.command(&self.next, &dir));
+                        let said = [output.stdout, next.stdout].concat();
+                        judge(&dir, &attempt, &String::from_utf8_lossy(&said));
                         sound(&dir, &attempt);
                     }
                 });
@@ -342,8 +343,10 @@ fn sound(dir: &Path, attempt: &Attempt) {
         }
     }
     assert_eq!(pairs, 7, "{attempt:?}: of three CAs and four leaves");
-    for record in ["journal", "staging"] {
-        assert!(!dir.join(".certkit").join(record).exists(), "{attempt:?}: {record} is left");
+    for entry in fs::read_dir(dir.join(".certkit")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let is_left = ["backups", "lock", "log.jsonl"].iter().all(|known| *known != name);
+        assert!(!is_left, "{attempt:?}: {name} is left");
     }
 }
 
@@ -366,11 +369,8 @@ fn rotate_is_wholly_done_or_not_at_all_wherever_it_is_cut() {
     let before = folder.path().join("before");
     run(certkit().arg("init").arg("--dir").arg(&before).arg("--config").arg(small(folder.path())));
     let old = contents(&before);
-    let scenario = Scenario {
-        before,
-        arguments: texts(["rotate", "--all", "--quiet"]),
-        next: texts(["rotate", "--quiet"]),
-    };
+    let scenario =
+        Scenario { before, arguments: texts(["rotate", "--all"]), next: texts(["rotate"]) };
     let expected: BTreeSet<&str> = [
         "admin.conf",
         "pki/etcd/server.crt",
@@ -380,7 +380,7 @@ fn rotate_is_wholly_done_or_not_at_all_wherever_it_is_cut() {
     ]
     .into();
     let (kept, done) = (Mutex::new(0), Mutex::new(0));
-    let count = scenario.try_all(|dir, attempt| {
+    let count = scenario.try_all(|dir, attempt, said| {
         let new = contents(dir);
         assert!(old.keys().eq(new.keys()), "{attempt:?}");
         let changed: BTreeSet<&str> = old
@@ -392,6 +392,11 @@ fn rotate_is_wholly_done_or_not_at_all_wherever_it_is_cut() {
             true => *kept.lock().unwrap() += 1,
             false => {
                 assert_eq!(changed, expected, "{attempt:?}");
+                // One run or the other says who has to take it up, wherever the first was cut.
+                for component in ["etcd", "kube-apiserver", "kube-scheduler"] {
+                    let row = |line: &str| line.split_whitespace().next() == Some(component);
+                    assert!(said.lines().any(row), "{attempt:?}: {component} is not in:\n{said}");
+                }
                 *done.lock().unwrap() += 1;
             }
         }
@@ -408,14 +413,67 @@ fn init_is_wholly_done_or_not_at_all_wherever_it_is_cut() {
     }
     let folder = temp_dir();
     let file = small(folder.path()).display().to_string();
-    let init = texts(["init", "--quiet", "--config", &file]);
+    let init = texts(["init", "--config", &file]);
     let scenario =
         Scenario { before: folder.path().join("nothing"), arguments: init.clone(), next: init };
     let complete = Mutex::new(BTreeSet::new());
-    let count = scenario.try_all(|dir, _| {
+    let count = scenario.try_all(|dir, _, _| {
         let names: Vec<PathBuf> = contents(dir).into_keys().collect();
         complete.lock().unwrap().insert(names);
     });
     println!("{count} cuts of init");
     assert_eq!(complete.lock().unwrap().len(), 1, "always the same files");
+}
+
+#[test]
+fn a_run_that_ends_amidst_its_hooks_leaves_them_to_the_next_run_whichever_that_is() {
+    let folder = temp_dir();
+    let dir = folder.path().join("pki");
+    run(certkit().arg("init").arg("--dir").arg(&dir).arg("--config").arg(small(folder.path())));
+    let told = folder.path().join("told");
+    let hook = format!("echo $CERTKIT_COMPONENT >>{}", told.display());
+    let rotate = |arguments: &[&str], hook: &str| {
+        let mut command = certkit();
+        command.arg("rotate").args(arguments).args(["--hook", hook, "--dir"]).arg(&dir);
+        command
+    };
+    let owed = || {
+        let names = fs::read_dir(dir.join(".certkit")).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("owed-")).count()
+    };
+    // The first hook kills certkit: all is in place, and nobody was told.
+    let output = rotate(&["--all"], "kill -9 $PPID").output().unwrap();
+    assert!(!output.status.success() && owed() == 1, "{output:?}");
+    // A dry run says so, and changes nothing; what removes leftovers pays no hooks, and leaves them.
+    let dry = run(&mut rotate(&["--dry-run"], &hook));
+    let said = String::from_utf8_lossy(&dry.stderr).into_owned();
+    assert!(said.contains("who has to take up what it changed"), "{said}");
+    run(certkit().args(["prune", "--dir"]).arg(&dir));
+    assert!(owed() == 1 && !told.exists());
+    // Two at once: it is paid once.
+    let mut both = [rotate(&[], &hook), rotate(&[], &hook)].map(|mut c| c.spawn().unwrap());
+    both.iter_mut().for_each(|child| assert!(child.wait().unwrap().success()));
+    let text = fs::read_to_string(&told).unwrap();
+    let mut components: Vec<&str> = text.lines().collect();
+    components.sort_unstable();
+    assert_eq!(components, ["etcd", "kube-apiserver", "kube-scheduler", "kubectl"]);
+    assert_eq!(owed(), 0);
+    run(&mut rotate(&[], &hook));
+    assert_eq!(fs::read_to_string(&told).unwrap(), text, "it is paid once");
+}
+
+#[test]
+fn a_record_of_what_is_owed_that_cannot_be_believed_is_in_nobodys_way() {
+    let folder = temp_dir();
+    let dir = folder.path().join("pki");
+    run(certkit().arg("init").arg("--dir").arg(&dir).arg("--config").arg(small(folder.path())));
+    let record = dir.join(".certkit/owed-123456789abc");
+    for text in ["", "{", "{\"version\":1,\"transaction\":\"../x\"}"] {
+        fs::write(&record, text).unwrap();
+        let output = run(certkit().args(["rotate", "--dir"]).arg(&dir));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("owed-123456789abc"), "{said}");
+        assert!(!record.exists(), "{text}");
+    }
 }

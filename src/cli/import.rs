@@ -86,12 +86,14 @@ pub fn run(args: &ImportArgs, global: &Global) -> Result<Exit, Failure> {
         Format::Json | Format::Yaml => {
             super::document(json(&report, &outcomes, args.dry_run), args.output)
         }
-        Format::Table | Format::Wide if global.quiet => return Ok(Exit::Done),
+        Format::Table | Format::Wide if global.quiet => Ok(String::new()),
         Format::Table | Format::Wide => {
             Ok(table(&report, &outcomes, &dir, args.dry_run, args.output.is_wide()))
         }
     };
-    super::tell(!args.dry_run, Exit::Done, text)
+    let told = super::tell(!args.dry_run, Exit::Done, text);
+    report.aftermath.settle();
+    told
 }
 
 fn table(

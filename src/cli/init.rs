@@ -183,7 +183,7 @@ pub fn run(args: &InitArgs, global: &Global) -> Result<Exit, Failure> {
         Format::Json | Format::Yaml => {
             super::document(report::json(&report, &outcomes, args.dry_run), args.output)
         }
-        Format::Table | Format::Wide if global.quiet => return Ok(Exit::Done),
+        Format::Table | Format::Wide if global.quiet => Ok(String::new()),
         Format::Table | Format::Wide => {
             let view = report::View {
                 dry_run: args.dry_run,
@@ -193,7 +193,12 @@ pub fn run(args: &InitArgs, global: &Global) -> Result<Exit, Failure> {
             Ok(report::table(&report, &outcomes, &dir, view))
         }
     };
-    super::tell(!args.dry_run && !report.plan.is_empty(), Exit::Done, text)
+    let told = super::tell(!args.dry_run && !report.plan.is_empty(), Exit::Done, text);
+    // What an earlier run owes and nobody was told of is left to the next.
+    if !global.quiet || outcomes.is_empty() {
+        report.aftermath.settle();
+    }
+    told
 }
 
 /// Declares what is there.

@@ -232,6 +232,7 @@ fn told(
     let told = super::tell(!args.dry_run && !report.plan.is_empty(), exit, text);
     report.aftermath.warnings.iter().for_each(super::warn);
     report::complain(report, outcomes);
+    report.aftermath.settle();
     told
 }
 

@@ -183,7 +183,7 @@ impl Signals {
         } else if length(dir) > self.log {
             format!(
                 "{name}: all is in place in {shown}; who has to be restarted was not said, no hook was run\n\
-                 hint: certkit --dir {shown} check-expiration --connect"
+                 hint: certkit --dir {shown} rotate, with the same hooks and restarts: it does both first"
             )
         } else {
             format!("{name}: nothing in {shown} was changed\nhint: run it again")

@@ -123,6 +123,8 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     };
     transaction.log(log::step("init --adopt", "write", &step, request.now));
     store.commit(transaction)?;
+    // A declaration is nobody's to take up.
+    store.debt().settle();
     Ok(report)
 }
 

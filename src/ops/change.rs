@@ -29,7 +29,7 @@ use crate::{
         },
         timestamp::Timestamp,
     },
-    store::{self, Recovery},
+    store::{self, Debt},
 };
 
 /// How a change is made, whatever it is.
@@ -222,11 +222,11 @@ pub fn run(
     decide: impl Fn(Timestamp) -> Result<Decision, Error>,
 ) -> Result<Report, Error> {
     let dir = request.dir;
-    let left = store::pending(dir)?.filter(|pending| pending.decided || pending.staged);
+    let left = store::pending(dir)?.filter(store::Pending::is_left);
     let start = Instant::now();
     let mut earlier = Vec::new();
     if request.dry_run || left.is_none() {
-        let half = left.is_some_and(|left| left.decided);
+        let half = left.as_ref().is_some_and(|left| left.decided);
         let work = Work::look(request, &decide, request.now, half)?;
         if request.dry_run || work.plan.is_empty() {
             return work.rehearse(request);
@@ -242,16 +242,19 @@ pub fn run(
     let mut work = Work::look(request, &decide, now, false)?;
     // Another run that was faster did this one's work.
     work.drop_renewed(&earlier);
-    let owed = owed_by(dir, &work.observation, store.recovered().as_ref());
+    let debt = store.earlier_debt();
+    let owed = owed_by(dir, &work.observation, &debt);
     let (mut report, prepared) = work.make(request, now)?;
     report.recovered = recovered;
     let Some(mut prepared) = prepared.filter(|_| !report.plan.is_empty()) else {
+        report.aftermath.take_over(debt);
         return Ok(Report { served: owed, ..report });
     };
     write_log(request.command, &report.plan, &mut prepared, now);
     prepared.transaction.by(request.command);
     let committed = store.commit(prepared.transaction)?;
     report.aftermath = session::conclude(&mut store, committed, request.backups);
+    report.aftermath.take_over(debt);
     report.served = prepared.issued.iter().map(Served::from).collect();
     add_owed(&mut report.served, owed);
     report.amended = amended(&report.plan);
@@ -286,8 +289,8 @@ fn amended(plan: &Plan) -> Vec<usize> {
 }
 
 /// The leaves that an interrupted run put in place, or this one for it: nobody has taken them up.
-pub fn owed_by(dir: &Path, observation: &Observation, recovered: Option<&Recovery>) -> Vec<Served> {
-    let changed = recovered.map(Recovery::changed).unwrap_or_default();
+pub fn owed_by(dir: &Path, observation: &Observation, debt: &Debt) -> Vec<Served> {
+    let changed = debt.files();
     let instances = observation.observed.instances.iter().enumerate();
     instances
         .filter(|(_, held)| {

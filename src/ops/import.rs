@@ -113,7 +113,8 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     let (cluster, declared) = rotate::cluster(dir)?;
     let layout = Layout::new(&cluster);
     let observation = observe::observe(&layout, dir);
-    let owed = change::owed_by(dir, &observation, store.recovered().as_ref());
+    let debt = store.earlier_debt();
+    let owed = change::owed_by(dir, &observation, &debt);
     let (imports, waiting) = check(request, &layout, &observation)?;
     let places = observation.places();
     let done: Vec<usize> = imports.iter().map(|import| import.order.instance).collect();
@@ -132,7 +133,8 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     change::add_owed(&mut served, owed);
     prepared.transaction.by("import");
     let committed = store.commit(prepared.transaction)?;
-    let aftermath = session::conclude(&mut store, committed, request.backups);
+    let mut aftermath = session::conclude(&mut store, committed, request.backups);
+    aftermath.take_over(debt);
     let taken = prepared.issued;
     Ok(Report { cluster, declared, taken, waiting, places, served, aftermath, recovered })
 }

@@ -104,8 +104,10 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     }
     let committed = store.commit(transaction)?;
     store.remove_empty_folders(files.iter().map(|(file, _)| file.as_path()));
-    let session::Aftermath { backup, pruned, warnings } =
-        session::conclude(&mut store, committed, request.backups);
+    let aftermath = session::conclude(&mut store, committed, request.backups);
+    // What nobody declares nobody uses.
+    aftermath.settle();
+    let session::Aftermath { backup, pruned, warnings, .. } = aftermath;
     Ok(Report { files, backup, pruned, warnings, recovered })
 }
 

@@ -8,7 +8,7 @@ use std::{
 use super::observe::with_causes;
 use crate::{
     model::layout::{DEFAULT_HOST_DIR, KUBELET_DIR},
-    store::{self, Committed, Store},
+    store::{self, Committed, Debt, Store},
 };
 
 /// What became of a change beside the files themselves. Nothing of it unmakes the change.
@@ -20,6 +20,24 @@ pub struct Aftermath {
     pub pruned: Vec<PathBuf>,
     /// What was found or failed once all was in place.
     pub warnings: Vec<String>,
+    /// What is owed to those who use what was changed.
+    pub debt: Debt,
+}
+
+impl Aftermath {
+    /// To be called once all that use what was changed were told, or those who can tell them.
+    pub fn settle(&self) {
+        self.debt.settle();
+    }
+
+    /// Takes over what earlier runs owe.
+    pub fn take_over(&mut self, debt: Debt) {
+        let unknown = debt.unknown().iter();
+        self.warnings.extend(unknown.map(|why| {
+            format!("an earlier run did not say who has to take up what it changed, and cannot be asked: {why}")
+        }));
+        self.debt.join(debt);
+    }
 }
 
 /// Opens DIR for change.
@@ -42,9 +60,12 @@ pub fn undo(dir: &Path, changes: &[store::Backup]) -> Result<store::Undo, store:
 
 /// What a dry run says of an earlier run that did not end: it is put in order before anything else is done.
 pub fn left(dir: &Path) -> Result<Option<String>, store::Error> {
-    let pending = store::pending(dir)?.filter(|pending| pending.decided || pending.staged);
+    let pending = store::pending(dir)?.filter(store::Pending::is_left);
     Ok(pending.map(|pending| {
         match pending.decided {
+            _ if !pending.decided && !pending.staged => {
+                "an earlier run ended before it said who has to take up what it changed: that comes first"
+            }
             true => "an earlier run did not finish: its change is decided, and is completed first",
             false => "an earlier run did not finish: what it had prepared is removed first",
         }
@@ -82,7 +103,7 @@ pub fn conclude(store: &mut Store, committed: Committed, backups: usize) -> Afte
     }));
     warnings.extend(failed.into_iter().map(|why| format!("old backups stay: {why}")));
     let backup = committed.backup.filter(|backup| !pruned.contains(backup));
-    Aftermath { backup, pruned, warnings }
+    Aftermath { backup, pruned, warnings, debt: store.debt() }
 }
 
 /// An error with its causes, for where it stands in a longer sentence.

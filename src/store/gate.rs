@@ -52,6 +52,14 @@ impl<D: Disk> Gate<D> {
         self
     }
 
+    /// The same directory once more, without the folder elsewhere.
+    pub(crate) fn again(&self) -> Self
+    where
+        D: Clone,
+    {
+        Self::new(self.disk.clone(), self.path.clone(), self.root.clone())
+    }
+
     /// The path to show for a place or a directory.
     pub(crate) fn full(&self, place: &str) -> PathBuf {
         if place.is_empty() { self.path.clone() } else { self.path.join(place) }

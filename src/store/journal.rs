@@ -166,6 +166,8 @@ pub(crate) const STAGING: &str = "staging";
 pub(crate) const JOURNAL: &str = "journal";
 /// What the record of a change begins with that is set aside, as the rest of it cannot be done now.
 pub(crate) const REST: &str = "rest-";
+/// What the record of a change begins with that is in place, and that those who use it may not have been told of.
+pub(crate) const OWED: &str = "owed-";
 /// The log.
 pub(crate) const LOG: &str = "log.jsonl";
 
@@ -206,7 +208,7 @@ pub(crate) fn set_aside<D: Disk>(gate: &Gate<D>, name: &str, rest: &Journal) -> 
     write(gate, &new, rest)?;
     rename(gate, &new, &aside)?;
     gate.sync_dir(METADATA)?;
-    end(gate, name, false)
+    if rest.dropped { end(gate, name, false) } else { owe(gate, name, &rest.transaction) }
 }
 
 /// Makes the directory's own name durable, and those above it: an earlier run may have made them
@@ -250,6 +252,18 @@ pub(crate) fn decide<D: Disk>(gate: &Gate<D>) -> Result<(), Undecided> {
 fn rename<D: Disk>(gate: &Gate<D>, from: &str, to: &str) -> Result<(), Error> {
     let renamed = gate.disk.rename(&gate.dir(METADATA)?, from, to);
     renamed.map_err(Error::io(Operation::Rename, gate.full(own(to).as_str())))
+}
+
+/// Ends a transaction that is in place: its record becomes that of what is owed, until everybody who uses what it
+/// changed was told. It is the same file under another name, so that nothing more has to be made durable.
+pub(crate) fn owe<D: Disk>(gate: &Gate<D>, name: &str, transaction: &str) -> Result<(), Error> {
+    let mut owed = format!("{OWED}{transaction}");
+    // What a rest owes comes after what was in place at once.
+    if name.starts_with(REST) && gate.status(&own(&owed))?.is_some() {
+        owed.push('r');
+    }
+    rename(gate, name, &owed)?;
+    gate.sync_dir(METADATA)
 }
 
 /// Ends a transaction by removing its record, even if only its removal's durability is `left` to do.

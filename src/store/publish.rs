@@ -11,7 +11,7 @@ use super::gate::Gate;
 use super::journal::{self, Entry, JOURNAL, Journal, LOG, own};
 use super::stage;
 
-/// Renames everything into place, appends to the log and removes the journal. That the log could not be written
+/// Renames everything into place, appends to the log and makes the journal the record of what is owed. That the log could not be written
 /// is told beside: the change is made whatever its log says.
 pub(crate) fn publish<D: Disk>(
     gate: &Gate<D>,
@@ -36,12 +36,12 @@ pub(crate) fn publish<D: Disk>(
         }
     }
     sync(gate, &journal.entries)?;
-    journal::end(gate, JOURNAL, false)?;
+    journal::owe(gate, JOURNAL, &journal.transaction)?;
     Ok(unwritten)
 }
 
 /// Does what is left of an interrupted transaction, as far as that can be done; returns which entries cannot,
-/// and why. Its record is removed where all is done.
+/// and why. Where all is done its record says what is owed.
 pub(crate) fn publish_again<D: Disk>(
     gate: &Gate<D>,
     journal: &Journal,
@@ -62,7 +62,7 @@ pub(crate) fn publish_again<D: Disk>(
     let done = journal.entries.iter().enumerate().filter(|(at, _)| is_done(*at));
     sync(gate, done.map(|(_, entry)| entry))?;
     if failed.is_empty() {
-        journal::end(gate, record, false)?;
+        journal::owe(gate, record, &journal.transaction)?;
     }
     Ok(failed)
 }

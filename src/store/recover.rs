@@ -38,19 +38,6 @@ pub enum Recovery {
     },
 }
 
-impl Recovery {
-    /// The files of a decided change that are in place since this run.
-    pub fn changed(&self) -> Vec<PathBuf> {
-        match self {
-            Self::RolledBack { .. } => Vec::new(),
-            Self::RolledForward { files } => files.clone(),
-            Self::Unfinished { files, left, .. } => {
-                files.iter().filter(|file| !left.contains(file)).cloned().collect()
-            }
-        }
-    }
-}
-
 impl fmt::Display for Recovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let start = "an earlier run was interrupted; its change of";
@@ -140,6 +127,32 @@ pub(crate) fn recover<D: Disk>(gate: &Gate<D>) -> Result<Recovered, Error> {
     // A run that ended between making `.certkit` and its first record.
     recovered.metadata |= names.iter().all(|name| name == lock::NAME);
     Ok(recovered)
+}
+
+/// The record of a change that is in place: its name, and the files of it or what is wrong with it.
+pub(crate) type Owed = (String, Result<Vec<PathBuf>, Error>);
+
+/// What is in place, and whoever uses it may not have been told of: the record's name, and the files of it. A record that
+/// cannot be believed is told of by what is wrong with it, and in nobody's way.
+pub(crate) fn owed<D: Disk>(gate: &Gate<D>) -> Result<Vec<Owed>, Error> {
+    let rests = rests(gate)?;
+    let is_in_place = |entry: &&Entry| rests.iter().all(|rest| !rest.places.contains(entry.path()));
+    let mut owed = Vec::new();
+    for name in gate.list(METADATA)?.into_iter().filter(|name| name.starts_with(journal::OWED)) {
+        let files = match load(gate, &name) {
+            Ok(Some(journal)) => Ok(journal
+                .entries
+                .iter()
+                .filter(is_in_place)
+                .map(|entry| gate.full(entry.path().as_str()))
+                .collect()),
+            // Another run has settled it meanwhile.
+            Ok(None) => continue,
+            Err(error) => Err(error),
+        };
+        owed.push((name, files));
+    }
+    Ok(owed)
 }
 
 /// What is left of changes that were decided, looked at without changing anything.

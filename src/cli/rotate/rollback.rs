@@ -56,6 +56,7 @@ pub fn run(args: &RotateArgs, global: &Global, dir: &Path) -> Result<Exit, Failu
         cli::warn(format!("what {id} changed is not undone: {why}"));
     }
     report::complain_of(&outcomes);
+    done.aftermath.settle();
     told
 }
 

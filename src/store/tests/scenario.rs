@@ -1,6 +1,6 @@
 //! One directory before and after one transaction, on the simulated disk, and what may be seen of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::super::backup::{self, Backup};
@@ -8,6 +8,8 @@ use super::super::disk::Disk;
 use super::super::engine::{self, Committed, Engine};
 use super::super::error::Error;
 use super::super::gate::Gate;
+use super::super::journal;
+use super::super::recover;
 use super::super::simulated::{Seen, SimulatedDisk};
 use super::super::transaction::Transaction;
 
@@ -66,6 +68,8 @@ pub(super) struct View {
     files: BTreeMap<String, Seen>,
     log: Option<String>,
     backups: Vec<(String, usize)>,
+    /// What is in place and nobody was told of.
+    owed: BTreeSet<PathBuf>,
 }
 
 impl Scenario {
@@ -124,6 +128,11 @@ impl Scenario {
             let mut transaction = Transaction::new("1");
             transaction.write("history", "2", 0o644).log("second".to_owned());
             commit(&disk, transaction).unwrap();
+            let engine = open(&disk).unwrap();
+            for (name, _) in recover::owed(&engine.gate).unwrap() {
+                engine.gate.unlink(&journal::own(&name)).unwrap();
+            }
+            drop(engine);
             disk.settle();
         }
         disk.fork()
@@ -190,7 +199,7 @@ pub(super) fn view(disk: &SimulatedDisk) -> Result<View, String> {
                 Some(Seen::File { content, mode: 0o600, .. }) => log = Some(content),
                 other => return Err(format!("the log is {other:?}")),
             },
-            path if path.starts_with("backups/") => {}
+            path if path.starts_with("backups/") || path.starts_with(journal::OWED) => {}
             stray => return Err(format!("{stray} is left in .certkit")),
         }
     }
@@ -200,7 +209,17 @@ pub(super) fn view(disk: &SimulatedDisk) -> Result<View, String> {
     // Whether an empty directory for all of it was there before cannot be known after a kill.
     files.remove(DIR);
     let backups = backups(disk)?;
-    Ok(View { files, log, backups })
+    Ok(View { files, log, backups, owed: owed(disk)? })
+}
+
+fn owed(disk: &SimulatedDisk) -> Result<BTreeSet<PathBuf>, String> {
+    let Ok(root) = disk.open_dir(Path::new(DIR)) else { return Ok(BTreeSet::new()) };
+    let gate = Gate::new(disk.clone(), PathBuf::from(DIR), root).with_annex(Some(Path::new(ANNEX)));
+    let mut files = BTreeSet::new();
+    for (_, owed) in recover::owed(&gate).map_err(|error| format!("{error:?}"))? {
+        files.extend(owed.map_err(|error| format!("{error:?}"))?);
+    }
+    Ok(files)
 }
 
 fn backups(disk: &SimulatedDisk) -> Result<Vec<(String, usize)>, String> {

@@ -1,0 +1,100 @@
+//! What is owed after a change: that whoever uses what it changed is restarted, or that its user is told.
+//!
+//! A change that is in place leaves its record as `.certkit/owed-TRANSACTION` until that has happened. A run that is
+//! killed before leaves it to the next one. Each run holds the records of what it is about to pay by a lock of the
+//! operating system, so that no other pays the same meanwhile; the lock ends with the process, the record does not.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::File;
+use std::path::PathBuf;
+
+use super::METADATA;
+use super::disk::Disk;
+use super::error::Error;
+use super::gate::Gate;
+use super::journal::{self, own};
+use super::real::RealDisk;
+use super::recover;
+
+/// Records of changes that are in place, held by this process.
+#[derive(Default)]
+pub struct Debt {
+    gate: Option<Gate<RealDisk>>,
+    records: Vec<(String, File)>,
+    files: BTreeSet<PathBuf>,
+    unknown: Vec<String>,
+}
+
+impl fmt::Debug for Debt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Debt").field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
+impl Debt {
+    /// The files that were changed.
+    pub fn files(&self) -> &BTreeSet<PathBuf> {
+        &self.files
+    }
+
+    /// What cannot be known of it, and why.
+    pub fn unknown(&self) -> &[String] {
+        &self.unknown
+    }
+
+    /// Adds another to this one.
+    pub fn join(&mut self, other: Self) {
+        self.gate = self.gate.take().or(other.gate);
+        self.records.extend(other.records);
+        self.files.extend(other.files);
+        self.unknown.extend(other.unknown);
+    }
+
+    /// Ends it: everybody was told. Where a record cannot be removed, or comes back with a power cut, the next run tells
+    /// it once more, which is better than never.
+    pub fn settle(&self) {
+        let Some(gate) = &self.gate else { return };
+        for (name, _) in &self.records {
+            let _ = gate.unlink(&own(name));
+        }
+    }
+
+    /// Takes over what no living process holds but for `held`.
+    pub(super) fn take(gate: &Gate<RealDisk>, held: &[&Self]) -> Result<Self, Error> {
+        let is_held = |name: &String| {
+            held.iter().flat_map(|debt| &debt.records).any(|(record, _)| record == name)
+        };
+        let mut debt = Self::default();
+        if gate.find_dir(METADATA)?.is_none() {
+            return Ok(debt);
+        }
+        for (name, files) in recover::owed(gate)?.into_iter().filter(|(name, _)| !is_held(name)) {
+            // On a file system that is read-only nothing can be settled.
+            let Ok(file) = gate.disk.append(&gate.dir(METADATA)?, &name) else { continue };
+            if file.try_lock().is_err() {
+                continue;
+            }
+            match files {
+                Ok(files) => debt.files.extend(files),
+                Err(error) => debt.unknown.push(error.in_one_line()),
+            }
+            debt.records.push((name, file));
+        }
+        if !debt.records.is_empty() {
+            debt.gate = Some(gate.again());
+        }
+        Ok(debt)
+    }
+}
+
+/// Whether anything is owed that no living process is about to pay.
+pub(super) fn is_any(gate: &Gate<RealDisk>, names: &[String]) -> Result<bool, Error> {
+    for name in names.iter().filter(|name| name.starts_with(journal::OWED)) {
+        let status = gate.status(&own(name))?;
+        if status.is_some_and(|status| super::lock::holder(&status).is_none()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
