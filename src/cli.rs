@@ -17,6 +17,7 @@ mod password;
 mod paths;
 mod prune;
 mod rotate;
+mod rotate_ca;
 mod template;
 mod verify;
 mod watch;
@@ -88,6 +89,7 @@ enum Command {
     Paths(paths::PathsArgs),
     Prune(prune::PruneArgs),
     Rotate(Box<rotate::RotateArgs>),
+    RotateCa(Box<rotate_ca::RotateCaArgs>),
     Template(template::TemplateArgs),
     Verify(verify::VerifyArgs),
 }
@@ -182,6 +184,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Import(args) => import::run(args, &cli.global),
         Command::Man(args) => man::run(args),
         Command::Rotate(args) => rotate::run(args, &cli.global),
+        Command::RotateCa(args) => rotate_ca::run(args, &cli.global),
         Command::Paths(args) => paths::run(args, &cli.global),
         Command::Prune(args) => prune::run(args, &cli.global),
         Command::Template(args) => template::run(args, &cli.global),

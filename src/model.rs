@@ -5,6 +5,7 @@
 
 pub mod adopt;
 pub mod algorithm;
+pub mod authority;
 pub mod catalogue;
 pub mod check;
 pub mod cluster;

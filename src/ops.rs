@@ -21,6 +21,7 @@ pub mod read;
 pub mod renew;
 pub mod rollback;
 pub mod rotate;
+pub mod rotate_ca;
 pub mod session;
 pub mod takeup;
 pub mod verify;

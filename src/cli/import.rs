@@ -77,6 +77,7 @@ pub fn run(args: &ImportArgs, global: &Global) -> Result<Exit, Failure> {
         places: &report.places,
         changed: &report.served,
         amended: &[],
+        pairs: &[],
         hook: None,
         restart: &[],
         wait: None,

@@ -175,6 +175,7 @@ pub fn run(args: &InitArgs, global: &Global) -> Result<Exit, Failure> {
         places: &report.places,
         changed: &report.owed(),
         amended: &[],
+        pairs: &[],
         hook: None,
         restart: &[],
         wait: None,

@@ -100,13 +100,23 @@ pub struct RotateArgs {
 
 /// What restarts components.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Restart {
+pub enum Restart {
     /// Nothing: only say what is needed
     None,
     /// systemctl try-restart UNIT
     Systemd,
     /// An annotation in DIR/manifests, upon which the kubelet makes the pod anew
     StaticPods,
+}
+
+/// The ways to restart components.
+pub fn ways(restart: &[Restart]) -> Vec<takeup::How> {
+    let ways = restart.iter().filter_map(|way| match way {
+        Restart::None => None,
+        Restart::Systemd => Some(takeup::How::Systemd),
+        Restart::StaticPods => Some(takeup::How::StaticPods),
+    });
+    ways.collect()
 }
 
 const HELP: &str = "\
@@ -298,15 +308,7 @@ fn take_up(
     changed: &[takeup::Served],
     amended: &[usize],
 ) -> Vec<takeup::Outcome> {
-    let ways: Vec<takeup::How> = args
-        .restart
-        .iter()
-        .filter_map(|way| match way {
-            Restart::None => None,
-            Restart::Systemd => Some(takeup::How::Systemd),
-            Restart::StaticPods => Some(takeup::How::StaticPods),
-        })
-        .collect();
+    let ways = ways(&args.restart);
     takeup::run(&takeup::Request {
         dir,
         cluster,
@@ -314,6 +316,7 @@ fn take_up(
         places,
         changed,
         amended,
+        pairs: &[],
         hook: args.hook.as_deref(),
         restart: &ways,
         wait: args.wait,

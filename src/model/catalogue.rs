@@ -6,6 +6,7 @@
 
 pub mod certificates;
 pub mod components;
+pub mod elsewhere;
 pub mod keys;
 pub mod listeners;
 pub mod paths;
@@ -14,6 +15,7 @@ pub mod uses;
 
 pub use certificates::CERTIFICATES;
 pub use components::COMPONENTS;
+pub use elsewhere::{ELSEWHERE, Elsewhere};
 pub use keys::KEYS;
 pub use listeners::{API, ETCD_CLIENTS, ETCD_PEERS, LISTENERS};
 pub use paths::PATHS;
@@ -25,6 +27,11 @@ pub use uses::USES;
 /// apiserver's etcd client certificate, could speak the peer protocol (etcd checks SANs against the
 /// remote address only if there are any: etcd `client/pkg/transport/listener_tls.go`).
 pub const ETCD_PEER_NAME: &str = "etcd-peer.kubernetes.internal";
+
+/// Components that read what their kubeconfig trusts once, at start, whether it is embedded or a file: the kubelet
+/// builds a transport of its own from it (Kubernetes 1.36, pkg/kubelet/certificate/transport.go). All others read the
+/// file again within five minutes (client-go `transport/ca_rotation.go`).
+pub const READS_TRUST_ONCE: &[&str] = &["kubelet"];
 
 /// What a cluster is said to do without, of which not all members of etcd are declared.
 pub const ALL_ETCD_MEMBERS: &str = "etcd-members";

@@ -1,10 +1,15 @@
 //! What was observed below DIR, as plain data: the one input of plans and checks. What needs cryptography, such as
 //! whose key made a signature, was found out when it was read.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use super::{
     algorithm::KeyAlgorithm,
+    authority::{Slot, Stage},
     layout::Place,
     name::Name,
     profile::{Profile, Validity},
@@ -19,6 +24,8 @@ pub struct Observed {
     pub declared: bool,
     /// What was found of each certificate: as many, and in the same order, as [`super::layout::Layout::instances`].
     pub instances: Vec<Held>,
+    /// Other generations of CAs, by the index of the CA and where they are kept.
+    pub aside: BTreeMap<(usize, Slot), Held>,
     /// The key pairs without certificate, in the order of [`super::layout::Layout::key_pairs`].
     pub key_pairs: Vec<HeldKeyPair>,
     /// Bundles and chains of CAs, in the order of [`super::layout::Layout::derived`].
@@ -27,6 +34,8 @@ pub struct Observed {
     pub copies: Vec<HeldCopy>,
     /// What is trusted, by the folder of the host and the CA's id.
     pub trust: BTreeMap<(PathBuf, &'static str), Trust>,
+    /// Those files of CAs and key pairs that are there and could take another's place.
+    pub originals: BTreeSet<PathBuf>,
     /// Configuration files, in the order of [`super::layout::Layout::config_files`]; none where nobody looked.
     pub configs: Vec<ObservedConfig>,
 }
@@ -331,6 +340,24 @@ pub struct HeldKeyPair {
     pub private: FoundKey,
     /// The public keys, DER.
     pub public: Piece<Vec<Vec<u8>>>,
+    /// Other generations of the private key.
+    pub aside: BTreeMap<Slot, FoundKey>,
+}
+
+impl HeldKeyPair {
+    /// How far replacing it has come. A second public key that nothing else is known of was replaced by somebody
+    /// else.
+    pub fn stage(&self) -> Stage {
+        let is_own =
+            |key: &Vec<u8>| self.private.present().is_some_and(|own| own.public_key == *key);
+        let others = self.public.present().is_some_and(|all| !all.iter().all(is_own));
+        match (self.aside.contains_key(&Slot::Next), self.aside.contains_key(&Slot::Previous)) {
+            (true, _) => Stage::Introduced,
+            (false, true) => Stage::Switched,
+            (false, false) if others && self.private.present().is_some() => Stage::Switched,
+            (false, false) => Stage::Stable,
+        }
+    }
 }
 
 /// A file that is to be like another.

@@ -9,11 +9,18 @@ mod files;
 pub mod kubeconfig;
 pub mod obstacle;
 pub mod reconcile;
+mod succession;
 
-use std::{collections::BTreeSet, fmt, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use super::{
     algorithm::KeyAlgorithm,
+    authority::{Move, Slot, Stage},
     duration::{Span, Threshold},
     layout::{Instance, Place},
     profile::{Profile, Validity},
@@ -31,14 +38,24 @@ pub struct Policy {
     pub completes: bool,
     /// Which leaves are renewed, if any.
     pub renewal: Option<Renewal>,
+    /// Which CAs are replaced, by their index, and by which step.
+    pub succession: BTreeMap<usize, Move>,
+    /// The same of key pairs without certificate.
+    pub keys: BTreeMap<usize, Move>,
     /// Whether a CA's key that is encrypted can be opened.
     pub can_open: bool,
 }
 
 impl Policy {
     /// Makes what is missing.
-    pub const COMPLETE: Self =
-        Self { declaration: None, completes: true, renewal: None, can_open: false };
+    pub const COMPLETE: Self = Self {
+        declaration: None,
+        completes: true,
+        renewal: None,
+        succession: BTreeMap::new(),
+        keys: BTreeMap::new(),
+        can_open: false,
+    };
 }
 
 /// Which leaves are renewed, and how.
@@ -163,6 +180,13 @@ pub enum Action {
     },
     /// Writes certkit.yaml.
     Declare(String),
+    /// Makes the next private key of a key pair without certificate.
+    GenerateKey {
+        /// Its index in the layout.
+        index: usize,
+        /// Of which kind.
+        algorithm: KeyAlgorithm,
+    },
     /// Makes a key pair without certificate.
     GenerateKeyPair {
         /// Its index in the layout.
@@ -174,8 +198,10 @@ pub enum Action {
     Issue(Box<Order>),
     /// Leaves everything as it is.
     Keep,
-    /// Writes the public key of a key pair, by its index in the layout.
-    PublishKey(usize),
+    /// Writes public keys.
+    PublicKeys(Vec<KeyRef>),
+    /// Removes a file.
+    Remove,
     /// Writes a kubeconfig that names its credential's files.
     Refer(Kubeconfig),
     /// Writes a key and a certificate request, to be signed elsewhere.
@@ -187,6 +213,8 @@ pub enum Action {
 pub struct Order {
     /// The instance.
     pub instance: usize,
+    /// Of a CA, which generation.
+    pub slot: Slot,
     /// Where its certificate and key go.
     pub place: Place,
     /// Where a request and its key go.
@@ -201,8 +229,8 @@ pub struct Order {
     pub validity: Validity,
     /// Whether what certkit gives no meaning to is taken from the certificate in place, too.
     pub copies: bool,
-    /// Who signs it: a CA by its index; none for a root.
-    pub signer: Option<usize>,
+    /// Who signs it: a CA by its index, and which generation of it; none for a root.
+    pub signer: Option<(usize, Slot)>,
     /// What follows it in its file.
     pub chain: Vec<CertRef>,
     /// The kubeconfig that embeds it.
@@ -215,6 +243,15 @@ pub enum CertRef {
     /// One that is there, DER.
     There(Vec<u8>),
     /// The one that this very plan makes for an instance.
+    Made(usize),
+}
+
+/// A public key that a file is to hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyRef {
+    /// One that is there, DER.
+    There(Vec<u8>),
+    /// The one that this very plan makes for a key pair.
     Made(usize),
 }
 
@@ -257,6 +294,8 @@ pub enum Reason {
     Dialled,
     /// It was signed elsewhere.
     Signed,
+    /// Its CA goes on to this stage.
+    Stage(Stage),
     /// For more than one reason.
     Several(Vec<Reason>),
 }
@@ -277,6 +316,7 @@ impl fmt::Display for Reason {
             Self::Drift(differences) => write!(f, "differs: {}", differences.join("; ")),
             Self::Dialled => f.write_str("former endpoints are still dialled"),
             Self::Signed => f.write_str("signed elsewhere"),
+            Self::Stage(stage) => write!(f, "its CA goes to {stage}"),
             Self::Several(reasons) => {
                 let reasons: Vec<String> = reasons.iter().map(Self::to_string).collect();
                 f.write_str(&reasons.join("; "))

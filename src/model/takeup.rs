@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    catalogue::{COMPONENTS, ComponentSpec, LISTENERS, Listener, Reload, Scope, USES, Value},
+    catalogue::{
+        COMPONENTS, ComponentSpec, LISTENERS, Listener, READS_TRUST_ONCE, Reload, Scope, USES,
+        Value,
+    },
     cluster::{Host, HostName},
     layout::{Instance, Layout, Place},
 };
@@ -17,6 +20,8 @@ pub struct Change<'a> {
     pub host: Option<&'a Host>,
     /// The certificates, by their index in [`Layout::instances`].
     pub instances: Vec<usize>,
+    /// The key pairs without certificate, by their ids.
+    pub pairs: Vec<&'static str>,
     /// Those of them that it takes up by a restart only.
     pub restart: Vec<usize>,
     /// How it takes them up.
@@ -49,6 +54,7 @@ pub fn changes<'a>(
     places: &[Place],
     changed: &[usize],
     amended: &[usize],
+    pairs: &[&'static str],
 ) -> Vec<Change<'a>> {
     let (cluster, instances) = (layout.cluster, &layout.instances);
     let amended: BTreeSet<usize> = amended.iter().copied().collect();
@@ -66,11 +72,42 @@ pub fn changes<'a>(
         for host in hosts {
             let (instances_used, restart) = (Vec::new(), Vec::new());
             let how = TakeUp::Nobody;
-            let mut change = Change { component, host, instances: instances_used, restart, how };
-            for &index in by_host.get(&host.map(|host| &host.name)).into_iter().flatten() {
+            let mut change = Change {
+                component,
+                host,
+                instances: instances_used,
+                pairs: Vec::new(),
+                restart,
+                how,
+            };
+            // What is the cluster's own, a CA above all, is used on every host.
+            let own = by_host.get(&host.map(|host| &host.name));
+            let shared = by_host.get(&None).filter(|_| host.is_some());
+            for &index in own.into_iter().chain(shared).flatten() {
                 let instance = &instances[index];
                 let place = &places[index];
                 for row in USES.iter().filter(|row| row.component == component.id) {
+                    // A kubeconfig's CA is what its client trusts.
+                    if let Value::Kubeconfig(id) = row.value
+                        && instance.spec.is_ca()
+                        && layout
+                            .find(id, &host.map(|h| cluster.root_of(h)).unwrap_or_default())
+                            .is_some_and(|client| layout.issuer(client) == Some(index))
+                    {
+                        let how = match row.reload {
+                            Reload::Nothing => TakeUp::Nobody,
+                            _ if READS_TRUST_ONCE.contains(&component.id) => TakeUp::Restart,
+                            _ => TakeUp::Poll(KUBECONFIG_POLL),
+                        };
+                        change.how = change.how.max(how);
+                        if how == TakeUp::Restart && change.restart.last() != Some(&index) {
+                            change.restart.push(index);
+                        }
+                        if change.instances.last() != Some(&index) {
+                            change.instances.push(index);
+                        }
+                        continue;
+                    }
                     if row.subject() == Some(instance.spec.id) && cluster.has(row.present) {
                         // A kubeconfig itself is read at start only; what it names is read again.
                         let how = match row.value {
@@ -90,7 +127,22 @@ pub fn changes<'a>(
                     }
                 }
             }
-            if !change.instances.is_empty() {
+            for row in USES.iter().filter(|row| row.component == component.id) {
+                let (Value::PrivateKey(id) | Value::PublicKey(id)) = row.value else { continue };
+                if pairs.contains(&id) && cluster.has(row.present) {
+                    change.how = change.how.max(match row.reload {
+                        Reload::Nothing => TakeUp::Nobody,
+                        Reload::Handshake => TakeUp::Handshake,
+                        Reload::Watch => TakeUp::Watch,
+                        Reload::Poll(seconds) => TakeUp::Poll(seconds),
+                        Reload::Restart | Reload::Kubeconfig => TakeUp::Restart,
+                    });
+                    if !change.pairs.contains(&id) {
+                        change.pairs.push(id);
+                    }
+                }
+            }
+            if !change.instances.is_empty() || !change.pairs.is_empty() {
                 add(&mut found, with_reader(change));
             }
         }
@@ -145,6 +197,7 @@ fn add<'a>(found: &mut Vec<Change<'a>>, change: Change<'a>) {
         Some(other) => {
             other.how = other.how.max(change.how);
             other.instances.extend(change.instances);
+            other.pairs.extend(change.pairs);
             other.restart.extend(change.restart);
         }
         None => found.push(change),
@@ -189,7 +242,7 @@ mod tests {
         let instances = &layout.instances;
         let places: Vec<Place> = instances.iter().map(|i| i.place.clone()).collect();
         let index = instances.iter().position(|i| i.spec.id == id).unwrap();
-        let found = changes(&layout, &places, &[index], &[]);
+        let found = changes(&layout, &places, &[index], &[], &[]);
         found.iter().map(|change| (change.component.id, change.how)).collect()
     }
 

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     document::kubeconfig::KubeconfigError,
     model::{
+        authority::Slot,
         layout::Layout,
         plan::{Action, KeyChoice, Order, Plan, Reason, Step},
         timestamp::Timestamp,
@@ -157,7 +158,7 @@ fn ordered(step: &Step) -> Option<(&Order, bool)> {
 }
 
 /// The CAs that a plan signs with and that are there already; one that signs nothing now need not be able to.
-fn signers(plan: &Plan) -> impl Iterator<Item = usize> {
+fn signers(plan: &Plan) -> impl Iterator<Item = (usize, Slot)> {
     plan.changes().filter_map(|step| match &step.action {
         Action::Issue(order) => order.signer,
         _ => None,
@@ -172,9 +173,10 @@ pub fn try_password(
     dir: &Path,
     passwords: &Passwords,
 ) -> Result<Vec<PathBuf>, Error> {
-    let signers: std::collections::BTreeSet<usize> = signers(plan).collect();
+    let signers: std::collections::BTreeSet<(usize, Slot)> = signers(plan).collect();
     let mut files = Vec::new();
-    for index in signers {
+    // Nothing but the active generation signs what these plans order.
+    for index in signers.into_iter().filter(|(_, slot)| *slot == Slot::Active).map(|(i, _)| i) {
         let Some(CaKey::Sealed(key)) = observation.keys.get(&index) else { continue };
         let file = observation.observed.instances[index].place.key();
         if let Passwords::Given(_) = passwords {
@@ -235,21 +237,23 @@ struct Workshop<'a> {
     dir: &'a Path,
     now: Timestamp,
     passwords: &'a Passwords,
-    /// Keys that are there and that a password may keep, by instance.
-    sealed: BTreeMap<usize, CaKey>,
+    /// Keys of CAs that are there, which a password may keep.
+    sealed: BTreeMap<(usize, Slot), CaKey>,
     /// Keys of leaves that are there.
     keys: BTreeMap<usize, PrivateKey>,
-    /// Keys of key pairs that are there.
+    /// Keys of key pairs that are made.
     key_pairs: BTreeMap<usize, PrivateKey>,
     /// Certificates that are there, with what follows them in their files.
     certificates: BTreeMap<usize, Vec<Certificate>>,
+    /// The same of other generations of CAs.
+    aside: BTreeMap<(usize, Slot), Vec<Certificate>>,
     /// The fingerprints of what is there.
     fingerprints: BTreeMap<usize, String>,
     kubeconfigs: BTreeMap<usize, Zeroizing<Vec<u8>>>,
     /// Content of files that others are copies of: as it is, and once it is written as it will be.
     originals: std::collections::HashMap<PathBuf, Zeroizing<Vec<u8>>>,
     /// The CAs that sign: those that are there, and those just made.
-    issuers: BTreeMap<usize, Issuer>,
+    issuers: BTreeMap<(usize, Slot), Issuer>,
     /// What was made, by instance.
     products: BTreeMap<usize, Product>,
 }
@@ -286,9 +290,14 @@ impl<'a> Workshop<'a> {
                     keys.insert(index, key);
                 }
                 key => {
-                    sealed.insert(index, key);
+                    sealed.insert((index, Slot::Active), key);
                 }
             }
+        }
+        let mut aside = BTreeMap::new();
+        for (generation, (certificates, key)) in observation.aside {
+            aside.insert(generation, certificates);
+            sealed.extend(key.map(|key| (generation, key)));
         }
         let held = observation.observed.instances.iter().enumerate();
         let fingerprints =
@@ -300,9 +309,10 @@ impl<'a> Workshop<'a> {
             passwords,
             sealed,
             keys,
-            key_pairs: observation.key_pairs,
+            key_pairs: BTreeMap::new(),
             fingerprints: fingerprints.collect(),
             certificates: observation.certificates,
+            aside,
             kubeconfigs: observation.kubeconfigs,
             originals: observation.originals,
             issuers: BTreeMap::new(),
@@ -312,12 +322,18 @@ impl<'a> Workshop<'a> {
 
     /// Opens the keys that the plan signs with.
     fn open_signers(&mut self, plan: &Plan) -> Result<(), Error> {
-        for index in signers(plan) {
-            let Some(key) = self.sealed.remove(&index) else { continue };
-            let Some(all) = self.certificates.get(&index) else { continue };
+        for (index, slot) in signers(plan) {
+            let Some(key) = self.sealed.remove(&(index, slot)) else { continue };
+            let all = match slot {
+                Slot::Active => self.certificates.get(&index),
+                aside => self.aside.get(&(index, aside)),
+            };
+            let Some(all) = all else { continue };
             let key = match key {
                 CaKey::Sealed(key) => {
-                    let file = self.dir.join(self.layout.instances[index].place.key());
+                    let home = &self.layout.instances[index].spec.home;
+                    let file = slot.pair(home).map(|(_, key)| self.dir.join(key));
+                    let file = file.unwrap_or_default();
                     self.passwords.open(&file, &key, all.first().map(Certificate::public_key))?
                 }
                 CaKey::Clear(key) => key,
@@ -327,7 +343,7 @@ impl<'a> Workshop<'a> {
             let Some(signer) = signer.cloned() else { continue };
             let issuer = Issuer::new(signer, key)
                 .map_err(|source| Error::Issue { label: self.label(index), source })?;
-            self.issuers.insert(index, issuer);
+            self.issuers.insert((index, slot), issuer);
         }
         Ok(())
     }

@@ -108,6 +108,9 @@ pub enum Error {
     /// Something could not be made.
     #[error(transparent)]
     Apply(#[from] apply::Error),
+    /// What stands over other CAs, whose key is meant to be offline.
+    #[error("`{0}` stands over other CAs, and is not replaced while they are in use")]
+    Above(String),
     /// A CA is not renewed but replaced.
     #[error("`{0}` is a CA, which `certkit rotate` does not touch")]
     Authority(String),
@@ -136,6 +139,9 @@ pub enum Error {
         /// What it must name.
         names: Vec<String>,
     },
+    /// A stage cannot be taken now; nothing was written.
+    #[error("nothing was changed:\n  {}", .0.join("\n  "))]
+    Gates(Vec<String>),
     /// Certificates are not what was asked for.
     #[error("nothing was taken in:\n  {}", .0.join("\n  "))]
     Mismatches(Vec<String>),
@@ -145,6 +151,16 @@ pub enum Error {
     /// Nothing is declared, and nothing is there.
     #[error("{}: there is nothing of a cluster's PKI in this directory", .0.display())]
     Nothing(PathBuf),
+    /// A stage that is neither the next one nor the one before.
+    #[error("{id}: it is {stage}, and does not go to {wanted} in one step")]
+    Stage {
+        /// What is to be replaced.
+        id: String,
+        /// Where it is.
+        stage: &'static str,
+        /// Where it was to go.
+        wanted: &'static str,
+    },
     /// The disk.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -166,16 +182,24 @@ impl Error {
 
     /// Whether the command line was wrong.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Authority(_) | Self::Unknown { .. })
+        matches!(
+            self,
+            Self::Above(_) | Self::Authority(_) | Self::Stage { .. } | Self::Unknown { .. }
+        )
     }
 
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Apply(error) => error.hint(),
-            Self::Authority(_) => Some(
-                "replacing a CA is a change of trust everywhere; certkit does not do it yet".into(),
+            Self::Above(_) => Some("name the CAs below it".into()),
+            Self::Authority(id) => Some(format!(
+                "replacing a CA is a change of trust everywhere: `certkit rotate-ca {id}`, stage by stage"
+            )),
+            Self::Gates(_) => Some(
+                "mend what is named, restart what has not read its files since, then run this again".into(),
             ),
+            Self::Stage { id, .. } => Some(format!("`certkit rotate-ca {id} --next`, or --undo")),
             Self::Config(error) => error.hint(),
             Self::Contradictions(all) => all.first().map(|first| {
                 let file = first.files.first().map(|f| f.display().to_string());

@@ -22,6 +22,7 @@ pub use self::{
 use super::{config_file, declared, flags::FlagsError};
 use crate::{
     model::{
+        authority::Slot,
         catalogue::Home,
         cluster::{Cluster, Etcd, Host},
         layout::{DEFAULT_HOST_DIR, Instance, Layout, PUBLIC, Place},
@@ -43,11 +44,13 @@ pub struct Observation {
     pub certificates: BTreeMap<usize, Vec<Certificate>>,
     /// The keys that were found, by the index of their instance.
     pub keys: BTreeMap<usize, CaKey>,
+    /// Other generations of CAs: their certificates and keys.
+    pub aside: BTreeMap<(usize, Slot), (Vec<Certificate>, Option<CaKey>)>,
     /// The private keys of key pairs, by their index.
     pub key_pairs: BTreeMap<usize, PrivateKey>,
     /// The kubeconfigs that were found, by the index of their instance.
     pub kubeconfigs: BTreeMap<usize, Zeroizing<Vec<u8>>>,
-    /// The files that others are copies of.
+    /// The files that others are copies of, or take the place of.
     pub originals: HashMap<PathBuf, Zeroizing<Vec<u8>>>,
 }
 
@@ -87,12 +90,16 @@ pub fn look(layout: &Layout<'_>, declared: bool, files: &mut Files<'_>) -> Obser
         observed: Observed { declared, ..Observed::default() },
         certificates: BTreeMap::new(),
         keys: BTreeMap::new(),
+        aside: BTreeMap::new(),
         key_pairs: BTreeMap::new(),
         kubeconfigs: BTreeMap::new(),
         originals: HashMap::new(),
     };
     for (index, instance) in layout.instances.iter().enumerate() {
         observation.instance(index, instance, cluster, files);
+        if instance.spec.is_ca() {
+            observation.generations(index, instance, files);
+        }
     }
     for derived in &layout.derived {
         observation.observed.derived.push(files.bundle(&derived.path));
@@ -174,6 +181,44 @@ impl Observation {
         });
     }
 
+    /// The generations of a CA beside the one that issues.
+    fn generations(&mut self, index: usize, instance: &Instance<'_>, files: &mut Files<'_>) {
+        for slot in Slot::ASIDE {
+            let Some((cert, key)) = slot.pair(&instance.spec.home) else { continue };
+            let (cert, key) = (instance.root.join(cert), instance.root.join(key));
+            files.uses(&cert);
+            files.uses(&key);
+            if !files.exists(&cert) && !files.exists(&key) {
+                continue;
+            }
+            let place = Place::Pair { cert: cert.clone(), key: key.clone() };
+            let found = pair(files, place, &cert, &key, true);
+            let mut held = Held::nothing(found.place);
+            held.key = found.key;
+            let mut certificates = Vec::new();
+            held.certificates = found.certificates.map(|all| {
+                certificates = all;
+                Arc::new(certificates.iter().map(view).collect())
+            });
+            self.observed.aside.insert((index, slot), held);
+            self.aside.insert((index, slot), (certificates, found.secret));
+            self.original(&cert, files);
+            self.original(&key, files);
+        }
+        // What stands in its place takes the place of another one when a CA is replaced.
+        self.original(instance.place.cert(), files);
+        self.original(instance.place.key(), files);
+    }
+
+    fn original(&mut self, path: &Path, files: &mut Files<'_>) {
+        if !self.originals.contains_key(path)
+            && let Piece::Present(content) = files.read(path)
+        {
+            self.originals.insert(path.to_path_buf(), content);
+            self.observed.originals.insert(path.to_path_buf());
+        }
+    }
+
     fn key_pairs(&mut self, layout: &Layout<'_>, files: &mut Files<'_>) {
         for (index, spec) in layout.key_pairs.iter().enumerate() {
             let (private_file, public_file) =
@@ -192,6 +237,18 @@ impl Observation {
                     Ok(all) => Ok(all.iter().map(|key| key.der().to_vec()).collect()),
                     Err(error) => Err(with_causes(&error)),
                 });
+            self.original(&private_file, files);
+            let mut aside = BTreeMap::new();
+            for slot in Slot::ASIDE {
+                let path = slot.file(spec.private);
+                files.uses(&path);
+                if let content @ (Piece::Present(_) | Piece::Bad(_)) = files.read(&path) {
+                    let place = Place::Pair { cert: path.clone(), key: path.clone() };
+                    let found = Credential::parse(place, &Piece::Missing, &content, false);
+                    aside.insert(slot, found.key);
+                    self.original(&path, files);
+                }
+            }
             let (id, private) = (spec.id, found.key);
             self.observed.key_pairs.push(HeldKeyPair {
                 id,
@@ -199,6 +256,7 @@ impl Observation {
                 public_file,
                 private,
                 public,
+                aside,
             });
         }
     }

@@ -383,6 +383,7 @@ impl Work {
         }
         let order = Order {
             instance: number,
+            slot: crate::model::authority::Slot::Active,
             place: credential.place(),
             request: (PathBuf::new(), PathBuf::new()),
             key,

@@ -75,6 +75,7 @@ fn decide(
             csr_only: request.csr_only,
         }),
         can_open: change.passwords.can_open(),
+        ..Policy::default()
     };
     let mut plan = reconcile(&layout, &observation.observed, dir, &policy, now);
     if declared {

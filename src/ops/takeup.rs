@@ -63,6 +63,8 @@ pub struct Request<'a> {
     pub changed: &'a [Served],
     /// Whose kubeconfigs dial or trust something else now.
     pub amended: &'a [usize],
+    /// The key pairs without certificate that have changed, by their ids.
+    pub pairs: &'a [&'static str],
     /// A command to run for each changed component.
     pub hook: Option<&'a str>,
     /// What restarts those that need it.
@@ -145,7 +147,8 @@ pub fn run(request: &Request<'_>) -> Vec<Outcome> {
     let layout = Layout::new(request.cluster);
     let instances = &layout.instances;
     let changed: Vec<usize> = request.changed.iter().map(|served| served.instance).collect();
-    let changes = takeup::changes(&layout, request.places, &changed, request.amended);
+    let changes =
+        takeup::changes(&layout, request.places, &changed, request.amended, request.pairs);
     let mut outcomes: Vec<Outcome> =
         changes.iter().map(|change| outcome(request, instances, change)).collect();
     // Looked for before a restart, in which nothing listens for a while.
@@ -236,7 +239,10 @@ fn outcome(request: &Request<'_>, instances: &[Instance<'_>], change: &Change<'_
     Outcome {
         component: change.component.id,
         host: change.host.map(|host| host.name.to_string()),
-        certificates: change.instances.iter().map(|i| instances[*i].spec.id.to_owned()).collect(),
+        certificates: (change.instances.iter().map(|i| instances[*i].spec.id))
+            .chain(change.pairs.iter().copied())
+            .map(str::to_owned)
+            .collect(),
         files,
         how: change.how,
         unit: change.component.unit,

@@ -87,11 +87,12 @@ fn verb(action: &Action) -> &'static str {
         | Action::Amend(_)
         | Action::Declare(_)
         | Action::Bundle(_)
-        | Action::PublishKey(_)
+        | Action::PublicKeys(_)
         | Action::Refer(_) => "write",
-        Action::GenerateKeyPair { .. } => "generate",
+        Action::GenerateKey { .. } | Action::GenerateKeyPair { .. } => "generate",
         Action::Issue(_) => "issue",
         Action::Keep => "keep",
+        Action::Remove => "remove",
         Action::Request(_) => "request",
     }
 }

@@ -11,6 +11,7 @@ use super::{
     request_file, request_key_file,
 };
 use crate::model::{
+    authority::Slot,
     catalogue::{ETCD_PEER_NAME, KeyPolicy},
     duration::{Span, Threshold},
     layout::{Instance, Place},
@@ -358,6 +359,16 @@ impl Reconciler<'_> {
         }
     }
 
+    /// The key of a certificate that is made anew for no fault of its own: as the catalogue says.
+    pub(super) fn kept_or_new(&self, index: usize, certificate: &CertView) -> KeyChoice {
+        match self.spec_of(index).spec.key {
+            KeyPolicy::Keep if self.algorithm_difference(index, certificate).is_none() => {
+                KeyChoice::Existing
+            }
+            KeyPolicy::Keep | KeyPolicy::New => KeyChoice::New,
+        }
+    }
+
     fn obstacle(&self, index: usize, certificate: &CertView, is_named: bool) -> Option<Obstacle> {
         let signing = Signing {
             authority: self.held(self.layout.issuer(index)?),
@@ -391,7 +402,8 @@ impl Reconciler<'_> {
             },
             validity: old.map_or(declared, |old| as_long(old.validity, declared)),
             copies: old.is_some(),
-            signer: self.layout.issuer(index),
+            slot: Slot::Active,
+            signer: self.layout.issuer(index).map(|above| (above, Slot::Active)),
             chain: self.chain(index),
             kubeconfig: self.embedding(index, &held.place),
         }

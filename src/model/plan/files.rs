@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Action, CertRef, Reason, reconcile::Reconciler};
+use super::{Action, CertRef, KeyRef, Reason, reconcile::Reconciler};
 use crate::model::observed::{ConfigState, FoundKey, HeldCopy, HeldKeyPair, Piece};
 
 impl Reconciler<'_> {
@@ -74,9 +74,9 @@ impl Reconciler<'_> {
                     "restore it; a new key would make every token of the cluster invalid. If that is \
                      what you want, move the public key away too",
                 ),
-                (_, Piece::Missing) => {
+                (FoundKey::Present(own), Piece::Missing) => {
                     let files = vec![public_file];
-                    self.step(Action::PublishKey(index), spec.id.into(), files, Reason::Missing);
+                    self.step(Action::PublicKeys(vec![KeyRef::There(own.public_key.clone())]), spec.id.into(), files, Reason::Missing);
                 }
                 (FoundKey::Present(key), Piece::Present(all)) if all.contains(&key.public_key) => {
                     self.step(Action::Keep, spec.id.into(), both, Reason::Right);
@@ -87,6 +87,8 @@ impl Reconciler<'_> {
                     "restore the one that is wrong; if it is the public key, move it away and run \
                      `certkit init`",
                 ),
+                // What is wrong with one that cannot be used was said above.
+                (_, Piece::Missing) => {}
             }
         }
     }

@@ -31,6 +31,12 @@ pub fn reconcile(
     for index in 0..layout.instances.len() {
         reconciler.instance(index);
     }
+    for (index, step) in &policy.succession {
+        reconciler.succeed(*index, *step);
+    }
+    for (index, step) in &policy.keys {
+        reconciler.succeed_key(*index, *step);
+    }
     if policy.completes {
         reconciler.derived();
         reconciler.key_pairs();
@@ -48,7 +54,8 @@ pub fn order_for(
     index: usize,
     now: Timestamp,
 ) -> Order {
-    let reconciler = Reconciler::new(layout, observed, dir, &Policy::COMPLETE, now);
+    let policy = Policy::COMPLETE;
+    let reconciler = Reconciler::new(layout, observed, dir, &policy, now);
     Order { chain: Vec::new(), ..reconciler.ordered(index, super::KeyChoice::New) }
 }
 
@@ -162,6 +169,11 @@ impl<'a> Reconciler<'a> {
 
     pub fn held(&self, index: usize) -> &'a Held {
         &self.observed.instances[index]
+    }
+
+    /// Whether this file of a CA or key pair is there.
+    pub fn has_original(&self, file: &Path) -> bool {
+        self.observed.originals.contains(file)
     }
 
     pub fn spec_of(&self, index: usize) -> &'a Instance<'a> {

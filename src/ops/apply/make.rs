@@ -2,7 +2,10 @@
 
 use super::{Error, Made, Product, Workshop};
 use crate::{
-    model::plan::{KeyChoice, Order},
+    model::{
+        authority::Slot,
+        plan::{KeyChoice, Order},
+    },
     parallel,
     pki::{
         issue::{self, Issuer},
@@ -43,7 +46,7 @@ impl Workshop<'_> {
         };
         if let Made::Certificate { certificate, .. } = &made {
             let issuer = Issuer::new(certificate.clone(), key).map_err(error)?;
-            self.issuers.insert(index, issuer);
+            self.issuers.insert((index, order.slot), issuer);
         }
         self.products.insert(index, Product { key: Some(pem), kept_key: None, made });
         Ok(())
@@ -109,8 +112,8 @@ impl Workshop<'_> {
             .map_err(|source| Error::Key { label: self.label(order.instance), source })
     }
 
-    fn issuer(&self, index: usize) -> &Issuer {
+    fn issuer(&self, signer: (usize, Slot)) -> &Issuer {
         // Those that are there were opened, and those that are made come always first.
-        self.issuers.get(&index).expect("opened or made") // invariant of plans
+        self.issuers.get(&signer).expect("opened or made") // invariant of plans
     }
 }

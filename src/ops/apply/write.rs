@@ -11,9 +11,10 @@ use super::{Error, Made, Prepared, Product, Record, Workshop, secret};
 use crate::{
     document::kubeconfig::{self, Authority, Credential, Edit},
     model::{
+        authority::Slot,
         layout::{PUBLIC, Place, SECRET},
         plan::{
-            Action, CertRef, Order, Step,
+            Action, CertRef, KeyRef, Order, Step,
             kubeconfig::{Content, Kubeconfig, Trusts},
         },
     },
@@ -97,17 +98,25 @@ impl Workshop<'_> {
                 self.put(Path::new(spec.private), secret(&private), SECRET, transaction);
                 self.put(Path::new(spec.public), secret(&public), PUBLIC, transaction);
             }
-            Action::PublishKey(index) => {
-                let spec = self.layout.key_pairs[*index];
-                if let Some(key) = self.key_pairs.get(index) {
-                    let public = secret(&key.public_key().to_pem());
-                    let transaction = &mut prepared.transaction;
-                    self.put(Path::new(spec.public), public, PUBLIC, transaction);
-                }
+            Action::GenerateKey { index, algorithm } => {
+                let label = || self.layout.key_pairs[*index].id.to_owned();
+                let key = PrivateKey::generate(*algorithm)
+                    .map_err(|source| Error::Key { label: label(), source })?;
+                let pem = secret(&key.to_pem(KeyFormat::Traditional));
+                prepared.transaction.write(&step.files[0], pem, SECRET);
+                self.key_pairs.insert(*index, key);
+            }
+            Action::PublicKeys(all) => {
+                let text = self.public_keys(all).into_bytes().into();
+                self.put(&step.files[0], text, PUBLIC, &mut prepared.transaction);
+            }
+            Action::Remove => {
+                prepared.transaction.remove(&step.files[0]);
             }
             Action::Copy { from, mode } => {
                 if let Some(content) = self.originals.get(from) {
-                    prepared.transaction.write(&step.files[0], content.clone(), *mode);
+                    let content = content.clone();
+                    prepared.transaction.write_keeping_mode(&step.files[0], content, *mode);
                 }
             }
         }
@@ -185,7 +194,9 @@ impl Workshop<'_> {
             instance: index,
             files: step.files.clone(),
             fingerprint: certificate.fingerprint_hex(),
-            replaced: self.fingerprints.get(&index).cloned(),
+            replaced: (self.fingerprints.get(&index))
+                .filter(|_| order.slot == Slot::Active)
+                .cloned(),
             serial: certificate.serial_hex(),
             key: order.key,
             not_after: certificate.validity().not_after,
@@ -268,6 +279,17 @@ impl Workshop<'_> {
                 )
             }
         }
+    }
+
+    fn public_keys(&self, all: &[KeyRef]) -> String {
+        let text = |one: &KeyRef| match one {
+            KeyRef::There(der) => pem::encode("PUBLIC KEY", der),
+            KeyRef::Made(index) => {
+                let key = self.key_pairs.get(index);
+                key.map(|key| key.public_key().to_pem()).unwrap_or_default()
+            }
+        };
+        all.iter().map(text).collect()
     }
 
     fn pem(&self, all: &[CertRef]) -> String {

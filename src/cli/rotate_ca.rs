@@ -1,0 +1,403 @@
+//! `certkit rotate-ca`.
+
+use std::{fmt::Write as _, path::PathBuf, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::{
+    Exit, Failure, Format, Global, limit,
+    output::{self, grid::Column},
+    password,
+    rotate::report::{complain_of, components, taken_up},
+    rotate::{Restart, ways},
+    watch, when,
+};
+use crate::{
+    model::{
+        authority::Stage,
+        catalogue::{ELSEWHERE, Elsewhere},
+        duration::Span,
+        plan::{Action, KeyChoice, Step},
+        timestamp::Timestamp,
+    },
+    ops::{
+        change::{self, Report},
+        rotate_ca::{self, Direction, Standing},
+        takeup,
+    },
+    tls::probe::Target,
+};
+
+/// Replace CAs, and the key that signs service-account tokens, one stage at a time while the cluster runs
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = HELP)]
+pub struct RotateCaArgs {
+    /// What to replace: ca, etcd-ca, front-proxy-ca, sa, an addon's CA [default: all]
+    #[arg(value_name = "CA")]
+    names: Vec<String>,
+    /// Go on to the next stage
+    #[arg(long, conflicts_with_all = ["status", "undo", "to"])]
+    next: bool,
+    /// Only say how far it has come [default]
+    #[arg(long, conflicts_with_all = ["undo", "to"])]
+    status: bool,
+    /// Go back to the stage before
+    #[arg(long, conflicts_with = "to")]
+    undo: bool,
+    /// Go to this stage, if it is the next one or the one before: stable, introduced, switched
+    #[arg(long, value_name = "STAGE")]
+    to: Option<Stage>,
+    /// Ask this listener what it serves and which CAs it accepts (can be repeated)
+    #[arg(long, value_name = "HOST:PORT[,sni=NAME]")]
+    connect: Vec<Target>,
+    /// An audit log of the apiserver, in JSON: whoever used a certificate of the old CA stands against dropping
+    /// it (can be repeated)
+    #[arg(long, value_name = "FILE")]
+    audit_log: Vec<PathBuf>,
+    /// How long, by the audit log, nobody must have used the old CA
+    #[arg(long, value_name = "DURATION", default_value = "24h")]
+    quiet_for: Span,
+    /// Go on whatever stands against it
+    #[arg(long)]
+    force: bool,
+    /// Run this for each component that uses something changed (environment: CERTKIT_COMPONENT,
+    /// CERTKIT_FILES, CERTKIT_HOST)
+    #[arg(long, value_name = "COMMAND")]
+    hook: Option<String>,
+    /// Restart what takes a change up in no other way; several ways are tried in turn
+    #[arg(long, value_name = "WAY", value_delimiter = ',', default_value = "none")]
+    restart: Vec<Restart>,
+    /// How long to wait for another certkit that is changing DIR
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = limit)]
+    lock_timeout: Duration,
+    /// How many backups to keep
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    backups: usize,
+    /// Print what would be done and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// With --dry-run: plan as of this RFC 3339 time
+    #[arg(long, value_name = "TIME", requires = "dry_run")]
+    at: Option<Timestamp>,
+    /// How to print
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    output: Format,
+}
+
+const HELP: &str = "\
+A CA is replaced in three stages, each safe to stay in for weeks, each one transaction:
+
+  stable      one generation; --next makes another one, and has everything trust both
+  introduced  both are trusted, the old one issues; --next has the new one issue everything
+  switched    both are trusted, the new one issues; --next has nothing trust the old one any more
+
+The stage is read from the files (pki/ca-next.crt, pki/ca-previous.crt, pki/ca-bundle.crt), so that any run goes
+on from where the last one came to. After each stage it is said what must read its files again before the next
+one. Of service accounts the key is replaced likewise: tokens that the old key signed are valid until they end,
+up to a year, so stay in `switched` for as long.
+
+EXIT CODES:
+  0   done, or told
+  3   something stands against it, or certkit could not do it; nothing was changed
+  4   partly done: all is done, and could not be told; or a restart or hook failed
+  64  the command line was wrong
+
+EXAMPLES:
+  certkit rotate-ca
+  certkit rotate-ca ca --next --dry-run
+  certkit rotate-ca ca --next --connect 10.0.0.11:6443
+  certkit rotate-ca ca --next --audit-log /var/log/kubernetes/audit.log --quiet-for 24h
+  certkit rotate-ca ca --undo";
+
+/// Runs the command.
+pub fn run(args: &RotateCaArgs, global: &Global) -> Result<Exit, Failure> {
+    let dir = super::absolute(&global.dir)?;
+    let to = match (args.next, args.undo, args.to) {
+        (true, ..) => Direction::Next,
+        (_, true, _) => Direction::Undo,
+        (.., Some(stage)) => Direction::To(stage),
+        _ => {
+            let standing = rotate_ca::status(&dir, &args.names)?;
+            let text = match args.output {
+                Format::Table | Format::Wide => {
+                    Ok(status_table(&standing, args.output == Format::Wide))
+                }
+                format => super::document(status_json(&standing), format),
+            };
+            return super::tell(false, Exit::Done, text);
+        }
+    };
+    let passwords = password::passwords(global)?;
+    let change = change::Request {
+        dir: &dir,
+        command: "rotate-ca",
+        dry_run: args.dry_run,
+        now: when(args.at)?,
+        lock_wait: args.lock_timeout,
+        jitter: Duration::ZERO,
+        withholds: false,
+        force: args.force,
+        backups: args.backups,
+        passwords: &passwords,
+    };
+    let request = rotate_ca::Request {
+        names: &args.names,
+        to,
+        connect: &args.connect,
+        audit_logs: &args.audit_log,
+        quiet_for: args.quiet_for,
+    };
+    let rotate_ca::Done { report, moved } = watch::changing(
+        global,
+        watch::Change { dir: &dir, dry_run: args.dry_run, hooks: args.hook.is_some() },
+        || rotate_ca::run(&request, &change),
+    )?;
+    if let Some(recovered) = &report.recovered {
+        global.note(recovered);
+    }
+    report.aftermath.warnings.iter().for_each(super::warn);
+    let pairs = rotate_ca::changed_pairs(&report);
+    let outcomes = takeup::run(&takeup::Request {
+        dir: &dir,
+        cluster: &report.cluster,
+        declared: report.declared,
+        places: &report.places,
+        changed: &report.served,
+        amended: &report.amended,
+        pairs: &pairs,
+        hook: args.hook.as_deref(),
+        restart: &ways(&args.restart),
+        wait: None,
+    });
+    let standing = rotate_ca::status(&dir, &args.names)?;
+    let text = match args.output {
+        Format::Json | Format::Yaml => {
+            super::document(json(&report, &outcomes, &standing, &moved, args.dry_run), args.output)
+        }
+        Format::Table | Format::Wide if global.quiet => Ok(String::new()),
+        Format::Table | Format::Wide => {
+            let view = View { dry_run: args.dry_run, wide: args.output == Format::Wide };
+            Ok(table(&report, &outcomes, &standing, &moved, view))
+        }
+    };
+    let failed = outcomes.iter().any(takeup::Outcome::failed);
+    let exit = if failed { Exit::Partly } else { Exit::Done };
+    let told = super::tell(!args.dry_run && !report.plan.is_empty(), exit, text);
+    complain_of(&outcomes);
+    told
+}
+
+const STATUS: [Column; 6] = [
+    Column::new("CA"),
+    Column::new("STAGE"),
+    Column::new("GENERATION").rank(1),
+    Column::new("NAME").least(16),
+    Column::new("EXPIRES").rank(2),
+    Column::new("SHA-256").least(16).rank(3),
+];
+
+fn status_table(standing: &[Standing], wide: bool) -> String {
+    let mut rows = Vec::new();
+    for one in standing {
+        for (number, generation) in one.generations.iter().enumerate() {
+            let first = number == 0;
+            rows.push(vec![
+                if first { one.id.to_owned() } else { String::new() },
+                if first { one.stage.to_string() } else { String::new() },
+                generation.word.to_owned(),
+                generation.name.clone(),
+                generation.not_after.map(|end| end.to_kubeadm()).unwrap_or_default(),
+                generation.fingerprint.chars().take(16).collect(),
+            ]);
+        }
+        if one.generations.is_empty() {
+            let (id, stage) = (one.id.to_owned(), one.stage.to_string());
+            rows.push(vec![id, stage, "none".into(), String::new(), String::new(), String::new()]);
+        }
+    }
+    let mut text = output::table(&STATUS, &rows, wide);
+    for one in standing.iter().filter(|one| !one.users.is_empty()) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "\n{}: not signed by the generation that issues: {}",
+            one.id,
+            one.users.join(", ")
+        );
+    }
+    text
+}
+
+fn standing_json(standing: &[Standing]) -> Vec<Value> {
+    standing
+        .iter()
+        .map(|one| {
+            let generations: Vec<Value> = one
+                .generations
+                .iter()
+                .map(|generation| {
+                    json!({
+                        "generation": generation.word,
+                        "name": generation.name,
+                        "fingerprint": generation.fingerprint,
+                        "notAfter": generation.not_after.map(|end| end.to_string()),
+                    })
+                })
+                .collect();
+            json!({
+                "name": one.id,
+                "stage": one.stage.name(),
+                "generations": generations,
+                "notSignedByActive": one.users,
+            })
+        })
+        .collect()
+}
+
+fn status_json(standing: &[Standing]) -> String {
+    let document = json!({
+        "apiVersion": "certkit/v1",
+        "kind": "RotateCaStatus",
+        "authorities": standing_json(standing),
+    });
+    format!("{document:#}\n")
+}
+
+const COPIES: [Column; 3] = [
+    Column::new("CA"),
+    Column::new("WHAT").least(24),
+    Column::new("COMMAND").least(24).keeps_end(),
+];
+
+const STEPS: [Column; 5] = [
+    Column::new("ACTION").rank(2),
+    Column::new("NAME").least(16),
+    Column::new("EXPIRES").rank(1),
+    Column::new("KEY").rank(3),
+    Column::new("FILES").least(12).rank(4).keeps_end(),
+];
+
+/// How it is to be told.
+#[derive(Clone, Copy)]
+struct View {
+    dry_run: bool,
+    wide: bool,
+}
+
+fn table(
+    report: &Report,
+    outcomes: &[takeup::Outcome],
+    standing: &[Standing],
+    moved: &[(&'static str, Stage)],
+    View { dry_run, wide }: View,
+) -> String {
+    let mut text = String::new();
+    if report.plan.is_empty() {
+        text.push_str("nothing to do\n\n");
+    } else {
+        text.push_str(if dry_run { "would be changed:\n\n" } else { "changed:\n\n" });
+        let rows: Vec<Vec<String>> = report.plan.changes().map(|step| row(report, step)).collect();
+        text.push_str(&output::table(&STEPS, &rows, wide));
+        text.push('\n');
+    }
+    for note in &report.plan.notes {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "note: {note}\n");
+    }
+    if let Some(backup) = &report.aftermath.backup {
+        let _ = writeln!(text, "what was replaced is kept in {}", backup.display());
+    }
+    text.push_str(&taken_up(outcomes, wide));
+    if !report.plan.is_empty() {
+        let rows: Vec<Vec<String>> = elsewhere(moved)
+            .map(|row| vec![row.authority.to_owned(), row.what.to_owned(), row.command.to_owned()])
+            .collect();
+        if !rows.is_empty() {
+            text.push_str("\nwhat else holds a copy, which no file here shows:\n\n");
+            text.push_str(&output::table(&COPIES, &rows, wide));
+        }
+        if !dry_run {
+            text.push('\n');
+        }
+    }
+    if !dry_run {
+        text.push_str(&status_table(standing, wide));
+    }
+    text
+}
+
+fn row(report: &Report, step: &Step) -> Vec<String> {
+    let issued = report.issued.iter().find(|r| r.label == step.label && r.files == step.files);
+    let files: Vec<String> = step.files.iter().map(|f| f.display().to_string()).collect();
+    vec![
+        verb(&step.action).to_owned(),
+        step.label.clone(),
+        issued.map(|r| r.not_after.to_kubeadm()).unwrap_or_default(),
+        step.key()
+            .map(|key| if key == KeyChoice::New { "new" } else { "kept" })
+            .unwrap_or_default()
+            .to_owned(),
+        files.join(" "),
+    ]
+}
+
+fn verb(action: &Action) -> &'static str {
+    match action {
+        Action::Issue(_) | Action::Request(_) => "issue",
+        Action::GenerateKey { .. } | Action::GenerateKeyPair { .. } => "generate",
+        Action::Amend(_) | Action::Bundle(_) | Action::PublicKeys(_) => "update",
+        Action::Copy { .. } => "copy",
+        Action::Remove => "remove",
+        Action::Configure(_) | Action::Declare(_) | Action::Refer(_) => "write",
+        Action::Keep => "keep",
+    }
+}
+
+/// What else holds a copy of what has changed, that files do not show.
+fn elsewhere(moved: &[(&'static str, Stage)]) -> impl Iterator<Item = &'static Elsewhere> {
+    ELSEWHERE.iter().filter(|row| {
+        moved.iter().any(|(id, stage)| *id == row.authority && row.stages.contains(stage))
+    })
+}
+
+/// The same as one JSON document.
+fn json(
+    report: &Report,
+    outcomes: &[takeup::Outcome],
+    standing: &[Standing],
+    moved: &[(&'static str, Stage)],
+    dry_run: bool,
+) -> String {
+    let copies: Vec<Value> = elsewhere(moved)
+        .map(|row| json!({"name": row.authority, "what": row.what, "command": row.command}))
+        .collect();
+    let steps: Vec<Value> = report
+        .plan
+        .changes()
+        .map(|step| {
+            let issued =
+                report.issued.iter().find(|r| r.label == step.label && r.files == step.files);
+            json!({
+                "action": verb(&step.action),
+                "name": step.label,
+                "files": step.files,
+                "reason": step.reason.to_string(),
+                "notAfter": issued.map(|r| r.not_after.to_string()),
+                "fingerprint": issued.map(|r| r.fingerprint.clone()),
+            })
+        })
+        .collect();
+    let document = json!({
+        "apiVersion": "certkit/v1",
+        "kind": "RotateCaReport",
+        "dryRun": dry_run,
+        "steps": steps,
+        "notes": report.plan.notes,
+        "backup": report.aftermath.backup,
+        "warnings": report.aftermath.warnings,
+        "components": components(outcomes),
+        "copies": copies,
+        "authorities": standing_json(standing),
+    });
+    format!("{document:#}\n")
+}

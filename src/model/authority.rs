@@ -1,0 +1,243 @@
+//! A CA through time: its generations, of which one issues and several may be trusted, and the stage of replacing one
+//! by the next. All of it is read from the files: what is not written there is not so.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use super::{
+    catalogue::Home,
+    layout::Layout,
+    observed::{CertView, Observed},
+};
+
+/// Where a generation of a CA is kept, beside the one that issues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Slot {
+    /// The one that issues.
+    Active,
+    /// The one that is to issue next: trusted already.
+    Next,
+    /// The one that issued before: trusted still.
+    Previous,
+}
+
+impl Slot {
+    /// Those beside the active one.
+    pub const ASIDE: [Self; 2] = [Self::Next, Self::Previous];
+
+    /// How a file of this generation is called: `pki/ca.crt`, `pki/ca-next.crt`, `pki/ca-previous.crt`.
+    pub fn file(self, active: &str) -> PathBuf {
+        let word = match self {
+            Self::Active => return active.into(),
+            Self::Next => "next",
+            Self::Previous => "previous",
+        };
+        match active.rsplit_once('.') {
+            Some((stem, extension)) => format!("{stem}-{word}.{extension}").into(),
+            None => format!("{active}-{word}").into(),
+        }
+    }
+
+    /// The files of a CA's certificate and key of this generation.
+    pub fn pair(self, home: &Home) -> Option<(PathBuf, PathBuf)> {
+        match home {
+            Home::Authority { cert, key, .. } => Some((self.file(cert), self.file(key))),
+            Home::Files { .. } | Home::Kubeconfig { .. } => None,
+        }
+    }
+}
+
+/// How far a CA, or the key that signs service-account tokens, has been replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// There is one generation.
+    Stable,
+    /// The next one is trusted, and does not issue yet.
+    Introduced,
+    /// The next one issues, and the one before is trusted still.
+    Switched,
+}
+
+impl Stage {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stable => "stable",
+            Self::Introduced => "introduced",
+            Self::Switched => "switched",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Stage {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = [Self::Stable, Self::Introduced, Self::Switched];
+        all.into_iter()
+            .find(|stage| stage.name() == text)
+            .ok_or_else(|| "stages are stable, introduced and switched".to_owned())
+    }
+}
+
+/// One step of replacing a generation by the next, or of taking that back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Move {
+    /// The next generation is made, and trusted.
+    Introduce,
+    /// The next generation issues, and everything is issued anew by it.
+    Switch,
+    /// The generation before is trusted no longer.
+    Drop,
+    /// The next generation is trusted no longer: it never issued.
+    TakeBack,
+    /// The generation before issues again.
+    SwitchBack,
+}
+
+impl Move {
+    /// What leads on from a stage.
+    pub fn onward(stage: Stage) -> Self {
+        match stage {
+            Stage::Stable => Self::Introduce,
+            Stage::Introduced => Self::Switch,
+            Stage::Switched => Self::Drop,
+        }
+    }
+
+    /// What leads back from a stage; nothing from where it began.
+    pub fn back(stage: Stage) -> Option<Self> {
+        match stage {
+            Stage::Stable => None,
+            Stage::Introduced => Some(Self::TakeBack),
+            Stage::Switched => Some(Self::SwitchBack),
+        }
+    }
+
+    /// The stage it leads to.
+    pub fn end(self) -> Stage {
+        match self {
+            Self::Introduce | Self::SwitchBack => Stage::Introduced,
+            Self::Switch => Stage::Switched,
+            Self::Drop | Self::TakeBack => Stage::Stable,
+        }
+    }
+
+    /// Which generation of now issues afterwards.
+    pub fn issuer(self) -> Slot {
+        match self {
+            Self::Introduce | Self::Drop | Self::TakeBack => Slot::Active,
+            Self::Switch => Slot::Next,
+            Self::SwitchBack => Slot::Previous,
+        }
+    }
+
+    /// Whether everything is issued anew.
+    pub fn reissues(self) -> bool {
+        self.issuer() != Slot::Active
+    }
+}
+
+/// A CA as it was found.
+#[derive(Clone, Debug)]
+pub struct Generations<'o> {
+    /// The one that issues.
+    pub active: Option<&'o CertView>,
+    /// The one that is to issue next.
+    pub next: Option<&'o CertView>,
+    /// The one that issued before.
+    pub previous: Option<&'o CertView>,
+    /// All that is trusted in its place.
+    pub trusted: &'o [CertView],
+}
+
+impl<'o> Generations<'o> {
+    /// Those of the CA with this index.
+    pub fn of(layout: &Layout<'_>, observed: &'o Observed, authority: usize) -> Self {
+        let aside = |slot| {
+            observed.aside.get(&(authority, slot)).and_then(super::observed::Held::certificate)
+        };
+        let bundle = layout.bundle_of(authority).and_then(|at| observed.derived[at].present());
+        let own = observed.instances[authority].certificates.present();
+        Self {
+            active: observed.instances[authority].certificate(),
+            next: aside(Slot::Next),
+            previous: aside(Slot::Previous),
+            trusted: bundle.or(own).map(|all| all.as_slice()).unwrap_or_default(),
+        }
+    }
+
+    /// How far replacing it has come. A second CA that is trusted and that nothing else is known of was replaced by
+    /// somebody else.
+    pub fn stage(&self) -> Stage {
+        let is_active = |ca: &CertView| self.active.is_some_and(|own| own.der == ca.der);
+        match (self.next, self.previous) {
+            (Some(_), _) => Stage::Introduced,
+            (None, Some(_)) => Stage::Switched,
+            (None, None) if self.trusted.iter().any(|ca| !is_active(ca)) => Stage::Switched,
+            (None, None) => Stage::Stable,
+        }
+    }
+
+    /// The one in this slot.
+    pub fn get(&self, slot: Slot) -> Option<&'o CertView> {
+        match slot {
+            Slot::Active => self.active,
+            Slot::Next => self.next,
+            Slot::Previous => self.previous,
+        }
+    }
+
+    /// Those that are trusted besides the active one.
+    pub fn others(&self) -> impl Iterator<Item = &'o CertView> {
+        let active = self.active;
+        self.trusted.iter().filter(move |ca| active.is_none_or(|own| own.der != ca.der))
+    }
+}
+
+/// The common name of the generation after this one: `kubernetes`, `kubernetes-g2`, `kubernetes-g3`. People and
+/// reports can tell them apart, and so can who reads the list of accepted CAs off a listener.
+pub fn successor(common_name: &str) -> String {
+    let numbered = common_name.rsplit_once("-g").and_then(|(stem, number)| {
+        let number: u32 = number.parse().ok().filter(|number| *number > 1)?;
+        Some((stem, number))
+    });
+    match numbered {
+        Some((stem, number)) => format!("{stem}-g{}", number.saturating_add(1)),
+        None => format!("{common_name}-g2"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_generation_has_a_name_of_its_own() {
+        assert_eq!(successor("kubernetes"), "kubernetes-g2");
+        assert_eq!(successor("kubernetes-g2"), "kubernetes-g3");
+        assert_eq!(successor("my-group"), "my-group-g2");
+        assert_eq!(successor("ca-g1"), "ca-g1-g2");
+    }
+
+    #[test]
+    fn what_leads_on_is_led_back_by_what_leads_back() {
+        for stage in [Stage::Stable, Stage::Introduced] {
+            let onward = Move::onward(stage);
+            assert_eq!(Move::back(onward.end()).map(Move::end), Some(stage));
+        }
+        assert_eq!(Move::back(Stage::Stable), None);
+    }
+
+    #[test]
+    fn generations_stand_beside_each_other() {
+        assert_eq!(Slot::Next.file("pki/etcd/ca.crt"), PathBuf::from("pki/etcd/ca-next.crt"));
+        assert_eq!(Slot::Previous.file("pki/sa.key"), PathBuf::from("pki/sa-previous.key"));
+        assert_eq!(Slot::Active.file("pki/sa.key"), PathBuf::from("pki/sa.key"));
+    }
+}

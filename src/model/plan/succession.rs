@@ -1,0 +1,331 @@
+//! Replacing a CA, or the key that signs service-account tokens, one stage at a time: what files hold after a move
+//! follows from the move and from what was found, and from nothing else.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    Action, CertRef, KeyChoice, KeyRef, Order, Reason,
+    kubeconfig::{Content, Kubeconfig},
+    reconcile::Reconciler,
+    request_file, request_key_file,
+};
+use crate::model::{
+    authority::{Generations, Move, Slot, successor},
+    catalogue::Home,
+    layout::{PUBLIC, Place, SECRET},
+    name::Name,
+    observed::CertView,
+    resolve,
+    san::San,
+};
+
+impl Reconciler<'_> {
+    /// Carries out a move of a CA: its generations, what trusts it, and if another one issues from now on, all that it
+    /// signed.
+    pub(super) fn succeed(&mut self, index: usize, step: Move) {
+        let generations = Generations::of(self.layout, self.observed, index);
+        let bundle = self.trusted_after(index, step, &generations);
+        self.generations(index, step, &generations);
+        self.write_bundles(index, step, bundle.clone());
+        if step.reissues() {
+            for leaf in 0..self.layout.instances.len() {
+                if self.layout.issuer(leaf) == Some(index) {
+                    self.reissue(leaf, (index, step.issuer()), &bundle, step);
+                }
+            }
+        } else {
+            self.carry(index, step, &bundle);
+        }
+        self.copy_again(index, step);
+    }
+
+    /// What is trusted after a move: the one that issues first.
+    fn trusted_after(
+        &self,
+        index: usize,
+        step: Move,
+        generations: &Generations<'_>,
+    ) -> Vec<CertRef> {
+        let there = |ca: &CertView| CertRef::There(ca.der.clone());
+        let issuer = generations.get(step.issuer());
+        let mut trusted: Vec<CertRef> = issuer.map(there).into_iter().collect();
+        let gone = match step {
+            Move::TakeBack => generations.next,
+            Move::Introduce | Move::Switch | Move::SwitchBack | Move::Drop => None,
+        };
+        if step != Move::Drop {
+            let others = generations.trusted.iter().chain(generations.active);
+            for ca in others.filter(|ca| gone.is_none_or(|gone| gone.der != ca.der)) {
+                let ca = there(ca);
+                if !trusted.contains(&ca) {
+                    trusted.push(ca);
+                }
+            }
+        }
+        if step == Move::Introduce {
+            trusted.push(CertRef::Made(index));
+        }
+        trusted
+    }
+
+    /// Makes, moves and removes the generations themselves.
+    fn generations(&mut self, index: usize, step: Move, generations: &Generations<'_>) {
+        let instance = self.spec_of(index);
+        let label = |slot: &str| format!("{} ({slot})", instance.spec.id);
+        let reason = || Reason::Stage(step.end());
+        let file = |slot: Slot| {
+            let (cert, key) = slot.pair(&instance.spec.home)?;
+            Some((instance.root.join(cert), instance.root.join(key)))
+        };
+        let (Some(active), Some(next), Some(previous)) =
+            (file(Slot::Active), file(Slot::Next), file(Slot::Previous))
+        else {
+            return;
+        };
+        match step {
+            Move::Introduce => {
+                let Some(old) = generations.active else { return };
+                let order = self.next_order(index, old, next);
+                let files = order.place.files();
+                self.step(Action::Issue(Box::new(order)), label("next"), files, reason());
+            }
+            Move::Switch => {
+                self.replace(&active, &previous, label("previous"), reason());
+                self.replace(&next, &active, instance.label(), reason());
+                self.remove(next, label("next"), reason());
+            }
+            Move::SwitchBack => {
+                self.replace(&active, &next, label("next"), reason());
+                self.replace(&previous, &active, instance.label(), reason());
+                self.remove(previous, label("previous"), reason());
+            }
+            Move::TakeBack => self.remove(next, label("next"), reason()),
+            Move::Drop => self.remove(previous, label("previous"), reason()),
+        }
+    }
+
+    /// The successor of a CA: a key of its own, a subject of its own, and all else as its predecessor's.
+    fn next_order(&self, index: usize, old: &CertView, files: (PathBuf, PathBuf)) -> Order {
+        let instance = self.spec_of(index);
+        let mut profile = resolve::profile(instance, self.cluster);
+        let before = old.common_name.clone().unwrap_or_else(|| instance.spec.id.to_owned());
+        let name = successor(&before);
+        let organizations: Vec<&str> = old.organizations.iter().map(String::as_str).collect();
+        for san in &mut profile.sans {
+            if *san == San::Dns(before.clone()) {
+                *san = San::Dns(name.clone());
+            }
+        }
+        profile.subject = Name::new(&organizations, &name);
+        let (cert, key) = files;
+        Order {
+            instance: index,
+            slot: Slot::Next,
+            place: Place::Pair { cert, key },
+            request: (request_file(instance), request_key_file(instance)),
+            key: KeyChoice::New,
+            algorithm: self.cluster.algorithm_of(instance.spec.id),
+            profile,
+            validity: resolve::validity(instance, self.cluster, self.now),
+            copies: false,
+            signer: self.layout.issuer(index).map(|above| (above, Slot::Active)),
+            chain: Vec::new(),
+            kubeconfig: None,
+        }
+    }
+
+    /// Puts one pair of files in the place of another.
+    fn replace(
+        &mut self,
+        from: &(PathBuf, PathBuf),
+        to: &(PathBuf, PathBuf),
+        label: String,
+        reason: Reason,
+    ) {
+        for (from, to, mode) in [(&from.1, &to.1, SECRET), (&from.0, &to.0, PUBLIC)] {
+            // The key may be elsewhere.
+            if self.has_original(from) {
+                let action = Action::Copy { from: from.clone(), mode };
+                self.step(action, label.clone(), vec![to.clone()], reason.clone());
+            }
+        }
+    }
+
+    fn remove(&mut self, files: (PathBuf, PathBuf), label: String, reason: Reason) {
+        for file in [files.1, files.0] {
+            if self.has_original(&file) {
+                self.step(Action::Remove, label.clone(), vec![file], reason.clone());
+            }
+        }
+    }
+
+    /// Writes a CA's bundle and its chain.
+    fn write_bundles(&mut self, index: usize, step: Move, bundle: Vec<CertRef>) {
+        for (number, derived) in self.layout.derived.iter().enumerate() {
+            if derived.authority != index || self.observed.derived[number].is_missing() {
+                continue;
+            }
+            let mut all = bundle.clone();
+            if derived.is_chain
+                && let Some(above) = self.layout.issuer(index)
+            {
+                all.extend(self.certificates_of(above));
+            }
+            let kind = if derived.is_chain { "chain" } else { "bundle" };
+            let label = format!("{} ({kind})", self.spec_of(index).label());
+            let files = vec![derived.path.clone()];
+            self.step(Action::Bundle(all), label, files, Reason::Stage(step.end()));
+        }
+    }
+
+    /// Has a leaf signed by another generation of its CA; what its kubeconfig trusts goes with it.
+    fn reissue(&mut self, index: usize, signer: (usize, Slot), bundle: &[CertRef], step: Move) {
+        let held = self.held(index);
+        let Some(certificate) = held.certificate() else { return };
+        let key = match held.key.is_of(certificate) {
+            true => self.kept_or_new(index, certificate),
+            false => KeyChoice::New,
+        };
+        let mut order = self.ordered(index, key);
+        order.signer = Some(signer);
+        order.chain = Vec::new();
+        if let Some(kubeconfig) = &mut order.kubeconfig {
+            kubeconfig.content = Content::Edit { server: None, trust: self.exactly(index, bundle) };
+        } else if let Some(kubeconfig) = self.trusting(index, bundle) {
+            let label = format!("{} (kubeconfig)", self.spec_of(index).label());
+            let files = vec![kubeconfig.file.clone()];
+            self.step(Action::Amend(kubeconfig), label, files, Reason::Stage(step.end()));
+        }
+        let label = self.spec_of(index).label();
+        let files = order.place.files();
+        self.step(Action::Issue(Box::new(order)), label, files, Reason::Stage(step.end()));
+    }
+
+    /// Writes what kubeconfigs trust of a CA into those that embed it.
+    fn carry(&mut self, index: usize, step: Move, bundle: &[CertRef]) {
+        for client in 0..self.layout.instances.len() {
+            if self.layout.issuer(client) != Some(index) {
+                continue;
+            }
+            let Some(kubeconfig) = self.trusting(client, bundle) else { continue };
+            let label = format!("{} (kubeconfig)", self.spec_of(client).label());
+            let files = vec![kubeconfig.file.clone()];
+            self.step(Action::Amend(kubeconfig), label, files, Reason::Stage(step.end()));
+        }
+    }
+
+    /// The edit that makes a kubeconfig with embedded CAs trust exactly these, and what its user added.
+    fn trusting(&self, index: usize, bundle: &[CertRef]) -> Option<Kubeconfig> {
+        let trust = self.exactly(index, bundle)?;
+        let held = self.held(index);
+        Some(Kubeconfig {
+            instance: index,
+            file: held.place.kubeconfig()?.clone(),
+            content: Content::Edit { server: None, trust: Some(trust) },
+            embeds: matches!(held.place, Place::Embedded { .. }),
+        })
+    }
+
+    /// What a kubeconfig is to embed: these, and whatever its user added that is no generation of this CA. Nothing where
+    /// it names a file.
+    fn exactly(&self, index: usize, bundle: &[CertRef]) -> Option<Vec<CertRef>> {
+        let view = self.held(index).readable_kubeconfig()?;
+        let there = view.authorities.present().filter(|_| view.authority_file.is_none())?;
+        let generations = Generations::of(self.layout, self.observed, self.layout.issuer(index)?);
+        let known = |ca: &CertView| {
+            let all = generations.trusted.iter().chain(generations.active);
+            all.chain(generations.next).chain(generations.previous).any(|own| own.der == ca.der)
+        };
+        let mut all = bundle.to_vec();
+        all.extend(there.iter().filter(|ca| !known(ca)).map(|ca| CertRef::There(ca.der.clone())));
+        Some(all)
+    }
+
+    /// Has the hosts' copies follow their originals.
+    fn copy_again(&mut self, index: usize, step: Move) {
+        let instance = self.spec_of(index);
+        let Home::Authority { cert, key, bundle, chain } = instance.spec.home else { return };
+        let Some((new_cert, new_key)) = step.issuer().pair(&instance.spec.home) else { return };
+        let mut sources = vec![];
+        if step.reissues() {
+            sources.push((PathBuf::from(cert), new_cert));
+            sources.push((PathBuf::from(key), new_key));
+        }
+        sources.extend([bundle, chain].into_iter().flatten().map(|f| (f.into(), f.into())));
+        self.follow(&sources, step);
+    }
+
+    /// Copies again what these files are originals of, from what they will be made from.
+    fn follow(&mut self, sources: &[(PathBuf, PathBuf)], step: Move) {
+        for copy in &self.layout.copies {
+            let Some((_, from)) = sources.iter().find(|(file, _)| *file == copy.from) else {
+                continue;
+            };
+            let action = Action::Copy { from: from.clone(), mode: copy.mode };
+            let label = copy.from.display().to_string();
+            self.step(action, label, vec![copy.to.clone()], Reason::Stage(step.end()));
+        }
+    }
+
+    /// The same for a key pair without certificate: every verifier knows both public keys before the other one signs.
+    pub(super) fn succeed_key(&mut self, index: usize, step: Move) {
+        let (spec, held) = (self.layout.key_pairs[index], &self.observed.key_pairs[index]);
+        let file = |slot: Slot| slot.file(spec.private);
+        let reason = || Reason::Stage(step.end());
+        let (active, next, previous) = (file(Slot::Active), file(Slot::Next), file(Slot::Previous));
+        let issuer = match step.issuer() {
+            Slot::Active => held.private.present(),
+            other => held.aside.get(&other).and_then(|key| key.present()),
+        };
+        let own = |key: &crate::model::observed::KeyView| KeyRef::There(key.public_key.clone());
+        let mut public: Vec<KeyRef> = issuer.map(own).into_iter().collect();
+        let gone = match step {
+            Move::TakeBack => held.aside.get(&Slot::Next).and_then(|key| key.present()),
+            _ => None,
+        };
+        if step != Move::Drop {
+            let all = held.public.present().into_iter().flatten();
+            for key in all.filter(|key| gone.is_none_or(|gone| gone.public_key != **key)) {
+                let key = KeyRef::There(key.clone());
+                if !public.contains(&key) {
+                    public.push(key);
+                }
+            }
+        }
+        let moved = |this: &mut Self, from: &Path, to: &Path, slot: &str| {
+            let action = Action::Copy { from: from.to_path_buf(), mode: SECRET };
+            this.step(action, format!("{}{slot}", spec.id), vec![to.to_path_buf()], reason());
+        };
+        let mut removed = None;
+        match step {
+            Move::Introduce => {
+                let algorithm = self.cluster.algorithm_of(spec.id);
+                let action = Action::GenerateKey { index, algorithm };
+                self.step(action, format!("{} (next)", spec.id), vec![next], reason());
+                public.push(KeyRef::Made(index));
+            }
+            Move::Switch => {
+                moved(self, &active, &previous, " (previous)");
+                moved(self, &next, &active, "");
+                removed = Some(next);
+            }
+            Move::SwitchBack => {
+                moved(self, &active, &next, " (next)");
+                moved(self, &previous, &active, "");
+                removed = Some(previous);
+            }
+            Move::TakeBack => removed = Some(next),
+            Move::Drop => removed = Some(previous),
+        }
+        if let Some(file) = removed.filter(|file| self.has_original(file)) {
+            self.step(Action::Remove, spec.id.into(), vec![file], reason());
+        }
+        let files = vec![PathBuf::from(spec.public)];
+        self.step(Action::PublicKeys(public), format!("{} (public)", spec.id), files, reason());
+        let mut sources = vec![(PathBuf::from(spec.public), PathBuf::from(spec.public))];
+        if step.reissues() {
+            sources.push((active, step.issuer().file(spec.private)));
+        }
+        self.follow(&sources, step);
+    }
+}

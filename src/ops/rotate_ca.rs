@@ -1,0 +1,365 @@
+//! `certkit rotate-ca`: replaces CAs, and the key that signs service-account tokens, one stage at a time. The stage is
+//! read from the files, so that any run goes on from where the last one came to.
+
+mod audit;
+pub mod gate;
+
+use std::{cell::RefCell, collections::BTreeMap, path::PathBuf};
+
+use super::{
+    change::{self, Decision, Error, Report},
+    declared, observe,
+    observe::Observation,
+    takeup::Served,
+};
+use crate::{
+    model::{
+        authority::{Generations, Move, Slot, Stage},
+        cluster::Cluster,
+        duration::Span,
+        layout::Layout,
+        observed::FoundKey,
+        plan::{Policy, reconcile::reconcile},
+        timestamp::Timestamp,
+    },
+    tls::probe::Target,
+};
+
+/// What is wanted.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// The ids of CAs and key pairs; all if there are none.
+    pub names: &'a [String],
+    /// Where to.
+    pub to: Direction,
+    /// Listeners to ask what they serve and accept.
+    pub connect: &'a [Target],
+    /// The apiserver's audit logs.
+    pub audit_logs: &'a [PathBuf],
+    /// How long nobody must have used what is to be dropped.
+    pub quiet_for: Span,
+}
+
+/// Where replacing is to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// On by one stage.
+    Next,
+    /// Back by one stage.
+    Undo,
+    /// To this stage, if it is the one after or before.
+    To(Stage),
+}
+
+/// One CA, or the key pair that signs tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A CA, by its index in the layout.
+    Authority(usize),
+    /// A key pair without certificate, by its index.
+    KeyPair(usize),
+}
+
+/// How far each has come.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// Its id.
+    pub id: &'static str,
+    /// Which it is.
+    pub subject: Subject,
+    /// The stage.
+    pub stage: Stage,
+    /// The generations that are there: which, the subject, the fingerprint, and the end.
+    pub generations: Vec<Generation>,
+    /// What on disk still was signed by another one than the one that issues: labels.
+    pub users: Vec<String>,
+}
+
+/// A generation as it is told.
+#[derive(Clone, Debug)]
+pub struct Generation {
+    /// Which: `active`, `next`, `previous`, or `trusted`.
+    pub word: &'static str,
+    /// Its subject; of a key its algorithm.
+    pub name: String,
+    /// SHA-256 in hexadecimal, of the certificate or of the public key.
+    pub fingerprint: String,
+    /// Its end.
+    pub not_after: Option<Timestamp>,
+}
+
+/// How far replacing has come, of these or of all.
+pub fn status(dir: &std::path::Path, names: &[String]) -> Result<Vec<Standing>, Error> {
+    let cluster = declared::load(dir)?;
+    let layout = Layout::new(&cluster);
+    let observation = observe::observe(&layout, dir);
+    let subjects = select(&layout, names)?;
+    Ok(subjects.into_iter().map(|subject| standing(&layout, &observation, subject)).collect())
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub struct Done {
+    /// The change.
+    pub report: Report,
+    /// What has come to which stage, or would.
+    pub moved: Vec<(&'static str, Stage)>,
+}
+
+/// Goes one stage on or back, or says what would be done.
+pub fn run(request: &Request<'_>, change: &change::Request<'_>) -> Result<Done, Error> {
+    let moved = RefCell::new(Vec::new());
+    let mut report = change::run(change, |now| {
+        moved.borrow_mut().clear();
+        decide(request, change, now, &mut moved.borrow_mut())
+    })?;
+    // What trusts and signs has changed as well as what was signed.
+    let cluster = report.cluster.clone();
+    let layout = Layout::new(&cluster);
+    let observation = observe::observe(&layout, change.dir);
+    for index in 0..layout.instances.len() {
+        let is_touched = report.plan.changes().any(|step| {
+            step.files.iter().any(|file| {
+                let home = layout.instances[index].spec.home.files();
+                layout.instances[index].spec.is_ca()
+                    && (home.iter().any(|own| file.ends_with(own))
+                        || layout.derived.iter().any(|d| d.authority == index && d.path == *file))
+            })
+        });
+        let known = report.served.iter().any(|served| served.instance == index);
+        if is_touched
+            && !known
+            && let Some(ca) = observation.observed.instances[index].certificate()
+        {
+            let (fingerprint, serial) = (ca.fingerprint.clone(), ca.serial.clone());
+            report.served.push(Served { instance: index, fingerprint, serial });
+        }
+    }
+    report.served.sort_by_key(|served| served.instance);
+    Ok(Done { report, moved: moved.into_inner() })
+}
+
+fn decide(
+    request: &Request<'_>,
+    change: &change::Request<'_>,
+    now: Timestamp,
+    moved: &mut Vec<(&'static str, Stage)>,
+) -> Result<Decision, Error> {
+    let dir = change.dir;
+    let cluster: Cluster = declared::load(dir)?;
+    let layout = Layout::new(&cluster);
+    let observation = observe::observe(&layout, dir);
+    let mut policy = Policy { can_open: change.passwords.can_open(), ..Policy::default() };
+    for subject in select(&layout, request.names)? {
+        let stage = standing(&layout, &observation, subject).stage;
+        let id = id(&layout, subject);
+        let Some(step) = direction(request.to, stage, id)? else { continue };
+        moved.push((id, step.end()));
+        match subject {
+            Subject::Authority(index) => policy.succession.insert(index, step),
+            Subject::KeyPair(index) => policy.keys.insert(index, step),
+        };
+    }
+    let mut refusals = Vec::new();
+    for (index, step) in &policy.succession {
+        able(&layout, &observation, *index, *step, &policy, now, &mut refusals);
+    }
+    let plan = reconcile(&layout, &observation.observed, dir, &policy, now);
+    if !change.force {
+        let gates = gate::Gates { layout: &layout, observation: &observation, request, dir, now };
+        refusals.extend(gates.refusals(&policy));
+    }
+    match refusals.is_empty() {
+        true => Ok(Decision { cluster, observation, plan }),
+        false => Err(Error::Gates(refusals)),
+    }
+}
+
+fn direction(to: Direction, stage: Stage, id: &str) -> Result<Option<Move>, Error> {
+    let far = |wanted: Stage| Error::Stage {
+        id: id.to_owned(),
+        stage: stage.name(),
+        wanted: wanted.name(),
+    };
+    match to {
+        Direction::Next => Ok(Some(Move::onward(stage))),
+        Direction::Undo => Ok(Move::back(stage)),
+        Direction::To(wanted) if wanted == stage => Ok(None),
+        Direction::To(wanted) => {
+            let mut moves = [Some(Move::onward(stage)), Move::back(stage)].into_iter().flatten();
+            moves.find(|step| step.end() == wanted).map(Some).ok_or_else(|| far(wanted))
+        }
+    }
+}
+
+fn id(layout: &Layout<'_>, subject: Subject) -> &'static str {
+    match subject {
+        Subject::Authority(index) => layout.instances[index].spec.id,
+        Subject::KeyPair(index) => layout.key_pairs[index].id,
+    }
+}
+
+/// The CAs and key pairs that names stand for; all that can be replaced if there are none.
+fn select(layout: &Layout<'_>, names: &[String]) -> Result<Vec<Subject>, Error> {
+    let authorities = layout.instances.iter().enumerate().filter(|(_, i)| i.spec.is_ca());
+    let mut all: Vec<(&'static str, Subject)> =
+        authorities.map(|(index, i)| (i.spec.id, Subject::Authority(index))).collect();
+    let pairs = layout.key_pairs.iter().enumerate();
+    all.extend(pairs.map(|(index, spec)| (spec.id, Subject::KeyPair(index))));
+    // What stands over other CAs is replaced by name only: its key is meant to be offline.
+    let is_above = |subject: &Subject| match subject {
+        Subject::Authority(index) => layout
+            .instances
+            .iter()
+            .enumerate()
+            .any(|(below, i)| i.spec.is_ca() && layout.issuer(below) == Some(*index)),
+        Subject::KeyPair(_) => false,
+    };
+    if names.is_empty() {
+        return Ok(all.into_iter().map(|(_, s)| s).filter(|s| !is_above(s)).collect());
+    }
+    let mut chosen = Vec::new();
+    for name in names {
+        match all.iter().find(|(id, _)| id == name) {
+            Some((_, subject)) if is_above(subject) => return Err(Error::Above(name.clone())),
+            Some((_, subject)) if !chosen.contains(subject) => chosen.push(*subject),
+            Some(_) => {}
+            None => {
+                let known = all.iter().map(|(id, _)| *id).collect();
+                return Err(Error::Unknown { name: name.clone(), known });
+            }
+        }
+    }
+    Ok(chosen)
+}
+
+/// What stands against a move because what it needs is not here.
+fn able(
+    layout: &Layout<'_>,
+    observation: &Observation,
+    index: usize,
+    step: Move,
+    policy: &Policy,
+    now: Timestamp,
+    refusals: &mut Vec<String>,
+) {
+    let instance = &layout.instances[index];
+    let observed = &observation.observed;
+    let id = instance.spec.id;
+    if layout.bundle_of(index).is_none() {
+        refusals.push(format!(
+            "{id}: what is trusted in its place is the CA's own file, which may hold one certificate only; \
+             declare a bundle first: take {id}-bundle out of `absent` in certkit.yaml, run `certkit init`, \
+             start components with what `certkit flags` says"
+        ));
+    }
+    let held = &observed.instances[index];
+    if let Some((file, why)) = held.fault() {
+        refusals.push(format!("{id}: {}: {why}", file.display()));
+    }
+    if held.certificate().is_none() {
+        refusals.push(format!("{id}: {} is not there", held.place.cert().display()));
+        return;
+    }
+    let opens = |key: &FoundKey| match key {
+        FoundKey::Present(_) => true,
+        FoundKey::Sealed(_) => policy.can_open,
+        _ => false,
+    };
+    let (signer, what) = match step {
+        Move::Introduce => match layout.issuer(index) {
+            Some(above) => (Some(&observed.instances[above]), "the CA above it"),
+            None => (None, ""),
+        },
+        Move::Switch => (observed.aside.get(&(index, Slot::Next)), "its next generation"),
+        Move::SwitchBack => (observed.aside.get(&(index, Slot::Previous)), "the one before it"),
+        Move::Drop | Move::TakeBack => (None, ""),
+    };
+    let signs = step == Move::Introduce && layout.issuer(index).is_some() || step.reissues();
+    if !signs {
+        return;
+    }
+    match signer {
+        None => refusals.push(format!("{id}: {what} is not kept here, so it cannot sign")),
+        Some(held) => {
+            let end = held.certificate().map(|ca| ca.validity.not_after);
+            if !opens(&held.key) {
+                refusals.push(format!(
+                    "{id}: the key of {what} ({}) is not here, or no password opens it",
+                    held.place.key().display()
+                ));
+            } else if end.is_none_or(|end| end < now) {
+                refusals.push(format!("{id}: {what} has expired, and signs nothing"));
+            }
+        }
+    }
+}
+
+/// How far one has come.
+fn standing(layout: &Layout<'_>, observation: &Observation, subject: Subject) -> Standing {
+    let observed = &observation.observed;
+    let id = id(layout, subject);
+    match subject {
+        Subject::Authority(index) => {
+            let found = Generations::of(layout, observed, index);
+            let named =
+                [("active", found.active), ("next", found.next), ("previous", found.previous)];
+            let mut generations: Vec<Generation> = named
+                .iter()
+                .filter_map(|(word, ca)| Some((*word, (*ca)?)))
+                .map(|(word, ca)| Generation {
+                    word,
+                    name: ca.profile.subject.to_string(),
+                    fingerprint: ca.fingerprint.clone(),
+                    not_after: Some(ca.validity.not_after),
+                })
+                .collect();
+            for ca in found.others() {
+                if !generations.iter().any(|known| known.fingerprint == ca.fingerprint) {
+                    generations.push(Generation {
+                        word: "trusted",
+                        name: ca.profile.subject.to_string(),
+                        fingerprint: ca.fingerprint.clone(),
+                        not_after: Some(ca.validity.not_after),
+                    });
+                }
+            }
+            let users = gate::signed_by_others(layout, observation, index);
+            Standing { id, subject, stage: found.stage(), generations, users }
+        }
+        Subject::KeyPair(index) => {
+            let pair = &observed.key_pairs[index];
+            let aside = |slot| pair.aside.get(&slot).and_then(FoundKey::present);
+            let named = [
+                ("active", pair.private.present()),
+                ("next", aside(Slot::Next)),
+                ("previous", aside(Slot::Previous)),
+            ];
+            let generations = named
+                .iter()
+                .filter_map(|(word, key)| Some((*word, (*key)?)))
+                .map(|(word, key)| Generation {
+                    word,
+                    name: key.algorithm.to_string(),
+                    fingerprint: crate::store::sha256(&key.public_key),
+                    not_after: None,
+                })
+                .collect();
+            Standing { id, subject, stage: pair.stage(), generations, users: Vec::new() }
+        }
+    }
+}
+
+/// The ids of the key pairs that a report's plan changes.
+pub fn changed_pairs(report: &Report) -> Vec<&'static str> {
+    let layout = Layout::new(&report.cluster);
+    let touched: BTreeMap<PathBuf, &'static str> = layout
+        .key_pairs
+        .iter()
+        .flat_map(|spec| [(spec.private.into(), spec.id), (spec.public.into(), spec.id)])
+        .collect();
+    let files = report.plan.changes().flat_map(|step| step.files.iter());
+    let mut ids: Vec<&'static str> = files.filter_map(|f| touched.get(f).copied()).collect();
+    ids.dedup();
+    ids
+}

@@ -1,0 +1,198 @@
+//! Gates: what must be so before a stage is taken. Each refusal names what still needs what would be gone, or does not
+//! know yet what would come.
+
+use std::{collections::BTreeSet, path::Path};
+
+use super::{Request, audit};
+use crate::{
+    model::{
+        authority::{Generations, Move},
+        layout::Layout,
+        observed::{CertView, Signer},
+        plan::Policy,
+        shown::quoted,
+        timestamp::Timestamp,
+    },
+    ops::observe::{Observation, with_causes},
+    pki::inspect::Certificate,
+    tls::probe,
+};
+
+/// What gates look at.
+pub struct Gates<'a> {
+    /// The cluster.
+    pub layout: &'a Layout<'a>,
+    /// What is on disk.
+    pub observation: &'a Observation,
+    /// What is asked, and where else to look.
+    pub request: &'a Request<'a>,
+    /// The PKI's directory.
+    pub dir: &'a Path,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// How long one listener is asked.
+const PROBE: std::time::Duration = std::time::Duration::from_secs(5);
+
+impl Gates<'_> {
+    /// Everything that stands against these moves.
+    pub fn refusals(&self, policy: &Policy) -> Vec<String> {
+        let mut refusals = Vec::new();
+        for (index, step) in &policy.succession {
+            match step {
+                Move::Switch => self.known_everywhere(*index, &mut refusals),
+                Move::Drop | Move::TakeBack => self.needed_nowhere(*index, *step, &mut refusals),
+                Move::Introduce | Move::SwitchBack => {}
+            }
+        }
+        self.listeners(policy, &mut refusals);
+        let drops = policy.succession.values().any(|step| *step == Move::Drop);
+        if drops && !self.request.audit_logs.is_empty() {
+            self.audited(&mut refusals);
+        }
+        refusals
+    }
+
+    /// Before the next generation issues, all that verifies must trust it.
+    fn known_everywhere(&self, index: usize, refusals: &mut Vec<String>) {
+        let observed = &self.observation.observed;
+        let id = self.layout.instances[index].spec.id;
+        let generations = Generations::of(self.layout, observed, index);
+        let Some(next) = generations.next else { return };
+        let has = |all: &[CertView]| all.iter().any(|ca| ca.der == next.der);
+        for ((_, authority), trust) in &observed.trust {
+            let knows = trust.certificates.present().is_some_and(|all| has(all));
+            if *authority == id && !knows {
+                let file = trust.file.display();
+                refusals.push(format!("{id}: {file} does not hold its next generation"));
+            }
+        }
+        for (client, held) in observed.instances.iter().enumerate() {
+            if self.layout.issuer(client) != Some(index) {
+                continue;
+            }
+            if let Some(view) = held.readable_kubeconfig()
+                && view.authority_file.is_none()
+                && view.authorities.present().is_some_and(|all| !has(all))
+            {
+                let file = view.file.display();
+                refusals.push(format!("{id}: {file} does not trust its next generation"));
+            }
+        }
+    }
+
+    /// Before a generation is trusted no longer, nothing must be in use that it signed.
+    fn needed_nowhere(&self, index: usize, step: Move, refusals: &mut Vec<String>) {
+        let id = self.layout.instances[index].spec.id;
+        let observed = &self.observation.observed;
+        let generations = Generations::of(self.layout, observed, index);
+        if step == Move::TakeBack {
+            // What the next one signed already, by whomever.
+            let next = generations.next.map(|ca| ca.profile.subject.clone());
+            for (leaf, held) in observed.instances.iter().enumerate() {
+                let by_next = held.certificate().is_some_and(|c| Some(&c.issuer) == next.as_ref());
+                if self.layout.issuer(leaf) == Some(index) && by_next {
+                    let label = self.layout.instances[leaf].label();
+                    refusals.push(format!("{id}: {label} was signed by the next generation"));
+                }
+            }
+            return;
+        }
+        for label in signed_by_others(self.layout, self.observation, index) {
+            refusals.push(format!(
+                "{id}: {label} was not signed by the generation that issues now: `certkit rotate {label}` \
+                 renews it"
+            ));
+        }
+    }
+
+    /// What listeners serve, and which CAs they say they accept.
+    fn listeners(&self, policy: &Policy, refusals: &mut Vec<String>) {
+        let answers = probe::probe_all(self.request.connect, PROBE, 8);
+        for (target, answer) in self.request.connect.iter().zip(answers) {
+            let served = match answer {
+                Ok(served) => served,
+                Err(error) => {
+                    refusals.push(format!("{target}: {}", with_causes(&error)));
+                    continue;
+                }
+            };
+            let leaf = served.chain.first().map(|der| Certificate::from_der(der.clone()));
+            for (index, step) in &policy.succession {
+                let id = self.layout.instances[*index].spec.id;
+                let generations = Generations::of(self.layout, &self.observation.observed, *index);
+                let gone: Vec<&CertView> = match step {
+                    Move::Drop => generations.others().chain(generations.previous).collect(),
+                    Move::TakeBack => generations.next.into_iter().collect(),
+                    _ => Vec::new(),
+                };
+                if let Some(Ok(leaf)) = &leaf {
+                    let by = gone.iter().find(|ca| ca.profile.subject == *leaf.issuer());
+                    if let Some(ca) = by {
+                        refusals.push(format!(
+                            "{id}: {target} still serves a certificate of {}: restart what listens there",
+                            ca.profile.subject
+                        ));
+                    }
+                }
+                let Some(next) = generations.next.filter(|_| *step == Move::Switch) else {
+                    continue;
+                };
+                let active = generations.active.map(|ca| ca.profile.subject.der().to_vec());
+                let accepts =
+                    |der: &[u8]| served.accepted_issuers.iter().any(|name| name.as_slice() == der);
+                let is_verifier = active.is_some_and(|active| accepts(&active));
+                if is_verifier && !accepts(next.profile.subject.der()) {
+                    refusals.push(format!(
+                        "{id}: {target} does not accept clients of {} yet: restart what listens there",
+                        next.profile.subject
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Who used, as the apiserver's audit log has it, a certificate that is none of those on disk now.
+    fn audited(&self, refusals: &mut Vec<String>) {
+        let observed = &self.observation.observed;
+        let known: BTreeSet<&str> = observed
+            .instances
+            .iter()
+            .filter(|held| held.signer == Some(Signer::Expected))
+            .filter_map(|held| Some(held.certificate()?.fingerprint.as_str()))
+            .collect();
+        let since = self.now.plus(crate::model::duration::Span(-self.request.quiet_for.0));
+        match audit::offenders(self.request.audit_logs, since, &known) {
+            Err(why) => refusals.push(why),
+            Ok(offenders) => refusals.extend(offenders.into_iter().map(|offender| {
+                format!(
+                    "{} from {} ({}) used a certificate that is none of the generation that issues now, \
+                     SHA-256 {}, last {}",
+                    quoted(&offender.user),
+                    quoted(&offender.address),
+                    quoted(&offender.agent),
+                    quoted(&offender.fingerprint),
+                    quoted(&offender.last)
+                )
+            })),
+        }
+    }
+}
+
+/// The labels of what is there and was not signed by the generation of its CA that issues now.
+pub fn signed_by_others(
+    layout: &Layout<'_>,
+    observation: &Observation,
+    index: usize,
+) -> Vec<String> {
+    let instances = observation.observed.instances.iter().enumerate();
+    instances
+        .filter(|(leaf, held)| {
+            layout.issuer(*leaf) == Some(index)
+                && held.certificate().is_some()
+                && held.signer != Some(Signer::Expected)
+        })
+        .map(|(leaf, _)| layout.instances[leaf].label())
+        .collect()
+}

@@ -1,0 +1,259 @@
+//! CAs and the key of service accounts, replaced stage by stage: on disk, where openssl and certkit's own handshakes
+//! judge every stage. A live control plane is in `rotate_ca_live`.
+
+mod support;
+
+use std::{fs, path::Path, process::Command};
+
+use serde_json::Value;
+use support::{
+    certkit, run, run_to_exit, stdout, temp_dir,
+    tree::{difference, snapshot},
+};
+
+fn init(dir: &Path, more: &[&str]) {
+    run(certkit().arg("init").arg("--dir").arg(dir).args(more));
+}
+
+fn rotate_ca(dir: &Path, more: &[&str]) -> Command {
+    let mut command = certkit();
+    command.arg("rotate-ca").arg("--dir").arg(dir).args(more);
+    command
+}
+
+fn verify(dir: &Path) {
+    run(certkit().arg("verify").arg("--dir").arg(dir));
+}
+
+/// The stage of each, by id.
+fn stages(dir: &Path) -> Vec<(String, String)> {
+    let text = stdout(&mut rotate_ca(dir, &["--status", "-o", "json"]));
+    let document: Value = serde_json::from_str(&text).unwrap();
+    let all = document["authorities"].as_array().unwrap().iter();
+    all.map(|one| {
+        let text = |field: &str| one[field].as_str().unwrap().to_owned();
+        (text("name"), text("stage"))
+    })
+    .collect()
+}
+
+fn all_are(dir: &Path, stage: &str) {
+    for (id, found) in stages(dir) {
+        assert_eq!(found, stage, "{id}");
+    }
+}
+
+fn read(dir: &Path, file: &str) -> String {
+    fs::read_to_string(dir.join(file)).unwrap()
+}
+
+/// Whether openssl says that the bundle verifies the certificate.
+fn verifies(dir: &Path, bundle: &str, certificate: &str) -> bool {
+    let mut command = Command::new("openssl");
+    command.args(["verify", "-partial_chain", "-CAfile"]).arg(dir.join(bundle));
+    command.arg(dir.join(certificate)).output().unwrap().status.success()
+}
+
+const LEAVES: [(&str, &str); 4] = [
+    ("pki/ca-bundle.crt", "pki/apiserver.crt"),
+    ("pki/ca-bundle.crt", "pki/controller-manager-client.pem"),
+    ("pki/etcd/ca-bundle.crt", "pki/etcd/peer.crt"),
+    ("pki/front-proxy-ca-bundle.crt", "pki/front-proxy-client.crt"),
+];
+
+#[test]
+fn every_authority_goes_through_its_stages_and_nothing_is_untrusted_on_the_way() {
+    let dir = temp_dir();
+    init(dir.path(), &["--host", "cp1=10.0.0.11"]);
+    let old = temp_dir();
+    for (bundle, leaf) in LEAVES {
+        for file in [bundle, leaf] {
+            fs::create_dir_all(old.path().join(file).parent().unwrap()).unwrap();
+            fs::copy(dir.path().join(file), old.path().join(file)).unwrap();
+        }
+    }
+    all_are(dir.path(), "stable");
+
+    run(&mut rotate_ca(dir.path(), &["--next"]));
+    all_are(dir.path(), "introduced");
+    verify(dir.path());
+    for (bundle, leaf) in LEAVES {
+        let unchanged = read(dir.path(), leaf) == read(old.path(), leaf);
+        assert!(unchanged && verifies(dir.path(), bundle, leaf), "{leaf}");
+    }
+
+    run(&mut rotate_ca(dir.path(), &["--next", "ca", "etcd-ca", "front-proxy-ca", "sa"]));
+    all_are(dir.path(), "switched");
+    verify(dir.path());
+    for (bundle, leaf) in LEAVES {
+        // Old and new certificates by what all trust now, and the new ones not by what was trusted at first.
+        assert!(verifies(dir.path(), bundle, leaf), "{leaf}");
+        let mut command = Command::new("openssl");
+        command.args(["verify", "-partial_chain", "-CAfile"]).arg(dir.path().join(bundle));
+        let status = command.arg(old.path().join(leaf)).output().unwrap().status;
+        assert!(status.success(), "the old {leaf}");
+        let mut command = Command::new("openssl");
+        command.args(["verify", "-partial_chain", "-CAfile"]).arg(old.path().join(bundle));
+        let status = command.arg(dir.path().join(leaf)).output().unwrap().status;
+        assert!(!status.success(), "the new {leaf}");
+    }
+    // The controller-manager demands exactly one certificate.
+    assert_eq!(read(dir.path(), "pki/ca.crt").matches("BEGIN CERTIFICATE").count(), 1);
+    assert_eq!(stdout(certkit().arg("rotate").arg("--dir").arg(dir.path())), "");
+
+    run(&mut rotate_ca(dir.path(), &["--next", "ca", "etcd-ca", "front-proxy-ca"]));
+    run(&mut rotate_ca(dir.path(), &["--next", "sa", "--force"]));
+    all_are(dir.path(), "stable");
+    verify(dir.path());
+    for (bundle, leaf) in LEAVES {
+        let mut command = Command::new("openssl");
+        command.args(["verify", "-partial_chain", "-CAfile"]).arg(dir.path().join(bundle));
+        let status = command.arg(old.path().join(leaf)).output().unwrap().status;
+        assert!(!status.success(), "the old {leaf} is trusted still");
+    }
+    // No file that is in use mentions the old CA.
+    let ca: Vec<String> =
+        read(old.path(), "pki/ca-bundle.crt").lines().skip(1).map(str::to_owned).collect();
+    for (path, entry) in snapshot(dir.path()) {
+        let support::tree::Entry::File { content, .. } = entry else { continue };
+        let text = String::from_utf8_lossy(&content).into_owned();
+        assert!(path.starts_with(".certkit") || !text.contains(&ca[1]), "{}", path.display());
+    }
+}
+
+#[test]
+fn each_stage_is_taken_back() {
+    let dir = temp_dir();
+    init(dir.path(), &["--host", "cp1=10.0.0.11"]);
+    let first = snapshot(dir.path());
+    let own = |path: &String| !path.starts_with(".certkit") && !path.is_empty();
+    run(&mut rotate_ca(dir.path(), &["--next"]));
+    run(&mut rotate_ca(dir.path(), &["--undo"]));
+    all_are(dir.path(), "stable");
+    verify(dir.path());
+    // Only what is written again has another time.
+    for path in difference(&first, &snapshot(dir.path())).into_iter().filter(own) {
+        let content = fs::read(dir.path().join(&path)).unwrap();
+        let before = match first.get(Path::new(&path)) {
+            Some(support::tree::Entry::File { content, .. }) => content.clone(),
+            other => panic!("{path}: {other:?}"),
+        };
+        assert_eq!(String::from_utf8_lossy(&content), String::from_utf8_lossy(&before), "{path}");
+    }
+    run(&mut rotate_ca(dir.path(), &["--next"]));
+    let (ca, key) = (read(dir.path(), "pki/ca.crt"), read(dir.path(), "pki/ca.key"));
+    let next = read(dir.path(), "pki/ca-next.crt");
+    run(&mut rotate_ca(dir.path(), &["--next"]));
+    assert_eq!(read(dir.path(), "pki/ca.crt"), next);
+    run(&mut rotate_ca(dir.path(), &["--undo"]));
+    all_are(dir.path(), "introduced");
+    verify(dir.path());
+    assert_eq!((read(dir.path(), "pki/ca.crt"), read(dir.path(), "pki/ca.key")), (ca, key));
+    assert_eq!(read(dir.path(), "pki/ca-next.crt"), next);
+    run(&mut rotate_ca(dir.path(), &["--to", "stable"]));
+    all_are(dir.path(), "stable");
+    verify(dir.path());
+}
+
+#[test]
+fn hosts_of_a_workspace_get_what_they_are_to_have_at_every_stage() {
+    let dir = temp_dir();
+    init(dir.path(), &["--host", "cp1=10.0.0.11", "--host", "cp2=10.0.0.12"]);
+    for stage in ["introduced", "switched", "stable"] {
+        run(&mut rotate_ca(dir.path(), &["ca", "etcd-ca", "front-proxy-ca", "--next"]));
+        verify(dir.path());
+        for host in ["cp1", "cp2"] {
+            for file in ["pki/ca.crt", "pki/ca.key", "pki/ca-bundle.crt", "pki/etcd/ca-bundle.crt"]
+            {
+                let copy = read(dir.path(), &format!("hosts/{host}/{file}"));
+                assert_eq!(copy, read(dir.path(), file), "{stage}: {host}: {file}");
+            }
+            let kept = dir.path().join(format!("hosts/{host}/pki/ca-next.key"));
+            assert!(!kept.exists(), "a key that does not sign is on a host");
+        }
+        assert_eq!(stages(dir.path())[0].1, stage);
+        let again = stdout(certkit().arg("init").arg("--dir").arg(dir.path()));
+        assert!(again.contains("nothing to do"), "{again}");
+    }
+}
+
+#[test]
+fn a_dry_run_says_what_the_run_does_and_changes_nothing() {
+    let dir = temp_dir();
+    init(dir.path(), &["--host", "cp1=10.0.0.11"]);
+    for _ in 0..3 {
+        let before = snapshot(dir.path());
+        let steps = |more: &[&str]| -> Vec<Value> {
+            let names = ["ca", "etcd-ca", "--next", "-o", "json"];
+            let text = stdout(&mut rotate_ca(dir.path(), &[&names[..], more].concat()));
+            let document: Value = serde_json::from_str(&text).unwrap();
+            let steps = document["steps"].as_array().unwrap().iter();
+            steps.map(|s| serde_json::json!([s["action"], s["name"], s["files"]])).collect()
+        };
+        let said = steps(&["--dry-run"]);
+        assert_eq!(difference(&before, &snapshot(dir.path())), Vec::<String>::new());
+        assert_eq!(steps(&[]), said);
+    }
+}
+
+#[test]
+fn what_still_needs_the_old_one_stands_against_dropping_it() {
+    let dir = temp_dir();
+    init(dir.path(), &["--host", "cp1=10.0.0.11"]);
+    run(&mut rotate_ca(dir.path(), &["ca", "--next"]));
+    let leaf = read(dir.path(), "pki/scheduler.crt");
+    let key = read(dir.path(), "pki/scheduler.key");
+    run(&mut rotate_ca(dir.path(), &["ca", "--next"]));
+    // Somebody brings an old certificate back.
+    fs::write(dir.path().join("pki/scheduler.crt"), leaf).unwrap();
+    fs::write(dir.path().join("pki/scheduler.key"), key).unwrap();
+    let before = snapshot(dir.path());
+    let refused = run_to_exit(&mut rotate_ca(dir.path(), &["ca", "--next"]), 3);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("scheduler") && said.contains("certkit rotate scheduler"), "{said}");
+    assert_eq!(difference(&before, &snapshot(dir.path())), Vec::<String>::new());
+    run(certkit().args(["rotate", "scheduler", "--dir"]).arg(dir.path()));
+    // The audit log knows who else.
+    let log = dir.path().join("audit.log");
+    let event = |time: &str, id: &str| {
+        serde_json::json!({
+            "requestReceivedTimestamp": time,
+            "user": {
+                "username": "system:node:w9",
+                "extra": {"authentication.kubernetes.io/credential-id": [format!("X509SHA256={id}")]},
+            },
+            "sourceIPs": ["10.0.0.9"],
+            "userAgent": "kubelet/v1.36.3",
+        })
+        .to_string()
+    };
+    let now = Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%S.000000Z"]).output().unwrap();
+    let now = String::from_utf8(now.stdout).unwrap().trim().to_owned();
+    let lines = [event("2020-01-01T00:00:00.000000Z", "aa"), event(&now, "bb")];
+    fs::write(&log, lines.join("\n")).unwrap();
+    let refused = run_to_exit(rotate_ca(dir.path(), &["ca", "--next", "--audit-log"]).arg(&log), 3);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    for word in ["system:node:w9", "10.0.0.9", "kubelet/v1.36.3"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    fs::write(&log, event("2020-01-01T00:00:00.000000Z", "aa")).unwrap();
+    run(rotate_ca(dir.path(), &["ca", "--next", "--audit-log"]).arg(&log));
+    verify(dir.path());
+}
+
+#[test]
+fn mistakes_are_named() {
+    let dir = temp_dir();
+    init(dir.path(), &["--host", "cp1=10.0.0.11"]);
+    let said = |more: &[&str], exit: i32| {
+        let refused = run_to_exit(&mut rotate_ca(dir.path(), more), exit);
+        String::from_utf8_lossy(&refused.stderr).into_owned()
+    };
+    assert!(said(&["nobody", "--next"], 64).contains("front-proxy-ca"));
+    assert!(said(&["ca", "--to", "switched"], 64).contains("--next"));
+    assert!(said(&["ca", "--to", "nowhere"], 64).contains("introduced"));
+    run(&mut rotate_ca(dir.path(), &["ca", "--next"]));
+    fs::remove_file(dir.path().join("pki/ca-next.key")).unwrap();
+    let text = said(&["ca", "--next"], 3);
+    assert!(text.contains("pki/ca-next.key"), "{text}");
+}
