@@ -28,7 +28,7 @@ install: ## install the binary, man pages and completions below DESTDIR/PREFIX (
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,man/man1 bash-completion/completions \
 		zsh/site-functions fish/vendor_completions.d)
 	cd $(DESTDIR)$(PREFIX)/share; certkit=$(abspath $(certkit)); \
-	$$certkit man >man/man1/certkit.1; \
+	$$certkit man --output-dir man/man1; \
 	$$certkit completions bash >bash-completion/completions/certkit; \
 	$$certkit completions zsh >zsh/site-functions/_certkit; \
 	$$certkit completions fish >fish/vendor_completions.d/certkit.fish

@@ -10,6 +10,7 @@ mod failure;
 mod flags;
 mod import;
 mod init;
+mod kubeconfig;
 mod limit;
 mod man;
 pub mod output;
@@ -18,9 +19,11 @@ mod paths;
 mod prune;
 mod rotate;
 mod rotate_ca;
+mod show;
 mod template;
 mod verify;
 mod watch;
+mod words;
 
 use std::{
     ffi::OsString,
@@ -30,7 +33,9 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use clap::{ColorChoice, CommandFactory, FromArgMatches as _, Parser, Subcommand};
+use clap::{
+    ColorChoice, CommandFactory, FromArgMatches as _, Parser, Subcommand, error::ErrorKind,
+};
 
 use crate::{document::yaml, model::timestamp::Timestamp};
 
@@ -85,11 +90,13 @@ enum Command {
     Export(export::ExportArgs),
     Flags(flags::FlagsArgs),
     Import(import::ImportArgs),
+    Kubeconfig(kubeconfig::KubeconfigArgs),
     Man(man::ManArgs),
     Paths(paths::PathsArgs),
     Prune(prune::PruneArgs),
     Rotate(Box<rotate::RotateArgs>),
     RotateCa(Box<rotate_ca::RotateCaArgs>),
+    Show(show::ShowArgs),
     Template(template::TemplateArgs),
     Verify(verify::VerifyArgs),
 }
@@ -123,8 +130,8 @@ pub fn document(json: String, format: Format) -> Result<String, Failure> {
     yaml::emit(&value).map_err(Failure::new)
 }
 
-/// What exit codes mean, at the end of every help page.
-pub const EXIT_CODES: &str = "\
+/// What exit codes mean; each command's help has those that it can end with.
+const EXIT_CODES: &str = "\
 EXIT CODES:
   0   done; nothing needs attention
   1   warning findings
@@ -135,14 +142,25 @@ EXIT CODES:
 
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
-    run(std::env::args_os())
+    match completions::answered() {
+        true => Exit::Done.into(),
+        false => run(std::env::args_os()),
+    }
 }
 
 /// Runs the program: prints, and gives the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match parse(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let cli = match parse(arguments.clone()) {
         Ok(cli) => cli,
         Err(error) => {
+            if error.kind() == ErrorKind::InvalidSubcommand
+                && let Some(meant) = words::meant(&arguments)
+            {
+                let what = "that is another tool's word for it";
+                Failure::usage(what).hint(Some(meant)).print(&mut output::stderr());
+                return Exit::Usage.into();
+            }
             // Help and version are asked for, and are data; the rest is talk.
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
             return match error.print() {
@@ -157,6 +175,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         // The reader has seen enough, as in `certkit ... | head`.
         Err(failure) if failure.is_broken_pipe() => Exit::Done.into(),
         Err(failure) => {
+            let failure = failure.in_dir(&absolute_or(&cli.global.dir));
             failure.print(&mut output::stderr());
             failure.exit.into()
         }
@@ -182,9 +201,11 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Export(args) => export::run(args, &cli.global),
         Command::Flags(args) => flags::run(args, &cli.global),
         Command::Import(args) => import::run(args, &cli.global),
+        Command::Kubeconfig(args) => kubeconfig::run(args, &cli.global),
         Command::Man(args) => man::run(args),
         Command::Rotate(args) => rotate::run(args, &cli.global),
         Command::RotateCa(args) => rotate_ca::run(args, &cli.global),
+        Command::Show(args) => show::run(args, &cli.global),
         Command::Paths(args) => paths::run(args, &cli.global),
         Command::Prune(args) => prune::run(args, &cli.global),
         Command::Template(args) => template::run(args, &cli.global),
@@ -256,6 +277,11 @@ pub fn absolute(path: &Path) -> Result<PathBuf, Failure> {
             path.display()
         ))),
     }
+}
+
+/// The same for where it is only said.
+fn absolute_or(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
 /// The time asked for, or now.

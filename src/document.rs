@@ -11,6 +11,7 @@ mod kubeadm;
 pub mod kubeconfig;
 pub mod manifest;
 pub mod object;
+pub mod signing;
 pub mod yaml;
 
 use std::fmt;

@@ -13,6 +13,7 @@ pub mod der;
 pub mod duration;
 pub mod layout;
 pub mod name;
+pub mod near;
 pub mod observed;
 pub mod plan;
 pub mod profile;

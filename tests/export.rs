@@ -33,7 +33,7 @@ fn a_host_unpacks_exactly_its_tree() {
             .collect::<Vec<_>>()
     };
     assert_eq!(content(&unpacked), content(&ws.join("hosts/cp2")));
-    let said = run_to_exit(certkit().args(["export", "cp3", "--dir"]).arg(&ws), 3);
+    let said = run_to_exit(certkit().args(["export", "cp3", "--dir"]).arg(&ws), 64);
     let said = String::from_utf8_lossy(&said.stderr).into_owned();
     assert!(said.contains("cp3") && said.contains("cp1, cp2"), "{said}");
 }

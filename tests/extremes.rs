@@ -17,10 +17,12 @@ const LINES: &[(&str, &[&str])] = &[
     ("flags", &["--dir", "d"]),
     ("import", &["nothing.crt", "--dir", "d"]),
     ("init", &["--dir", "d"]),
+    ("kubeconfig", &["someone", "--dir", "d"]),
     ("man", &[]),
     ("paths", &["--dir", "d"]),
     ("prune", &["--dir", "d"]),
     ("rotate", &["--dir", "d"]),
+    ("show", &["d/pki/ca.crt", "--dir", "d"]),
     ("template", &["cron"]),
     ("verify", &["--dir", "d"]),
 ];

@@ -201,7 +201,7 @@ fn bash_accepts_its_completions() {
     let script = support::stdout(support::certkit().args(["completions", "bash"]));
     fs::write(&file, &script).unwrap();
     support::run(Command::new("bash").arg("-n").arg(&file));
-    assert!(script.contains("kube-apiserver") && script.contains("prometheus-rules"));
+    assert!(script.contains("CERTKIT_COMPLETE"));
     for shell in ["zsh", "fish", "elvish", "powershell"] {
         let script = support::stdout(support::certkit().args(["completions", shell]));
         assert!(script.contains("certkit"), "{shell}");

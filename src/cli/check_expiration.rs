@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use zeroize::Zeroizing;
 
 use super::{
-    Exit, Failure, Global, limit,
+    Exit, Failure, Global, completions, limit,
     output::{
         self,
         expiry::{Context, Format, Rendered, Sink, Summary},
@@ -57,7 +57,7 @@ pub struct CheckExpirationArgs {
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = limit)]
     timeout: Duration,
     /// Of a workspace's hosts only this one
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = completions::hosts())]
     host: Option<String>,
     /// A file whose first line is a password of key stores (PKCS#12, JKS); repeat for several
     /// [env: CERTKIT_PASSWORD, the password itself]
@@ -132,6 +132,7 @@ fn connect(text: &str) -> Result<Option<Target>, crate::tls::probe::TargetError>
 /// Runs the command.
 pub fn run(args: &CheckExpirationArgs, global: &Global) -> Result<Exit, Failure> {
     let dir = super::absolute(&global.dir)?;
+    in_order(args.warn, args.critical)?;
     let format = match (args.output, &args.textfile) {
         // The metrics are in the file.
         (Some(OutputFormat::Prometheus), Some(_)) => None,
@@ -190,12 +191,29 @@ pub fn run(args: &CheckExpirationArgs, global: &Global) -> Result<Exit, Failure>
     })
 }
 
+/// What is critical was a warning before.
+fn in_order(warn: Threshold, critical: Threshold) -> Result<(), Failure> {
+    let wrong = match (warn, critical) {
+        (Threshold::Before(warn), Threshold::Before(critical)) => warn < critical,
+        (Threshold::Share(warn), Threshold::Share(critical)) => warn < critical,
+        // A duration and a share compare by each certificate's life.
+        _ => false,
+    };
+    match wrong {
+        false => Ok(()),
+        true => Err(Failure::usage(format!(
+            "--warn {warn} begins after --critical {critical}: there would be no warning"
+        ))
+        .hint(Some(format!("certkit check-expiration --warn {critical} --critical {warn}")))),
+    }
+}
+
 /// The variable that holds a password itself.
 const PASSWORD: &str = "CERTKIT_PASSWORD";
 
 /// The passwords of key stores: from files and the environment, never from the command line, which everybody
 /// on the machine can read.
-fn passwords(files: &[PathBuf]) -> Result<Vec<Zeroizing<String>>, Failure> {
+pub fn passwords(files: &[PathBuf]) -> Result<Vec<Zeroizing<String>>, Failure> {
     let mut passwords = Vec::new();
     for path in files {
         let failed = |why: &str| {

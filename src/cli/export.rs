@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use super::{Exit, Failure, Global};
+use super::{Exit, Failure, Global, completions, words::quoted};
 use crate::ops::{declared, export};
 
 /// Write one host's files as a tar archive to standard output
@@ -10,7 +10,7 @@ use crate::ops::{declared, export};
 #[command(after_long_help = HELP)]
 pub struct ExportArgs {
     /// The host, as certkit.yaml names it
-    #[arg(value_name = "HOST")]
+    #[arg(value_name = "HOST", add = completions::hosts())]
     host: String,
 }
 
@@ -33,7 +33,10 @@ pub fn run(args: &ExportArgs, global: &Global) -> Result<Exit, Failure> {
     let cluster = declared::load(&dir)?;
     if io::stdout().is_terminal() {
         return Err(Failure::usage("an archive with private keys does not belong on a terminal")
-            .hint(Some("pipe it: certkit export HOST | ssh HOST tar -x -C /etc/kubernetes")));
+            .hint(Some(format!(
+                "certkit export {0} | ssh {0} tar -x -C /etc/kubernetes",
+                quoted(&args.host)
+            ))));
     }
     let mut out = io::BufWriter::new(io::stdout().lock());
     export::export(&cluster, &dir, &args.host, &mut out)?;

@@ -1,6 +1,8 @@
 //! How a command ends: exit codes, and errors as people read them.
 
-use std::{error::Error, fmt, io, process::ExitCode};
+use std::{error::Error, fmt, io, path::Path, process::ExitCode};
+
+use super::words;
 
 /// Exit codes: 0 to 3 are those of monitoring plugins, so every reading command is a check by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +45,17 @@ impl Failure {
     /// A command line that was wrong in a way clap cannot see, exit code 64.
     pub fn usage(message: impl Into<String>) -> Self {
         Self { exit: Exit::Usage, error: message.into().into(), hint: None }
+    }
+
+    /// The same, with another exit code.
+    pub fn exit(self, exit: Exit) -> Self {
+        Self { exit, ..self }
+    }
+
+    /// The same, with commands that name the directory they are about.
+    pub fn in_dir(mut self, dir: &Path) -> Self {
+        self.hint = self.hint.map(|hint| words::here(&hint, dir));
+        self
     }
 
     /// The same, with what to do next.
@@ -105,11 +118,13 @@ from! {
     crate::ops::adopt::Error [is_decided];
     crate::ops::change::Error [is_decided], is_usage;
     crate::ops::declared::Error;
-    crate::ops::export::Error;
+    crate::ops::export::Error, is_usage;
     crate::ops::flags::FlagsError, is_usage;
+    crate::ops::kubeconfig::Error [is_decided], is_usage;
     crate::ops::prune::Error [is_decided];
     crate::ops::renew::Error [is_decided], is_usage;
     crate::ops::rollback::Error [is_decided], is_usage;
+    crate::ops::show::Error;
     crate::ops::verify::Error;
     crate::render::RenderError;
     crate::store::Error [is_decided];

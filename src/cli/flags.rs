@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use super::{EXIT_CODES, Exit, Failure, Global, print};
+use super::{Exit, Failure, Global, completions, print};
 use crate::{
     model::{catalogue::COMPONENTS, layout::PUBLIC},
     ops::{
@@ -20,14 +20,15 @@ use crate::{
 /// kubelet and the others use the certificates that `certkit init` made. Only PKI and TLS settings, the
 /// secure ones. Reads certkit.yaml, and writes nothing but what --output-dir asks for.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+#[command(after_long_help = HELP)]
 pub struct FlagsArgs {
     /// Components; none for all that run on the host
     #[arg(value_name = "COMPONENT")]
+    #[arg(value_delimiter = ',')]
     #[arg(value_parser = PossibleValuesParser::new(COMPONENTS.iter().map(|c| c.id)))]
     components: Vec<String>,
     /// The host they run on, where certkit.yaml has several that differ
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = completions::hosts())]
     host: Option<String>,
     /// Where the host keeps the tree, instead of what certkit.yaml says
     #[arg(long, value_name = "PATH")]
@@ -50,7 +51,12 @@ pub struct FlagsArgs {
     templates: Option<PathBuf>,
 }
 
-const EXAMPLES: &str = "\
+const HELP: &str = "\
+EXIT CODES:
+  0   printed
+  3   certkit could not do it
+  64  the command line was wrong
+
 EXAMPLES:
   certkit flags kube-apiserver
   certkit flags etcd --host etcd1 --format systemd

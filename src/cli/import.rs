@@ -128,8 +128,9 @@ fn table(
     if let Some(backup) = &report.aftermath.backup {
         let _ = writeln!(
             text,
-            "\nwhat was replaced is kept in {}; `certkit rotate --rollback` brings it back",
-            backup.display()
+            "\nwhat was replaced is kept in {}; `{}` brings it back",
+            backup.display(),
+            super::words::here("certkit rotate --rollback", dir)
         );
     }
     text.push_str(&super::rotate::report::taken_up(outcomes, wide));

@@ -4,12 +4,13 @@ mod report;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use clap::ValueEnum;
+use clap::{ValueEnum, builder::PossibleValuesParser};
 
 use super::{Exit, Failure, Format, Global, password, watch, when};
 use crate::{
     model::{
         algorithm::KeyAlgorithm,
+        catalogue::addons,
         cluster::{Cluster, Endpoint, HostName, HostNameError, KubeconfigStyle, Subnet},
         duration::Span,
         san::San,
@@ -38,7 +39,7 @@ pub struct InitArgs {
     #[arg(long = "host", value_name = "NAME=IP[,IP...]", value_parser = host)]
     hosts: Vec<HostDraft>,
     /// A further name or address of the API server; repeat for more
-    #[arg(long = "san", value_name = "NAME", value_parser = San::parse)]
+    #[arg(long = "san", value_name = "NAME", value_parser = San::parse, value_delimiter = ',')]
     sans: Vec<San>,
     /// The subnet of services [default: 10.96.0.0/12]
     #[arg(long, value_name = "CIDR[,CIDR]", value_delimiter = ',')]
@@ -69,8 +70,9 @@ pub struct InitArgs {
     /// Where the hosts keep the tree [default: DIR for one host, else /etc/kubernetes]
     #[arg(long, value_name = "PATH")]
     host_dir: Option<String>,
-    /// Certificates for an addon: kube-proxy, konnectivity, istio; repeat for more
-    #[arg(long = "addon", value_name = "ADDON")]
+    /// Certificates for an addon; repeat for more
+    #[arg(long = "addon", value_name = "ADDON", value_delimiter = ',')]
+    #[arg(value_parser = PossibleValuesParser::new(addons()))]
     addons: Vec<String>,
     /// Encrypt the keys of CAs that no component reads; the same as giving a password, which is otherwise
     /// asked for on the terminal
@@ -142,6 +144,7 @@ pub fn run(args: &InitArgs, global: &Global) -> Result<Exit, Failure> {
     if args.adopt {
         return take_over(args, global, &dir);
     }
+    told_twice(&args.hosts)?;
     let cluster = cluster(args, &dir)?;
     let passwords = match args.encrypt_ca_keys {
         true => password::new_password(global)?,
@@ -294,6 +297,28 @@ fn cluster(args: &InitArgs, dir: &std::path::Path) -> Result<Cluster, Failure> {
         first.addresses.push(this_address()?);
     }
     Ok(declared::complete(dir, draft, &source)?)
+}
+
+/// What two of them say of the same host.
+fn told_twice(hosts: &[HostDraft]) -> Result<(), Failure> {
+    for (index, host) in hosts.iter().enumerate() {
+        let earlier = &hosts[..index];
+        let name = host.name.as_ref().map(ToString::to_string).unwrap_or_default();
+        let wrong = |what: String| {
+            let hint = "one --host a host, with all its addresses: --host NAME=IP,IP";
+            Err(Failure::usage(format!("--host {name}: {what}")).hint(Some(hint)))
+        };
+        if earlier.iter().any(|other| other.name == host.name) {
+            return wrong("is named twice".into());
+        }
+        for (at, ip) in host.addresses.iter().enumerate() {
+            let mut others = earlier.iter().flat_map(|other| &other.addresses);
+            if host.addresses[..at].contains(ip) || others.any(|other| other == ip) {
+                return wrong(format!("{ip} is given twice"));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn overlay(draft: &mut Draft, args: &InitArgs) {

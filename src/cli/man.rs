@@ -7,18 +7,23 @@ use std::{
 
 use clap_mangen::Man;
 
-use super::{EXIT_CODES, Exit, Failure, print};
+use super::{Exit, Failure, print};
 
 /// Print the manual page, or write all of them to a folder
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+#[command(after_long_help = HELP)]
 pub struct ManArgs {
     /// Where to write the pages: certkit.1, and certkit-COMMAND.1 for each command
     #[arg(long, value_name = "DIR")]
     output_dir: Option<PathBuf>,
 }
 
-const EXAMPLES: &str = "\
+const HELP: &str = "\
+EXIT CODES:
+  0   printed, or written
+  3   certkit could not do it
+  64  the command line was wrong
+
 EXAMPLES:
   certkit man | man -l -
   certkit man --output-dir /usr/local/share/man/man1";

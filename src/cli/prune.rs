@@ -88,8 +88,9 @@ fn table(report: &prune::Report, dir: &std::path::Path, dry_run: bool, wide: boo
     }
     if let Some(backup) = &report.backup {
         text.push_str(&format!(
-            "\nwhat was removed is kept in {}; `certkit rotate --rollback` brings it back\n",
-            backup.display()
+            "\nwhat was removed is kept in {}; `{}` brings it back\n",
+            backup.display(),
+            super::words::here("certkit rotate --rollback", dir)
         ));
     }
     text

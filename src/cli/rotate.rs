@@ -12,7 +12,7 @@ use std::{
 
 use clap::ValueEnum;
 
-use super::{Exit, Failure, Format, Global, limit, password, watch, when};
+use super::{Exit, Failure, Format, Global, completions, limit, password, watch, when};
 use crate::{
     model::{duration::Threshold, plan::KeyChoice, timestamp::Timestamp},
     ops::{change, password::Passwords, renew, rotate, takeup},
@@ -23,7 +23,7 @@ use crate::{
 #[command(after_long_help = HELP)]
 pub struct RotateArgs {
     /// Certificates to renew, by name (apiserver, admin.conf, ...) or file [default: all that are due]
-    #[arg(value_name = "CERTIFICATE")]
+    #[arg(value_name = "CERTIFICATE", value_delimiter = ',', add = completions::certificates())]
     names: Vec<String>,
     /// Renew every certificate, whatever the time
     #[arg(long, conflicts_with_all = ["names", "within"])]
@@ -241,7 +241,7 @@ fn told(
     };
     let told = super::tell(!args.dry_run && !report.plan.is_empty(), exit, text);
     report.aftermath.warnings.iter().for_each(super::warn);
-    report::complain(report, outcomes);
+    report::complain(report, outcomes, dir);
     report.aftermath.settle();
     told
 }

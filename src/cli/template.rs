@@ -6,7 +6,7 @@ use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 
 use super::{
-    EXIT_CODES, Exit, Failure, Global,
+    Exit, Failure, Global,
     output::{self, grid::Column},
     print,
 };
@@ -21,7 +21,7 @@ use crate::render::{
 /// Prints one of the deployment templates: systemd units and timers, cron, Kubernetes manifests,
 /// Prometheus rules, a Grafana dashboard. They hold --dir where they need it. Without a name: lists them.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+#[command(after_long_help = HELP)]
 pub struct TemplateArgs {
     /// The template; none to list them
     #[arg(value_name = "NAME")]
@@ -32,7 +32,12 @@ pub struct TemplateArgs {
     templates: Option<PathBuf>,
 }
 
-const EXAMPLES: &str = "\
+const HELP: &str = "\
+EXIT CODES:
+  0   printed
+  3   certkit could not do it
+  64  the command line was wrong
+
 EXAMPLES:
   certkit template
   certkit template systemd-service > /etc/systemd/system/certkit-check.service

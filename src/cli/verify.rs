@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use clap::ValueEnum;
 
-use super::{Exit, Failure, Global, print, watch, when};
+use super::{Exit, Failure, Global, completions, print, watch, when};
 use crate::{
     model::{
         check::{Severity, code::Code},
@@ -33,10 +33,12 @@ pub struct VerifyArgs {
     #[arg(long = "flags", value_name = "FILE")]
     flags: Vec<std::path::PathBuf>,
     /// Leave findings of this code out; repeat for more
-    #[arg(long, value_name = "CODE", value_parser = code)]
+    #[arg(long, value_name = "CODE", value_parser = code, value_delimiter = ',')]
+    #[arg(add = completions::codes())]
     allow: Vec<Code>,
     /// Count findings of this code as critical; repeat for more
-    #[arg(long, value_name = "CODE", value_parser = code)]
+    #[arg(long, value_name = "CODE", value_parser = code, value_delimiter = ',')]
+    #[arg(add = completions::codes())]
     deny: Vec<Code>,
     /// Judge as of this RFC 3339 time instead of now
     #[arg(long, value_name = "TIME")]
@@ -111,8 +113,8 @@ pub fn run(args: &VerifyArgs, global: &Global) -> Result<Exit, Failure> {
         Format::Json => print(json::document(&report, request.at))?,
         Format::Junit => print(junit::document(&report))?,
         Format::Sarif => print(sarif::document(&report))?,
-        Format::Table => print(table::text(&report, global, false))?,
-        Format::Wide => print(table::text(&report, global, true))?,
+        Format::Table => print(table::text(&report, &dir, global, false))?,
+        Format::Wide => print(table::text(&report, &dir, global, true))?,
     }
     Ok(exit(&report))
 }

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::model::{
     cluster::Subnet,
+    near,
     san::San,
     shown::{may_show, quoted},
 };
@@ -70,9 +71,7 @@ impl Reader {
             }
             let place = node.map().and_then(|all| all.iter().find(|(k, _)| k.text() == Some(key)));
             let place = place.map_or(node, |(key, _)| key);
-            let nearest = known.iter().min_by_key(|known| distance(known, key));
-            let near = nearest.filter(|known| distance(known, key) <= (key.len() / 3).max(2));
-            let why = match near {
+            let why = match near::nearest(known.iter().copied(), key) {
                 Some(known) => format!("there is no such field; did you mean `{known}`?"),
                 None => format!("there is no such field; known are {}", known.join(", ")),
             };
@@ -227,23 +226,4 @@ fn repeats(message: &str, text: &str) -> bool {
     let mut parts = text.as_bytes().windows(PART);
     let has = |part: &[u8]| message.as_bytes().windows(PART).any(|window| window == part);
     text.len() > 4096 || parts.any(has)
-}
-
-/// How many characters must change to make one text of the other, letter case aside (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    if b.len() > 64 {
-        return usize::MAX;
-    }
-    let b: Vec<char> = b.to_lowercase().chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.to_lowercase().chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let change = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }

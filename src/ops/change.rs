@@ -23,6 +23,7 @@ use crate::{
         cluster::Cluster,
         duration::Span,
         layout::{Layout, Place},
+        near,
         plan::{
             Action, Contradiction, Plan, Step,
             obstacle::{Blocked, Obstacle},
@@ -223,10 +224,16 @@ impl Error {
             Self::NoDirectory(_) => Some("name the PKI's directory with --dir".into()),
             Self::Nothing(dir) => Some(rotate::elsewhere(dir)),
             Self::Store(error) => error.hint(),
-            Self::Unknown { known, .. } => Some(format!(
-                "use one of {}; any other certificate is renewed by its file, with --ca FILE",
-                known.join(", ")
-            )),
+            Self::Unknown { name, known } => {
+                let meant = match near::nearest(known.iter().copied(), name) {
+                    Some(near) => format!("did you mean `certkit rotate {near}`? "),
+                    None => String::new(),
+                };
+                Some(format!(
+                    "{meant}use one of {}; any other certificate is renewed by its file, with --ca FILE",
+                    known.join(", ")
+                ))
+            }
         }
     }
 }

@@ -29,6 +29,7 @@ use super::observe::with_causes;
 use crate::{
     model::{
         check::expiry::{Details, Facts, Found, Origin, Role, Row},
+        near,
         timestamp::Timestamp,
     },
     parallel,
@@ -106,7 +107,7 @@ impl Fault {
                  --host"
             ),
             Self::NoHost(host, hosts) => {
-                format!("has no host `{host}`; its hosts are {}", hosts.join(", "))
+                format!("has no host `{host}`; {}", near::meant("its hosts", &hosts, &host))
             }
             Self::WhichHost(machine) => format!(
                 "none of its hosts is this machine, `{machine}`; say whose listeners: --host NAME, \

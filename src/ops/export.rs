@@ -6,7 +6,10 @@ use std::{
 };
 
 use crate::{
-    model::cluster::{Cluster, Host},
+    model::{
+        cluster::{Cluster, Host},
+        near,
+    },
     store,
 };
 
@@ -33,13 +36,20 @@ impl Error {
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Host { known, .. } => Some(format!("hosts are: {}", known.join(", "))),
+            Self::Host { name, known } => Some(near::meant("hosts", known, name)),
             Self::Read(error) => {
                 let init = || "run `certkit init` first; it makes what is missing".into();
                 Some(error.hint().unwrap_or_else(init))
             }
             Self::Write(_) => None,
         }
+    }
+}
+
+impl Error {
+    /// Whether the command line was wrong.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Host { .. })
     }
 }
 

@@ -6,10 +6,11 @@ use crate::{
     cli::{
         output::{self, grid::Column},
         rotate::report::{components, taken_up},
+        words::{here, once, quoted},
     },
     model::{
         adopt::Difference,
-        plan::{Action, Plan, Reason},
+        plan::{Action, Plan, Reason, Step},
     },
     ops::{change, takeup::Outcome},
 };
@@ -38,7 +39,7 @@ pub fn table(report: &change::Report, outcomes: &[Outcome], dir: &Path, view: Vi
     let View { dry_run, verbose, wide } = view;
     let mut text = String::new();
     let plan = &report.plan;
-    let shown = |step: &&crate::model::plan::Step| verbose || step.action != Action::Keep;
+    let shown = |step: &&Step| verbose || step.action != Action::Keep;
     let rows: Vec<Vec<String>> = plan
         .steps
         .iter()
@@ -66,15 +67,16 @@ pub fn table(report: &change::Report, outcomes: &[Outcome], dir: &Path, view: Vi
     for (label, end) in &report.clamped {
         let _ = writeln!(text, "\n{label} ends with its CA, {end}, earlier than declared");
     }
-    for note in &plan.notes {
-        let _ = writeln!(text, "\nnote: {note}");
+    for note in once(&plan.notes) {
+        let _ = writeln!(text, "\nnote: {}", here(&note, dir));
     }
     if let Some(backup) = &report.aftermath.backup {
         let _ = writeln!(text, "\nwhat was replaced is kept in {}", backup.display());
     }
     text.push_str(&taken_up(outcomes, wide));
-    waiting(plan, &mut text);
-    if !dry_run && !plan.is_empty() {
+    let waits = waiting(plan, dir, &mut text);
+    // Nothing can be started as long as certificates are missing.
+    if !dry_run && !plan.is_empty() && !waits {
         next(report, dir, &mut text);
     }
     text
@@ -97,66 +99,70 @@ fn verb(action: &Action) -> &'static str {
     }
 }
 
-/// What waits for a signature from elsewhere.
-fn waiting(plan: &Plan, text: &mut String) {
+/// What waits for a signature from elsewhere, if anything does.
+fn waiting(plan: &Plan, dir: &Path, text: &mut String) -> bool {
     let requests: Vec<_> = plan
         .steps
         .iter()
         .filter(|s| matches!(s.action, Action::Request(_)) || s.reason == Reason::Waiting)
         .collect();
     if requests.is_empty() {
-        return;
+        return false;
     }
     let _ = writeln!(text, "\nwaiting for signatures from elsewhere:");
     for step in requests {
         let file = step.files.first().map(|f| f.display().to_string()).unwrap_or_default();
         let _ = writeln!(text, "  {file}  ({})", step.label);
     }
+    let folder = dir.join("csr");
     let _ = writeln!(
         text,
-        "sign them with their names and usages as requested, then: certkit import FILE..."
+        "\nnext:\n  have them signed with their names and usages as requested, put each certificate beside its \
+         request as .crt, then\n  {}",
+        here(&format!("certkit import {}/*.crt", quoted(&folder.display().to_string())), dir)
     );
+    true
 }
+
+/// The certificate whose key need not stay.
+const ROOT: &str = "root-ca";
+
+/// Hosts whose command is told; of more only the first one's.
+const TOLD: usize = 5;
 
 /// What to do now. Flags come from the same catalogue, so they fit.
 fn next(report: &change::Report, dir: &Path, text: &mut String) {
-    let dir = dir.display();
+    // Where it was made before, it may be offline by now.
+    let is_root = |step: &Step| step.label == ROOT && step.action != Action::Keep;
+    let root = report.cluster.single_root && report.plan.steps.iter().any(is_root);
+    let dir = quoted(&dir.display().to_string());
     let _ = writeln!(text, "\nnext:");
-    match report.cluster.workspace {
-        false => {
+    let hosts = &report.cluster.hosts;
+    if report.cluster.workspace {
+        let told = if hosts.len() > TOLD { 1 } else { hosts.len() };
+        for host in &hosts[..told] {
             let _ = writeln!(
                 text,
-                "  certkit --dir {dir} flags       what each component is started with"
+                "  certkit --dir {dir} export {0} | ssh {0} tar -x -C /etc/kubernetes",
+                host.name
             );
         }
-        true => {
-            for host in &report.cluster.hosts {
-                if report.cluster.hosts.len() > 5 {
-                    break;
-                }
-                let _ = writeln!(
-                    text,
-                    "  certkit --dir {dir} export {0} | ssh {0} tar -x -C /etc/kubernetes",
-                    host.name
-                );
-            }
-            if report.cluster.hosts.len() > 5 {
-                let _ = writeln!(
-                    text,
-                    "  certkit --dir {dir} export HOST | ssh HOST tar -x -C /etc/kubernetes"
-                );
-            }
-            let _ = writeln!(
-                text,
-                "  certkit --dir {dir} flags --host HOST   what each component is started with"
-            );
+        if told < hosts.len() {
+            let _ = writeln!(text, "  the same for the other {} hosts", hosts.len() - told);
         }
     }
+    let host = match hosts.first().filter(|_| report.cluster.workspace) {
+        Some(host) => format!(" --host {}", host.name),
+        None => String::new(),
+    };
     let _ = writeln!(
         text,
-        "  certkit template rbac | kubectl --kubeconfig {dir}/super-admin.conf apply -f -\n                                once the API is up: gives admin.conf and the apiserver their rights\n  certkit --dir {dir} check-expiration   from cron, from now on"
+        "  certkit --dir {dir} flags{host}       what each component is started with\n  \
+         certkit template rbac | kubectl --kubeconfig {dir}/super-admin.conf apply -f -\n                                \
+         once the API is up: gives admin.conf and the apiserver their rights\n  \
+         certkit --dir {dir} check-expiration   from cron, from now on"
     );
-    if report.cluster.single_root {
+    if root {
         let _ = writeln!(
             text,
             "  take {dir}/pki/root-ca.key offline: nothing needs it until a CA is replaced"

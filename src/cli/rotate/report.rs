@@ -8,6 +8,7 @@ use crate::{
     cli::{
         self, Exit,
         output::{self, grid::Column},
+        words::{here, once, quoted},
     },
     model::{
         plan::{Action, KeyChoice, Reason, Step, obstacle::Blocked},
@@ -79,27 +80,53 @@ pub fn table(report: &Report, outcomes: &[Outcome], dir: &Path, view: View) -> S
         let _ = writeln!(text, "\n{label} ends with its CA, {end}, earlier than asked for");
     }
     if talk || dry_run || !plan.is_empty() {
-        for note in &plan.notes {
-            let _ = writeln!(text, "\nnote: {note}");
+        for note in once(&plan.notes) {
+            let _ = writeln!(text, "\nnote: {}", here(&note, dir));
         }
     }
     if plan.changes().any(|step| matches!(step.action, Action::Request(_))) || waiting {
+        let folder = quoted(&dir.join("csr").display().to_string());
         let _ = writeln!(
             text,
-            "\nhave the requests signed with their names and usages as requested, then: certkit import \
-             FILE..."
+            "\nhave the requests signed with their names and usages as requested, put each certificate beside \
+             its request as .crt, then: {}",
+            here(&format!("certkit import {folder}/*.crt"), dir)
         );
     }
     if let Some(backup) = &report.aftermath.backup {
         let _ = writeln!(
             text,
-            "\nwhat was replaced is kept in {}; `certkit rotate --rollback` brings it back",
-            backup.display()
+            "\nwhat was replaced is kept in {}; `{}` brings it back",
+            backup.display(),
+            here("certkit rotate --rollback", dir)
         );
     }
     text.push_str(&taken_up(outcomes, wide));
     if !report.issued.is_empty() && report.cluster.workspace {
-        text.push_str("\ncarry each host's tree to it: certkit export HOST | ssh HOST tar -x -C /etc/kubernetes\n");
+        text.push_str(&carry(report, dir));
+    }
+    text
+}
+
+/// Hosts whose command is told; of more only the first one's.
+const TOLD: usize = 5;
+
+/// How the trees of a workspace reach the hosts whose certificates are new.
+fn carry(report: &Report, dir: &Path) -> String {
+    let hosts = report.cluster.hosts.iter().map(|host| host.name.to_string());
+    let has_new = |host: &String| {
+        let root = Path::new("hosts").join(host);
+        report.issued.iter().flat_map(|record| &record.files).any(|file| file.starts_with(&root))
+    };
+    let hosts: Vec<String> = hosts.filter(has_new).collect();
+    let told = if hosts.len() > TOLD { 1 } else { hosts.len() };
+    let mut text = String::from("\ncarry each host's tree to it:\n");
+    for host in &hosts[..told] {
+        let line = format!("certkit export {host} | ssh {host} tar -x -C /etc/kubernetes");
+        text += &format!("  {}\n", here(&line, dir));
+    }
+    if told < hosts.len() {
+        text += &format!("  the same for the other {} hosts\n", hosts.len() - told);
     }
     text
 }
@@ -307,7 +334,7 @@ pub fn components(outcomes: &[Outcome]) -> Vec<Value> {
 }
 
 /// Says on standard error what stood against renewing, once for each obstacle.
-pub fn complain(report: &Report, outcomes: &[Outcome]) {
+pub fn complain(report: &Report, outcomes: &[Outcome], dir: &Path) {
     let mut hints: Vec<String> = Vec::new();
     for blocked in &report.plan.blocked {
         let due = blocked.due.as_ref().map(|due| format!(" ({due})")).unwrap_or_default();
@@ -318,7 +345,7 @@ pub fn complain(report: &Report, outcomes: &[Outcome]) {
         }
     }
     for hint in hints {
-        cli::hint(hint);
+        cli::hint(here(&hint, dir));
     }
     complain_of(outcomes);
 }

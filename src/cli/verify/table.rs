@@ -1,6 +1,6 @@
 //! The report for a terminal.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, path::Path};
 
 use crate::{
     cli::{
@@ -9,6 +9,7 @@ use crate::{
             self,
             grid::{Column, wrap},
         },
+        words::advice,
     },
     model::check::{Severity, finding::Finding, pairing::Expect},
     ops::verify::{Report, Tried},
@@ -18,12 +19,12 @@ use crate::{
 const NAMED: usize = 4;
 
 /// The report.
-pub fn text(report: &Report, global: &Global, wide: bool) -> String {
+pub fn text(report: &Report, dir: &Path, global: &Global, wide: bool) -> String {
     let limit = output::limit().filter(|_| !wide);
     let mut text = String::new();
     for finding in &report.findings {
         if finding.severity > Severity::Info || !global.quiet {
-            one(&mut text, finding, global.verbose, limit);
+            one(&mut text, finding, &advice(finding, dir, report.declared), global.verbose, limit);
         }
     }
     if global.quiet {
@@ -40,7 +41,7 @@ pub fn text(report: &Report, global: &Global, wide: bool) -> String {
     text
 }
 
-fn one(text: &mut String, finding: &Finding, verbose: bool, limit: Option<usize>) {
+fn one(text: &mut String, finding: &Finding, hint: &str, verbose: bool, limit: Option<usize>) {
     let style = style(finding.severity);
     let files: Vec<String> = finding.files.iter().map(|f| f.display().to_string()).collect();
     let name = format!("{:<8}", finding.severity.name());
@@ -61,7 +62,7 @@ fn one(text: &mut String, finding: &Finding, verbose: bool, limit: Option<usize>
     }
     // Not broken into lines: it is to be pasted.
     if finding.severity > Severity::Info {
-        let _ = writeln!(text, "         hint:  {}", finding.hint);
+        let _ = writeln!(text, "         hint:  {hint}");
     }
 }
 

@@ -4,7 +4,7 @@
 use std::{fmt, str::FromStr};
 
 use super::Severity::{self, Critical, Info, Warning};
-use crate::model::shown::quoted;
+use crate::model::{near, shown::quoted};
 
 /// What is said about one code.
 #[derive(Debug)]
@@ -397,27 +397,12 @@ impl FromStr for Code {
         if let Some(spec) = CODES.iter().find(|spec| spec.name == text) {
             return Ok(spec.code);
         }
-        let nearest = CODES.iter().min_by_key(|spec| distance(spec.name, text));
+        let nearest = CODES.iter().min_by_key(|spec| near::distance(spec.name, text));
         Err(UnknownCode {
             text: quoted(text).to_string(),
             nearest: nearest.map_or("", |spec| spec.name),
         })
     }
-}
-
-/// How many letters differ (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().take(80).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let next = (diagonal + usize::from(x != *y)).min(row[j] + 1).min(row[j + 1] + 1);
-            diagonal = std::mem::replace(&mut row[j + 1], next);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

@@ -89,6 +89,11 @@ impl FromStr for Endpoint {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let error = |why: String| EndpointError { text: quoted(text).to_string(), why };
         if let Ok(ip) = text.parse::<IpAddr>() {
+            if let Some((address, port)) = port_meant(text) {
+                return Err(error(format!(
+                    "put an IPv6 address in brackets: [{address}]:{port}, or [{text}] if that is the address"
+                )));
+            }
             return Ok(Self { host: San::Ip(ip), port: API_PORT });
         }
         let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
@@ -118,6 +123,13 @@ impl FromStr for Endpoint {
             Err(cause) => Err(error(cause.to_string())),
         }
     }
+}
+
+/// An IPv6 address that may as well be one with a port behind it: `fd00::1:6443`.
+fn port_meant(text: &str) -> Option<(&str, &str)> {
+    let (address, port) = text.rsplit_once(':')?;
+    let looks_like_port = port.len() >= 3 && port.bytes().all(|b| b.is_ascii_digit());
+    (looks_like_port && address.parse::<IpAddr>().is_ok()).then_some((address, port))
 }
 
 impl Endpoint {

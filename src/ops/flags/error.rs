@@ -1,6 +1,9 @@
 //! Why settings could not be given, and what to do about it.
 
-use crate::{model::catalogue::COMPONENTS, render::RenderError};
+use crate::{
+    model::{catalogue::COMPONENTS, near},
+    render::RenderError,
+};
 
 /// Why the settings could not be given.
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +99,7 @@ impl FlagsError {
                 let known: Vec<&str> = COMPONENTS.iter().map(|c| c.id).collect();
                 Some(format!("components are {}", known.join(", ")))
             }
-            Self::UnknownHost { hosts, .. } => Some(format!("hosts are {}", hosts.join(", "))),
+            Self::UnknownHost { name, hosts } => Some(near::meant("hosts", hosts, name)),
             Self::Unprintable { .. } => None,
         }
     }

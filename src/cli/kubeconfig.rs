@@ -1,0 +1,182 @@
+//! `certkit kubeconfig`.
+
+use std::{
+    io::IsTerminal as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{Exit, Failure, Global, limit, password, print, warn, when, words::quoted};
+use crate::{
+    model::duration::Span,
+    ops::kubeconfig::{self, Request},
+    store,
+};
+
+/// Make a person's kubeconfig, with a client certificate that ends soon
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = HELP)]
+pub struct KubeconfigArgs {
+    /// The user's name, as RBAC is to know it
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// A group of the user; repeat for more [default: none but system:authenticated]
+    #[arg(long = "group", value_name = "GROUP", value_delimiter = ',')]
+    groups: Vec<String>,
+    /// How long the certificate is valid
+    #[arg(long, value_name = "DURATION", default_value = "8h")]
+    validity: Span,
+    /// Where to write it, readable by its owner alone [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Let the API sign: write FILE.key, a CertificateSigningRequest to FILE.csr.yaml, and a kubeconfig that names
+    /// the certificate to come
+    #[arg(long, requires = "out")]
+    csr: bool,
+    /// Also names and groups that begin with system:, which are Kubernetes' own; system:masters passes every
+    /// authorization
+    #[arg(long)]
+    allow_system: bool,
+    /// How long to wait for another certkit that is changing DIR
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = limit)]
+    lock_timeout: Duration,
+}
+
+const HELP: &str = "\
+The certificate cannot be taken back before it ends: make it short, give groups rather than rights, and give those
+rights by RBAC. Nothing of the user is kept but a line in DIR/.certkit/log.jsonl, which is written first: who, which
+groups, until when, the certificate's fingerprint.
+
+The cluster's CA signs, which --dir must have the key of; with --csr the API's own signer does, after somebody
+approved of it, and no CA key is needed.
+
+EXIT CODES:
+  0   made
+  3   certkit could not do it; no kubeconfig was made
+  4   it is made and in the log, and could not be written or told
+  64  the command line was wrong
+
+EXAMPLES:
+  certkit kubeconfig alice --group developers > alice.conf
+  certkit kubeconfig bob --validity 7d --group viewers,oncall --out bob.conf
+  certkit kubeconfig carol --csr --out carol.conf";
+
+/// Runs the command.
+pub fn run(args: &KubeconfigArgs, global: &Global) -> Result<Exit, Failure> {
+    let dir = super::absolute(&global.dir)?;
+    if args.validity <= Span(0) {
+        return Err(Failure::usage("--validity 0s: is no time at all"));
+    }
+    if let Some(out) = &args.out {
+        writable(out)?;
+    } else if std::io::stdout().is_terminal() {
+        let line = format!("certkit kubeconfig {} --out {0}.conf", quoted(&args.name));
+        return Err(Failure::usage("--out: a private key does not belong on a terminal")
+            .hint(Some(super::words::here(&line, &dir))));
+    }
+    let passwords = match args.csr {
+        true => crate::ops::password::Passwords::Nowhere,
+        false => password::passwords(global)?,
+    };
+    let request = Request {
+        dir: &dir,
+        name: &args.name,
+        groups: &args.groups,
+        validity: args.validity,
+        allow_system: args.allow_system,
+        now: when(None)?,
+        lock_wait: args.lock_timeout,
+        passwords: &passwords,
+    };
+    match (&args.out, args.csr) {
+        (Some(out), true) => ask(&request, out, global),
+        (out, _) => sign(&request, out.as_deref(), global),
+    }
+}
+
+fn sign(request: &Request<'_>, out: Option<&Path>, global: &Global) -> Result<Exit, Failure> {
+    let made = kubeconfig::run(request)?;
+    if let Some(recovered) = &made.recovered {
+        global.note(recovered);
+    }
+    made.warnings.iter().for_each(warn);
+    let end = made.not_after.to_kubeadm();
+    if made.clamped {
+        warn(format!("it ends with its CA, {end}, earlier than asked for"));
+    }
+    let Some(out) = out else {
+        return Ok(match print(&*made.text) {
+            Ok(()) => Exit::Done,
+            Err(error) => return Err(partly(error.into())),
+        });
+    };
+    write(out, made.text.as_bytes(), 0o600)?;
+    let shown = quoted(&out.display().to_string());
+    global.note(format!(
+        "{shown} is {}'s until {end}; try it: kubectl --kubeconfig {shown} auth whoami",
+        request.name
+    ));
+    Ok(Exit::Done)
+}
+
+fn ask(request: &Request<'_>, out: &Path, global: &Global) -> Result<Exit, Failure> {
+    let beside = |end: &str| {
+        let mut path = out.as_os_str().to_owned();
+        path.push(end);
+        PathBuf::from(path)
+    };
+    let (key, certificate, manifest) = (beside(".key"), beside(".crt"), beside(".csr.yaml"));
+    for path in [&key, &manifest] {
+        writable(path)?;
+    }
+    // A kubeconfig names files relative to itself: all of them may be moved together.
+    let name = |path: &Path| {
+        path.file_name().and_then(|name| name.to_str()).map(str::to_owned).ok_or_else(|| {
+            Failure::usage(format!("--out {:?}: use a name in UTF-8", out.display()))
+        })
+    };
+    let (certificate_name, key_name) = (name(&certificate)?, name(&key)?);
+    let asked = kubeconfig::ask(request, (&certificate_name, &key_name))?;
+    if let Some(recovered) = &asked.recovered {
+        global.note(recovered);
+    }
+    asked.warnings.iter().for_each(warn);
+    write(&key, asked.key.as_bytes(), 0o600)?;
+    write(&manifest, asked.manifest.as_bytes(), 0o644)?;
+    write(out, asked.kubeconfig.as_bytes(), 0o600)?;
+    let (object, file) = (&asked.object, |path: &Path| quoted(&path.display().to_string()));
+    global.note(format!(
+        "have it signed, then {} is {}'s:\n  kubectl apply -f {}\n  kubectl certificate approve {object}\n  \
+         kubectl get csr {object} -o jsonpath='{{.status.certificate}}' | base64 -d > {}",
+        file(out),
+        request.name,
+        file(&manifest),
+        file(&certificate)
+    ));
+    Ok(Exit::Done)
+}
+
+/// Found before anything is issued: a certificate that nobody gets is one too many.
+fn writable(path: &Path) -> Result<(), Failure> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let why = if path.is_dir() {
+        "is a directory"
+    } else if !folder.is_dir() {
+        "its folder does not exist"
+    } else {
+        return Ok(());
+    };
+    Err(Failure::usage(format!("--out {}: {why}", path.display())))
+}
+
+fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), Failure> {
+    store::write_atomically(path, content, mode).map_err(|error| partly(error.into()))
+}
+
+/// The certificate is made and in the log.
+fn partly(failure: Failure) -> Failure {
+    failure.exit(Exit::Partly)
+}
