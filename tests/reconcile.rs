@@ -289,7 +289,8 @@ fn what_is_no_longer_declared_is_named_and_removed_when_asked() {
     let text = text.replace("addons: [kube-proxy, konnectivity]", "addons: [kube-proxy]");
     fs::write(dir.path().join("certkit.yaml"), text).unwrap();
     let said = stdout(certkit().arg("init").arg("--dir").arg(dir.path()));
-    assert!(said.contains("host cp2 is not declared; `certkit prune` removes them"), "{said}");
+    let prune = format!("`certkit --dir {} prune` removes them", dir.path().display());
+    assert!(said.contains(&format!("host cp2 is not declared; {prune}")), "{said}");
     assert!(said.contains("addon konnectivity is not declared"), "{said}");
     let before = snapshot(dir.path());
     let dry = stdout(certkit().args(["prune", "--dry-run", "--dir"]).arg(dir.path()));
@@ -324,7 +325,7 @@ fn what_a_distant_root_must_sign_is_asked_for_and_what_hangs_on_it_waits() {
     for said in [&dry, &done] {
         assert!(said.contains("csr/konnectivity-ca.csr"), "{said}");
         assert!(
-            said.contains("konnectivity-server: waits until konnectivity-ca is signed"),
+            said.contains("konnectivity-server, konnectivity-egress-client: waits until konnectivity-ca is signed"),
             "{said}"
         );
     }
@@ -567,14 +568,10 @@ fn another_style_or_place_of_kubeconfigs_is_told_and_made_when_they_are_moved_aw
         let plan = stdout(certkit().args(["rotate", "--dry-run", "--dir"]).arg(dir.path()));
         let said = stdout(certkit().arg("init").arg("--dir").arg(dir.path()));
         for text in [&plan, &said] {
-            let note = text
-                .lines()
-                .find(|line| line.contains("note: scheduler.conf: "))
-                .unwrap_or_default();
-            assert!(
-                note.contains(told) && note.contains("move it away and run `certkit init`"),
-                "{text}"
-            );
+            let is_note =
+                |line: &&str| line.starts_with("note: ") && line.contains("scheduler.conf");
+            let note = text.lines().find(is_note).unwrap_or_default();
+            assert!(note.contains(told) && note.contains("To have it made as declared"), "{text}");
             // An administrator's is carried, and embeds in every style.
             assert!(!text.contains("admin.conf: "), "{text}");
         }

@@ -295,6 +295,48 @@ fn what_openssl_and_cfssl_made_is_renewed_wherever_its_key_is() {
 }
 
 #[test]
+fn what_cfssl_itself_made_keeps_everything_but_its_time() {
+    if need("openssl").is_none() {
+        return;
+    }
+    let tree = Tree::new();
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cfssl-1.6.5");
+    support::tree::copy(&from, tree.path());
+    for (cert, key, choice) in [
+        ("admin.pem", "admin-key.pem", ""),
+        ("admin.pem", "admin-key.pem", "--new-key"),
+        ("kubernetes.pem", "kubernetes-key.pem", ""),
+    ] {
+        // Names with the types of their strings, extensions with their order and criticality.
+        let structure = || {
+            let text = tree.openssl(&format!("asn1parse -in {cert}"));
+            let words =
+                |line: &str| line.split_once("prim:").map(|(_, rest)| rest.trim().to_owned());
+            text.lines()
+                .filter_map(words)
+                .filter(|line| line.contains("STRING") || line.contains("OBJECT"))
+                .filter(
+                    // What the keys and the signature are.
+                    |line| {
+                        !line.starts_with("BIT STRING")
+                            && !line.contains("HEX DUMP]:0414")
+                            && !line.contains("HEX DUMP]:301680")
+                    },
+                )
+                .collect::<Vec<_>>()
+        };
+        let old = (structure(), tree.said(cert), tree.days(cert), tree.serial(cert));
+        run(&mut tree.rotate(&format!("{cert} --ca ca.pem {choice}")));
+        let new = (structure(), tree.said(cert), tree.days(cert), tree.serial(cert));
+        assert_eq!((&new.0, &new.1, new.2), (&old.0, &old.1, old.2), "{cert}");
+        assert!(new.3 != old.3 && new.0.iter().any(|line| line.contains("PRINTABLESTRING")));
+        tree.pair(cert, key);
+        tree.verify("ca.pem", cert);
+    }
+    assert!(tree.openssl("asn1parse -in kubernetes.pem").contains("UTF8STRING"));
+}
+
+#[test]
 fn an_embedded_credential_is_renewed_in_its_kubeconfig() {
     if need("openssl").is_none() {
         return;
@@ -469,12 +511,19 @@ fn what_certkit_yaml_declares_is_renewed_by_name() {
     }
     let tree = Tree::new();
     run(certkit().args(["init", "--host", "cp1=10.0.0.1", "--dir"]).arg(tree.path()));
-    let words = "pki/apiserver.crt --ca pki/ca.crt --dir .";
-    let said = tree.refused(64, words);
-    assert!(said.contains("certkit.yaml") && said.contains("rotate pki/apiserver.crt"), "{said}");
+    for words in ["pki/apiserver.crt --ca pki/ca.crt --dir .", "pki/apiserver.crt --ca pki/ca.crt"]
+    {
+        let said = tree.refused(64, words);
+        assert!(
+            said.contains("certkit.yaml") && said.contains("rotate pki/apiserver.crt"),
+            "{said}"
+        );
+    }
     // What it does not know is somebody's all the same.
     tree.leaf("pki/web", "pki/ca", "/CN=web");
-    run(&mut tree.rotate("pki/web.crt --ca pki/ca.crt --dir ."));
+    run(&mut tree.rotate("pki/web.crt --ca pki/ca.crt"));
+    assert!(!tree.at("pki/.certkit").exists(), "its records are where certkit.yaml is");
+    run(tree.rotate("pki/web.crt --ca pki/ca.crt").env("CERTKIT_DIR", tree.path()));
     let openssl_says = openssl(&[
         "verify",
         "-CAfile",

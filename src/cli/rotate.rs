@@ -129,8 +129,8 @@ changes, so this can run from cron or a timer.
 With --ca the certificates named are files of any tree: PEM files, or kubeconfigs that embed a credential.
 What they say, their length of life and all else in their files stays; a key that is in a file of its own is
 kept unless --new-key says otherwise, as nobody knows who reads it when. Lock, log and backups are in
---dir where that is given, in /etc/kubernetes for files below it, else in the folder that holds all the
-files: `.certkit` in it. Nothing is checked but that this CA signed them: restart what uses them, or have
+--dir where that is given, in /etc/kubernetes (CERTKIT_DIR) for files below it, else in the folder that
+holds all the files, or the one above it with certkit.yaml: `.certkit` in it. Nothing is checked but that this CA signed them: restart what uses them, or have
 --hook do it.
 
 --rollback undoes one change, the last, whatever command made it; run again, it undoes that. --rollback --to ID goes
@@ -268,16 +268,14 @@ fn renew_files(
         let why = "--key is the key of one certificate, and several are named";
         return Err(Failure::usage(why).hint(Some("name one file at a time")));
     }
-    let said = match global.dir_is_said {
-        true => Some(super::absolute(&global.dir)?),
-        false => None,
-    };
+    let usual = super::absolute(&global.dir)?;
     let request = renew::Request {
         files: &args.names,
         ca,
         ca_key: args.ca_key.as_deref(),
         key: args.key.as_deref(),
-        dir: said.as_deref(),
+        dir: global.dir_is_said.then_some(usual.as_path()),
+        usual: &usual,
         within: args.within,
         choice: args.choice(),
         force: args.force,

@@ -24,7 +24,7 @@ use crate::{
     model::{
         algorithm::KeyAlgorithm,
         duration::{Span, Threshold},
-        layout::{DEFAULT_HOST_DIR, Layout, PUBLIC, SECRET},
+        layout::{Layout, PUBLIC, SECRET},
         plan::{
             Action, KeyChoice, Order, Plan, Reason, Step,
             credential::is_due,
@@ -57,6 +57,8 @@ pub struct Request<'a> {
     pub key: Option<&'a Path>,
     /// The directory whose lock and backups it is to be, where somebody said one.
     pub dir: Option<&'a Path>,
+    /// The directory that it is where nobody said one, for files below it.
+    pub usual: &'a Path,
     /// How near to its end is due; none for whatever the time.
     pub within: Option<Threshold>,
     /// Which key new certificates get.
@@ -255,7 +257,9 @@ pub fn run(request: &Request<'_>) -> Result<Renewal, Error> {
         return Ok(work.renewal(session::left(&dir)?));
     }
     let start = Instant::now();
-    std::thread::sleep(request.jitter);
+    if !work.plan.is_empty() {
+        std::thread::sleep(request.jitter);
+    }
     let mut store = session::open(&dir, request.lock_wait)?;
     // Waiting may have taken an hour.
     let waited = i64::try_from(start.elapsed().as_secs()).unwrap_or_default();
@@ -589,11 +593,17 @@ fn locate(request: &Request<'_>) -> Result<(PathBuf, Vec<Located>), Error> {
             paths.push(path);
         }
     }
-    let usual = Path::new(DEFAULT_HOST_DIR);
     let dir = match request.dir {
         Some(dir) => dir.to_path_buf(),
-        None if paths.iter().all(|path| path.starts_with(usual)) => usual.to_path_buf(),
-        None => common_folder(paths.iter().cloned().chain(request.key.map(absolute)))?,
+        None if paths.iter().all(|path| path.starts_with(request.usual)) => {
+            request.usual.to_path_buf()
+        }
+        None => {
+            let common = common_folder(paths.iter().cloned().chain(request.key.map(absolute)))?;
+            // What certkit keeps already has its records where certkit.yaml is.
+            let is_kept = |dir: &&Path| dir.join(declared::FILE).is_file();
+            common.ancestors().find(is_kept).unwrap_or(&common).to_path_buf()
+        }
     };
     let place = |path: PathBuf| match inside(&dir, &path) {
         Some(inside) => Ok(Located { path, inside }),
