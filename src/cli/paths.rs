@@ -39,6 +39,8 @@ enum Format {
     Wide,
     /// One document
     Json,
+    /// The same document
+    Yaml,
     /// A diagram for Markdown pages
     Mermaid,
     /// A diagram for Graphviz
@@ -73,6 +75,7 @@ pub fn run(args: &PathsArgs, global: &Global) -> Result<Exit, Failure> {
         Format::Dot => diagram::dot(&talks),
         Format::Html => html::page(&talks, name),
         Format::Json => json(&talks, name),
+        Format::Yaml => super::document(json(&talks, name), super::Format::Yaml)?,
         Format::Mermaid => diagram::mermaid(&talks),
         Format::Table => table(&talks, false),
         Format::Wide => table(&talks, true),

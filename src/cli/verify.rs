@@ -57,6 +57,8 @@ enum Format {
     Wide,
     /// One document
     Json,
+    /// The same document
+    Yaml,
     /// SARIF 2.1.0, for code scanning
     Sarif,
     /// JUnit XML, for CI servers
@@ -111,6 +113,9 @@ pub fn run(args: &VerifyArgs, global: &Global) -> Result<Exit, Failure> {
     let report = watch::working(global, || verify::verify(&request))?;
     match args.output {
         Format::Json => print(json::document(&report, request.at))?,
+        Format::Yaml => {
+            print(super::document(json::document(&report, request.at), super::Format::Yaml)?)?;
+        }
         Format::Junit => print(junit::document(&report))?,
         Format::Sarif => print(sarif::document(&report))?,
         Format::Table => print(table::text(&report, &dir, global, false))?,

@@ -9,7 +9,10 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{ca, check, check_at, fixture, json, kubeadm_copy, leaf, support};
+use crate::{
+    ca, check, check_at, fixture, json, kubeadm_copy, leaf,
+    support::{self, schema},
+};
 
 /// A directory with something of every status.
 fn mixed() -> tempfile::TempDir {
@@ -134,7 +137,7 @@ fn json_is_what_its_schema_says() {
         json(check().arg("/dev/null")).0,
         json(check().args(["--connect", "127.0.0.1:1"]).arg("--dir").arg(dir.path())).0,
     ] {
-        let faults = schema_faults(&schema, &schema, &report, "$");
+        let faults = schema::faults(&schema, &report);
         assert!(faults.is_empty(), "{faults:#?}");
     }
     // And the schema can fail.
@@ -143,108 +146,7 @@ fn json_is_what_its_schema_says() {
     report["certificates"][1].as_object_mut().unwrap().remove("missing");
     report["certificates"][2]["status"] = "fine".into();
     report["certificates"][3]["surprise"] = true.into();
-    assert_eq!(schema_faults(&schema, &schema, &report, "$").len(), 4);
-}
-
-/// What of JSON Schema the schema uses, checked: `$ref`, `type`, `const`, `enum`, `required`, `properties`,
-/// `additionalProperties`, `items`, `pattern` for dates and hexadecimal, `oneOf`.
-fn schema_faults(root: &Value, schema: &Value, value: &Value, at: &str) -> Vec<String> {
-    let faults = std::cell::RefCell::new(Vec::new());
-    let fault = |what: String| faults.borrow_mut().push(format!("{at}: {what}"));
-    for (keyword, rule) in schema.as_object().expect("a schema is an object") {
-        match keyword.as_str() {
-            "$ref" => {
-                let pointer = rule.as_str().unwrap().trim_start_matches('#');
-                let target = root.pointer(pointer).expect("the reference leads somewhere");
-                faults.borrow_mut().extend(schema_faults(root, target, value, at));
-                continue;
-            }
-            "type" => {
-                let names: Vec<&str> = match rule {
-                    Value::Array(all) => all.iter().map(|t| t.as_str().unwrap()).collect(),
-                    one => vec![one.as_str().unwrap()],
-                };
-                let is = |name: &str| match name {
-                    "array" => value.is_array(),
-                    "boolean" => value.is_boolean(),
-                    "integer" => value.is_i64(),
-                    "null" => value.is_null(),
-                    "object" => value.is_object(),
-                    "string" => value.is_string(),
-                    other => panic!("unknown type {other}"),
-                };
-                if !names.into_iter().any(is) {
-                    fault(format!("{value} is not {rule}"));
-                }
-            }
-            "const" if value != rule => fault(format!("{value} is not {rule}")),
-            "enum" if !rule.as_array().unwrap().contains(value) => {
-                fault(format!("{value} is none of {rule}"));
-            }
-            "required" => {
-                for name in rule.as_array().unwrap() {
-                    if value.get(name.as_str().unwrap()).is_none() {
-                        fault(format!("{name} is not there"));
-                    }
-                }
-            }
-            "properties" => {
-                for (name, rule) in rule.as_object().unwrap() {
-                    if let Some(value) = value.get(name) {
-                        let inner = schema_faults(root, rule, value, &format!("{at}.{name}"));
-                        faults.borrow_mut().extend(inner);
-                    }
-                }
-                continue;
-            }
-            "additionalProperties" => {
-                assert_eq!(rule, false);
-                let known = schema["properties"].as_object().unwrap();
-                for name in value.as_object().into_iter().flatten().map(|(name, _)| name) {
-                    if !known.contains_key(name) {
-                        fault(format!("{name} is not in the schema"));
-                    }
-                }
-            }
-            "items" => {
-                for (index, item) in value.as_array().into_iter().flatten().enumerate() {
-                    faults.borrow_mut().extend(schema_faults(
-                        root,
-                        rule,
-                        item,
-                        &format!("{at}[{index}]"),
-                    ));
-                }
-                continue;
-            }
-            "oneOf" => {
-                let fits = |rule: &&Value| schema_faults(root, rule, value, at).is_empty();
-                if rule.as_array().unwrap().iter().filter(fits).count() != 1 {
-                    fault(format!("{value} is not one of {rule}"));
-                }
-            }
-            "format" if rule == "date-time" => {
-                let is_time =
-                    |text: &str| text.parse::<certkit::model::timestamp::Timestamp>().is_ok();
-                if value.as_str().is_some_and(|text| !is_time(text)) {
-                    fault(format!("{value} is no time"));
-                }
-            }
-            "pattern" => {
-                assert_eq!(rule, "^-?[0-9a-f]+$");
-                let text = value.as_str().unwrap();
-                let digits = text.strip_prefix('-').unwrap_or(text);
-                if digits.is_empty()
-                    || !digits.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c))
-                {
-                    fault(format!("{value} is not hexadecimal"));
-                }
-            }
-            "const" | "enum" | "$schema" | "$id" | "$defs" | "title" | "description" => {}
-            other => panic!("this check does not know {other}"),
-        }
-    }
-    faults.into_inner()
+    assert_eq!(schema::faults(&schema, &report).len(), 4);
 }
 
 #[test]

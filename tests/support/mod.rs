@@ -18,6 +18,7 @@ pub mod kubernetes;
 pub mod machine;
 pub mod plane;
 pub mod process;
+pub mod schema;
 pub mod storm;
 pub mod tree;
 

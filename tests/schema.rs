@@ -1,0 +1,123 @@
+//! Every document that certkit prints is what its published schema says.
+
+mod support;
+
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
+
+use serde_json::Value;
+use support::{certkit, schema, temp_dir};
+
+fn published(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/schema").join(name);
+    let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_json::from_str(&text).expect("a schema is JSON")
+}
+
+/// The document, which must be what the schema of this name says; as YAML it is the same.
+#[track_caller]
+fn fits(name: &str, dir: &Path, arguments: &[&str]) -> Value {
+    let ask = |format: &str, more: &[&str]| {
+        let mut command = certkit();
+        command.args(arguments).args(more).args(["-o", format, "--dir"]).arg(dir);
+        let output = command.output().expect("certkit");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (String::from_utf8(output.stdout).expect("UTF-8"), said)
+    };
+    let (text, said) = ask("json", &[]);
+    let value: Value =
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{name}: {e}: {text}{said}"));
+    let faults = schema::faults(&published(&format!("{name}.json")), &value);
+    assert!(faults.is_empty(), "{name}: {faults:#?}");
+    assert!(value["apiVersion"] == "certkit/v1" && value["kind"].is_string(), "{name}");
+    // Of a change there is only one; its kind is the same.
+    let (yaml, _) = ask("yaml", &[]);
+    let kind = value["kind"].as_str().expect("a kind");
+    assert!(yaml.contains(&format!("kind: {kind}\n")), "{name}: {yaml}");
+    value
+}
+
+#[test]
+fn every_document_is_what_its_schema_says() {
+    let folder = temp_dir();
+    let dir = folder.path().join("pki");
+    let host = ["init", "--name", "demo", "--host", "cp1=10.0.0.11"];
+    fits("init", &dir, &[&host[..], &["--dry-run"]].concat());
+    fits("init", &dir, &host);
+    fits("paths", &dir, &["paths"]);
+    fits("verify", &dir, &["verify", "--forecast"]);
+    fits("verify", &dir, &["verify", "--at", "2099-01-01T00:00:00Z"]);
+    fits("rotate", &dir, &["rotate"]);
+    let rotated = fits("rotate", &dir, &["rotate", "--all", "--restart", "systemd"]);
+    assert!(rotated["steps"].as_array().is_some_and(|steps| !steps.is_empty()));
+    fits("rollback-list", &dir, &["rotate", "--rollback", "--list"]);
+    fits("rollback", &dir, &["rotate", "--rollback", "--dry-run"]);
+    fits("prune", &dir, &["prune", "--dry-run"]);
+    fits("rotate-ca-status", &dir, &["rotate-ca"]);
+    fits("rotate-ca", &dir, &["rotate-ca", "etcd-ca", "--next", "--dry-run"]);
+    for file in ["pki/apiserver.crt", "admin.conf", "pki/etcd/ca.crt"] {
+        let path = dir.join(file);
+        fits("show", &dir, &["show", path.to_str().expect("UTF-8")]);
+    }
+    let adopted = folder.path().join("adopted");
+    support::tree::copy(&dir, &adopted);
+    fs::remove_file(adopted.join("certkit.yaml")).expect("there");
+    fits("adopt", &adopted, &["init", "--adopt", "--dry-run"]);
+}
+
+#[test]
+fn what_was_signed_elsewhere_is_reported_as_its_schema_says() {
+    let Some(openssl) = support::need("openssl") else { return };
+    let folder = temp_dir();
+    let dir = folder.path().join("pki");
+    let run = |arguments: &[&str]| support::run(certkit().args(arguments).arg("--dir").arg(&dir));
+    run(&["init", "-q", "--name", "demo", "--host", "cp1=10.0.0.11"]);
+    run(&["rotate", "scheduler.conf", "--csr-only", "-q"]);
+    let found = fs::read_dir(dir.join("csr")).expect("requests").filter_map(Result::ok);
+    let request =
+        found.map(|e| e.path()).find(|p| p.extension().is_some_and(|e| e == "csr")).expect("one");
+    let signed = folder.path().join("signed.crt");
+    let mut sign = Command::new(openssl);
+    sign.args([
+        "x509",
+        "-req",
+        "-days",
+        "30",
+        "-copy_extensions",
+        "copy",
+        "-CAcreateserial",
+        "-in",
+    ]);
+    sign.arg(&request)
+        .arg("-CA")
+        .arg(dir.join("pki/ca.crt"))
+        .arg("-CAkey")
+        .arg(dir.join("pki/ca.key"));
+    support::run(sign.arg("-out").arg(&signed));
+    let _ = fs::remove_file(dir.join("pki/ca.srl"));
+    let taken = fits("import", &dir, &["import", signed.to_str().expect("UTF-8"), "--dry-run"]);
+    assert_eq!(taken["taken"][0]["name"], "scheduler.conf");
+}
+
+#[test]
+fn every_schema_is_of_a_document_and_can_fail() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/schema");
+    let names = fs::read_dir(folder).expect("schemas").map(|e| e.expect("it").file_name());
+    let names: BTreeSet<String> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+    let source = include_str!("schema.rs").to_owned() + include_str!("check_expiration/format.rs");
+    for name in &names {
+        let stem = name.trim_end_matches(".json");
+        assert!(
+            source.contains(&format!("\"{stem}\"")) || source.contains(name.as_str()),
+            "{name} is tried nowhere"
+        );
+        let schema = published(name);
+        assert!(!schema::faults(&schema, &serde_json::json!({})).is_empty(), "{name}");
+        let other =
+            serde_json::json!({"apiVersion": "certkit/v1", "kind": "Another", "surprise": 1});
+        assert!(schema::faults(&schema, &other).len() > 2, "{name}");
+        assert!(
+            !schema.to_string().contains("additionalProperties"),
+            "{name} allows no added field"
+        );
+    }
+}
