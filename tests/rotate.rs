@@ -108,6 +108,7 @@ fn ten_thousand_runs_with_nothing_due_change_nothing() {
         lock_wait: Duration::ZERO,
         jitter: Duration::ZERO,
         withholds: true,
+        refuses_mixed: false,
         force: false,
         backups: 1,
         passwords: &certkit::ops::password::Passwords::Nowhere,

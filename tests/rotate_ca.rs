@@ -257,3 +257,56 @@ fn mistakes_are_named() {
     let text = said(&["ca", "--next"], 3);
     assert!(text.contains("pki/ca-next.key"), "{text}");
 }
+
+/// A tree at each stage, of one host or three.
+fn staged(hosts: u8) -> Vec<tempfile::TempDir> {
+    let names: Vec<String> = (1..=hosts).map(|n| format!("cp{n}=10.0.0.1{n}")).collect();
+    // A copy of a tree must not name the original.
+    let mut more: Vec<&str> = vec!["--host-dir", "/etc/kubernetes"];
+    for name in &names {
+        more.extend(["--host", name.as_str()]);
+    }
+    let first = temp_dir();
+    init(first.path(), &more);
+    let mut all = vec![first];
+    for _ in 0..3 {
+        let next = temp_dir();
+        support::tree::copy(all.last().unwrap().path(), next.path());
+        run(&mut rotate_ca(next.path(), &["ca", "etcd-ca", "front-proxy-ca", "--next"]));
+        all.push(next);
+    }
+    all
+}
+
+/// Every state that components of a cluster can be in between two stages: each with what it shows and what it trusts
+/// as before or as after. A handshake depends on its two ends alone, so this is every state of the whole.
+fn broken_between(before: &Path, after: &Path) -> Vec<String> {
+    use certkit::{
+        model::timestamp::Timestamp,
+        ops::{declared, observe::Files, verify::narrowing},
+    };
+    let cluster = declared::load(before).unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = Timestamp::from_unix(now.as_secs() as i64 + 60);
+    narrowing::mixed(&cluster, true, Files::followed(before), Files::followed(after), now)
+}
+
+#[test]
+fn no_state_between_two_stages_breaks_a_path_and_leaving_one_out_does() {
+    for hosts in [1, 3] {
+        let trees = staged(hosts);
+        let at: Vec<&Path> = trees.iter().map(tempfile::TempDir::path).collect();
+        for (from, to) in [(0, 1), (1, 2), (2, 3), (2, 1), (1, 0)] {
+            let broken = broken_between(at[from], at[to]);
+            assert_eq!(broken, Vec::<String>::new(), "{hosts} hosts, from {from} to {to}");
+        }
+        // The upstream page's order and everybody's temptation: new certificates before all trust their CA, or the
+        // old CA dropped before all have new ones.
+        for (from, to) in [(0, 2), (1, 3), (0, 3), (3, 1), (2, 0)] {
+            let broken = broken_between(at[from], at[to]).join("\n");
+            for path in ["etcd", "apiserver"] {
+                assert!(broken.contains(path), "{hosts} hosts, from {from} to {to}: {path}\n{broken}");
+            }
+        }
+    }
+}

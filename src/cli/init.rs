@@ -158,6 +158,7 @@ pub fn run(args: &InitArgs, global: &Global) -> Result<Exit, Failure> {
         lock_wait: Duration::from_secs(10),
         jitter: Duration::ZERO,
         withholds: false,
+        refuses_mixed: false,
         force: false,
         backups: usize::MAX,
         passwords: &passwords,

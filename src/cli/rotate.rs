@@ -178,6 +178,7 @@ pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
         lock_wait: args.lock_timeout,
         jitter: jitter(args.jitter),
         withholds: true,
+        refuses_mixed: false,
         force: args.force,
         backups: args.backups,
         passwords: &passwords,

@@ -136,6 +136,7 @@ pub fn run(args: &RotateCaArgs, global: &Global) -> Result<Exit, Failure> {
         lock_wait: args.lock_timeout,
         jitter: Duration::ZERO,
         withholds: false,
+        refuses_mixed: true,
         force: args.force,
         backups: args.backups,
         passwords: &passwords,
@@ -183,6 +184,7 @@ pub fn run(args: &RotateCaArgs, global: &Global) -> Result<Exit, Failure> {
     let failed = outcomes.iter().any(takeup::Outcome::failed);
     let exit = if failed { Exit::Partly } else { Exit::Done };
     let told = super::tell(!args.dry_run && !report.plan.is_empty(), exit, text);
+    report.aftermath.settle();
     complain_of(&outcomes);
     told
 }

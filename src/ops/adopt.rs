@@ -285,7 +285,7 @@ fn subjects(observation: &Observation) -> BTreeMap<usize, Subject> {
 }
 
 /// A component's flags as its static pod is started with them.
-fn manifest_flags(dir: &Path, component: &str) -> BTreeMap<String, String> {
+pub fn manifest_flags(dir: &Path, component: &str) -> BTreeMap<String, String> {
     let path = dir.join(format!("manifests/{component}.yaml"));
     let Piece::Present(content) = read::file(&path) else { return BTreeMap::new() };
     let arguments = manifest::arguments(&content).unwrap_or_default();

@@ -51,6 +51,8 @@ pub struct Request<'a> {
     /// Whether a step that may not be taken, or would break a path that works now, is left out and named; else it
     /// stands against all.
     pub withholds: bool,
+    /// Whether it stands against all if a path that works now would not, in whatever order components take it up.
+    pub refuses_mixed: bool,
     /// Also do what breaks a path that works now.
     pub force: bool,
     /// How many backups to keep.
@@ -395,7 +397,7 @@ impl Work {
     /// All but writing it. What only the run can know, such as a password, is said.
     fn rehearse(mut self, request: &Request<'_>) -> Result<Report, Error> {
         let left = session::left(request.dir)?;
-        if request.withholds {
+        if request.withholds || request.refuses_mixed {
             let (report, _) = self.make(request, request.now)?;
             return Ok(Report { recovered: left, ..report });
         }
@@ -419,6 +421,13 @@ impl Work {
         let layout = Layout::new(&report.cluster);
         let (dir, passwords) = (request.dir, request.passwords);
         let mut prepared = apply::prepare(&report.plan, &layout, observation, dir, now, passwords)?;
+        if request.refuses_mixed && !request.force {
+            let change = &prepared.transaction;
+            let broken = narrowing::mixed_by(&report.cluster, report.declared, dir, change, now);
+            if !broken.is_empty() {
+                return Err(Error::Gates(broken));
+            }
+        }
         if request.withholds && !request.force {
             let judge = Judge { layout: &layout, declared: report.declared, dir, now };
             judge.withhold(&mut report.plan, &mut prepared);

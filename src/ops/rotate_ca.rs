@@ -150,21 +150,34 @@ fn decide(
     let layout = Layout::new(&cluster);
     let observation = observe::observe(&layout, dir);
     let mut policy = Policy { can_open: change.passwords.can_open(), ..Policy::default() };
+    let (mut refusals, mut notes) = (Vec::new(), Vec::new());
     for subject in select(&layout, request.names)? {
         let stage = standing(&layout, &observation, subject).stage;
         let id = id(&layout, subject);
         let Some(step) = direction(request.to, stage, id)? else { continue };
+        if let Subject::KeyPair(_) = subject
+            && step == Move::Drop
+            && !change.force
+            && let Some(why) = gate::tokens(&layout, subject, dir, now)
+        {
+            // Whoever named none goes on with all that can.
+            match request.names.is_empty() {
+                true => notes.push(why),
+                false => refusals.push(why),
+            }
+            continue;
+        }
         moved.push((id, step.end()));
         match subject {
             Subject::Authority(index) => policy.succession.insert(index, step),
             Subject::KeyPair(index) => policy.keys.insert(index, step),
         };
     }
-    let mut refusals = Vec::new();
     for (index, step) in &policy.succession {
         able(&layout, &observation, *index, *step, &policy, now, &mut refusals);
     }
-    let plan = reconcile(&layout, &observation.observed, dir, &policy, now);
+    let mut plan = reconcile(&layout, &observation.observed, dir, &policy, now);
+    plan.notes.extend(notes);
     if !change.force {
         let gates = gate::Gates { layout: &layout, observation: &observation, request, dir, now };
         refusals.extend(gates.refusals(&policy));

@@ -1,19 +1,23 @@
 //! Gates: what must be so before a stage is taken. Each refusal names what still needs what would be gone, or does not
 //! know yet what would come.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, os::unix::fs::MetadataExt as _, path::Path};
 
-use super::{Request, audit};
+use super::{Request, Subject, audit};
 use crate::{
     model::{
-        authority::{Generations, Move},
+        authority::{Generations, Move, Slot},
+        duration::Span,
         layout::Layout,
         observed::{CertView, Signer},
         plan::Policy,
         shown::quoted,
         timestamp::Timestamp,
     },
-    ops::observe::{Observation, with_causes},
+    ops::{
+        adopt,
+        observe::{Observation, with_causes},
+    },
     pki::inspect::Certificate,
     tls::probe,
 };
@@ -162,7 +166,7 @@ impl Gates<'_> {
             .filter(|held| held.signer == Some(Signer::Expected))
             .filter_map(|held| Some(held.certificate()?.fingerprint.as_str()))
             .collect();
-        let since = self.now.plus(crate::model::duration::Span(-self.request.quiet_for.0));
+        let since = self.now.plus(Span(-self.request.quiet_for.0));
         match audit::offenders(self.request.audit_logs, since, &known) {
             Err(why) => refusals.push(why),
             Ok(offenders) => refusals.extend(offenders.into_iter().map(|offender| {
@@ -177,6 +181,46 @@ impl Gates<'_> {
                 )
             })),
         }
+    }
+}
+
+/// How long tokens live at most that were put into pods, unless the apiserver is told otherwise (Kubernetes 1.36,
+/// `pkg/serviceaccount/claims.go`).
+const TOKENS: Span = Span::days(365);
+
+/// Why the key before must stay trusted: a token that it signed may be valid still.
+pub fn tokens(layout: &Layout<'_>, subject: Subject, dir: &Path, now: Timestamp) -> Option<String> {
+    let Subject::KeyPair(index) = subject else { return None };
+    let spec = layout.key_pairs[index];
+    let file = Slot::Previous.file(spec.private);
+    // It was put there when the other one began to sign. Where it is not kept nobody knows when that was.
+    let since = dir.join(&file).symlink_metadata().ok().map(|metadata| metadata.mtime());
+    let life = token_life(dir);
+    match since.map(|since| Timestamp::from_unix(since).plus(life)) {
+        Some(end) if end <= now => None,
+        Some(end) => Some(format!(
+            "{}: tokens that the key before signed may be valid until {end}; it goes on with --force",
+            spec.id
+        )),
+        None => Some(format!(
+            "{}: nobody knows since when another key signs, as {} is not there; tokens live up to {life}; it goes \
+             on with --force",
+            spec.id,
+            file.display()
+        )),
+    }
+}
+
+/// How long a token can live, by what the apiserver's static pod is told.
+fn token_life(dir: &Path) -> Span {
+    let flags = adopt::manifest_flags(dir, "kube-apiserver");
+    let limit = flags.get("service-account-max-token-expiration");
+    let limit = limit.and_then(|text| text.parse::<Span>().ok());
+    let extends = flags.get("service-account-extend-token-expiration");
+    match (extends.map(String::as_str), limit) {
+        (Some("false"), Some(limit)) => limit,
+        (_, Some(limit)) => Span(limit.0.max(TOKENS.0)),
+        (_, None) => TOKENS,
     }
 }
 

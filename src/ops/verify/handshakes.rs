@@ -35,7 +35,7 @@ const SHARE: usize = 64;
 pub struct Scene<'a> {
     /// What is there.
     pub evidence: Evidence<'a>,
-    identities: BTreeMap<usize, Result<Identity, String>>,
+    identities: Arc<BTreeMap<usize, Result<Identity, String>>>,
 }
 
 impl<'a> Scene<'a> {
@@ -48,8 +48,8 @@ impl<'a> Scene<'a> {
         at: Timestamp,
     ) -> Self {
         let leaves = (0..layout.instances.len()).filter(|i| !layout.instances[*i].spec.is_ca());
-        let identities =
-            leaves.filter_map(|index| Some((index, observation.identity(index)?))).collect();
+        let identities = leaves.filter_map(|index| Some((index, observation.identity(index)?)));
+        let identities: BTreeMap<_, _> = identities.collect();
         let evidence = Evidence {
             cluster: layout.cluster,
             at,
@@ -59,7 +59,15 @@ impl<'a> Scene<'a> {
             owner: 0,
             service_address,
         };
-        Self { evidence, identities }
+        Self { evidence, identities: Arc::new(identities) }
+    }
+
+    /// Those who trust what is trusted here, and show what they show there: not all files are read at once.
+    pub fn showing(&self, other: &Self) -> Self {
+        let Evidence { cluster, at, layout, observed, owner, service_address, .. } = self.evidence;
+        let files = Vec::new();
+        let evidence = Evidence { cluster, at, layout, observed, files, owner, service_address };
+        Self { evidence, identities: Arc::clone(&other.identities) }
     }
 }
 

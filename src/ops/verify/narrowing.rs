@@ -114,6 +114,65 @@ pub fn broken(
     found
 }
 
+/// What would break in some state that a rolling restart passes through: each end of each path with what it shows, and
+/// what it trusts, as they are before or after. What two ends make of each other depends on nobody else, so that these
+/// sixteen states of each path are all states of the cluster.
+pub fn mixed(
+    cluster: &Cluster,
+    declared: bool,
+    mut before: Files<'_>,
+    mut after: Files<'_>,
+    now: Timestamp,
+) -> Vec<String> {
+    let layout = Layout::new(cluster);
+    let before = look(&layout, declared, &mut before);
+    let after = look(&layout, declared, &mut after);
+    let before = Scene::new(&layout, &before, None, now);
+    let after = Scene::new(&layout, &after, None, now);
+    let is_path = |p: &Pairing| p.role == Role::Path && p.expect == Expect::Works;
+    let all: Vec<Pairing> =
+        pairing::pairings(&before.evidence).into_iter().filter(is_path).collect();
+    let works = handshakes::between(&before, &before, &all, now);
+    let works = all.into_iter().zip(works).filter(|(_, outcome)| *outcome == Outcome::Works);
+    let all: Vec<Pairing> = works.map(|(pairing, _)| pairing).collect();
+    let states = [
+        ("as it is", before.showing(&before)),
+        ("with new certificates and what it trusted before", before.showing(&after)),
+        ("with what it trusts from now on and its old certificate", after.showing(&before)),
+        ("as it will be", after.showing(&after)),
+    ];
+    let mut broken: BTreeMap<String, String> = BTreeMap::new();
+    for (server_state, serving) in &states {
+        for (client_state, dialling) in &states {
+            let outcomes = handshakes::between(serving, dialling, &all, now);
+            for (pairing, outcome) in all.iter().zip(outcomes) {
+                let Outcome::Refused(why) = outcome else { continue };
+                let server = before.evidence.label(pairing.server);
+                let client = match &pairing.client {
+                    End::Instance(client) => before.evidence.label(*client),
+                    End::NoCertificate(_) => pairing.path.from.to_owned(),
+                };
+                broken.entry(format!("{}: {client} to {server}", pairing.path.id)).or_insert_with(
+                    || format!("{client} {client_state}, {server} {server_state}: {why}"),
+                );
+            }
+        }
+    }
+    broken.into_iter().map(|(path, state)| format!("{path}: {state}")).collect()
+}
+
+/// The same of a change, judged on a few hosts of each kind.
+pub fn mixed_by(
+    cluster: &Cluster,
+    declared: bool,
+    dir: &Path,
+    change: &Transaction,
+    now: Timestamp,
+) -> Vec<String> {
+    let some = representatives(cluster, change);
+    mixed(&some, declared, Files::new(dir), Files::after(dir, change), now)
+}
+
 /// A pairing as something that can be compared: its path, server and client.
 fn key(pairing: &Pairing) -> (&'static str, usize, Option<usize>, &Path) {
     let (client, root) = match &pairing.client {
