@@ -17,6 +17,7 @@ pub mod output;
 mod password;
 mod paths;
 mod prune;
+mod recover;
 mod rotate;
 mod rotate_ca;
 mod show;
@@ -94,6 +95,7 @@ enum Command {
     Man(man::ManArgs),
     Paths(paths::PathsArgs),
     Prune(prune::PruneArgs),
+    Recover(recover::RecoverArgs),
     Rotate(Box<rotate::RotateArgs>),
     RotateCa(Box<rotate_ca::RotateCaArgs>),
     Show(show::ShowArgs),
@@ -203,6 +205,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Import(args) => import::run(args, &cli.global),
         Command::Kubeconfig(args) => kubeconfig::run(args, &cli.global),
         Command::Man(args) => man::run(args),
+        Command::Recover(args) => recover::run(args, &cli.global),
         Command::Rotate(args) => rotate::run(args, &cli.global),
         Command::RotateCa(args) => rotate_ca::run(args, &cli.global),
         Command::Show(args) => show::run(args, &cli.global),

@@ -19,6 +19,7 @@ pub mod observe;
 pub mod password;
 pub mod prune;
 pub mod read;
+pub mod recover;
 pub mod renew;
 pub mod rollback;
 pub mod rotate;

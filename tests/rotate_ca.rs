@@ -305,7 +305,10 @@ fn no_state_between_two_stages_breaks_a_path_and_leaving_one_out_does() {
         for (from, to) in [(0, 2), (1, 3), (0, 3), (3, 1), (2, 0)] {
             let broken = broken_between(at[from], at[to]).join("\n");
             for path in ["etcd", "apiserver"] {
-                assert!(broken.contains(path), "{hosts} hosts, from {from} to {to}: {path}\n{broken}");
+                assert!(
+                    broken.contains(path),
+                    "{hosts} hosts, from {from} to {to}: {path}\n{broken}"
+                );
             }
         }
     }

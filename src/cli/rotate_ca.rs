@@ -44,6 +44,9 @@ pub struct RotateCaArgs {
     /// Go back to the stage before
     #[arg(long, conflicts_with = "to")]
     undo: bool,
+    /// Give CAs a new term instead, with the key and the name they have: everything they signed goes on leading to them
+    #[arg(long, conflicts_with_all = ["next", "status", "undo", "to"])]
+    renew_same_key: bool,
     /// Go to this stage, if it is the next one or the one before: stable, introduced, switched
     #[arg(long, value_name = "STAGE")]
     to: Option<Stage>,
@@ -107,12 +110,14 @@ EXAMPLES:
   certkit rotate-ca ca --next --dry-run
   certkit rotate-ca ca --next --connect 10.0.0.11:6443
   certkit rotate-ca ca --next --audit-log /var/log/kubernetes/audit.log --quiet-for 24h
-  certkit rotate-ca ca --undo";
+  certkit rotate-ca ca --undo
+  certkit rotate-ca ca --renew-same-key";
 
 /// Runs the command.
 pub fn run(args: &RotateCaArgs, global: &Global) -> Result<Exit, Failure> {
     let dir = super::absolute(&global.dir)?;
     let to = match (args.next, args.undo, args.to) {
+        _ if args.renew_same_key => Direction::Renew,
         (true, ..) => Direction::Next,
         (_, true, _) => Direction::Undo,
         (.., Some(stage)) => Direction::To(stage),
@@ -298,8 +303,7 @@ fn table(
         text.push_str("nothing to do\n\n");
     } else {
         text.push_str(if dry_run { "would be changed:\n\n" } else { "changed:\n\n" });
-        let rows: Vec<Vec<String>> = report.plan.changes().map(|step| row(report, step)).collect();
-        text.push_str(&output::table(&STEPS, &rows, wide));
+        text.push_str(&steps(report, wide));
         text.push('\n');
     }
     for note in &report.plan.notes {
@@ -311,13 +315,7 @@ fn table(
     }
     text.push_str(&taken_up(outcomes, wide));
     if !report.plan.is_empty() {
-        let rows: Vec<Vec<String>> = elsewhere(moved)
-            .map(|row| vec![row.authority.to_owned(), row.what.to_owned(), row.command.to_owned()])
-            .collect();
-        if !rows.is_empty() {
-            text.push_str("\nwhat else holds a copy, which no file here shows:\n\n");
-            text.push_str(&output::table(&COPIES, &rows, wide));
-        }
+        text.push_str(&copies(moved, wide));
         if !dry_run {
             text.push('\n');
         }
@@ -355,6 +353,53 @@ fn verb(action: &Action) -> &'static str {
     }
 }
 
+/// What a plan changes, a row for each step.
+pub fn steps(report: &Report, wide: bool) -> String {
+    let rows: Vec<Vec<String>> = report.plan.changes().map(|step| row(report, step)).collect();
+    output::table(&STEPS, &rows, wide)
+}
+
+/// What else holds a copy of the CAs that have come to these stages; nothing where nothing does.
+pub fn copies(moved: &[(&'static str, Stage)], wide: bool) -> String {
+    let rows: Vec<Vec<String>> = elsewhere(moved)
+        .map(|row| vec![row.authority.to_owned(), row.what.to_owned(), row.command.to_owned()])
+        .collect();
+    match rows.is_empty() {
+        true => String::new(),
+        false => format!(
+            "\nwhat else holds a copy, which no file here shows:\n\n{}",
+            output::table(&COPIES, &rows, wide)
+        ),
+    }
+}
+
+/// The same for a JSON document.
+pub fn copies_json(moved: &[(&'static str, Stage)]) -> Vec<Value> {
+    elsewhere(moved)
+        .map(|row| json!({"name": row.authority, "what": row.what, "command": row.command}))
+        .collect()
+}
+
+/// What a plan changes, for a JSON document.
+pub fn steps_json(report: &Report) -> Vec<Value> {
+    report
+        .plan
+        .changes()
+        .map(|step| {
+            let issued =
+                report.issued.iter().find(|r| r.label == step.label && r.files == step.files);
+            json!({
+                "action": verb(&step.action),
+                "name": step.label,
+                "files": step.files,
+                "reason": step.reason.to_string(),
+                "notAfter": issued.map(|r| r.not_after.to_string()),
+                "fingerprint": issued.map(|r| r.fingerprint.clone()),
+            })
+        })
+        .collect()
+}
+
 /// What else holds a copy of what has changed, that files do not show.
 fn elsewhere(moved: &[(&'static str, Stage)]) -> impl Iterator<Item = &'static Elsewhere> {
     ELSEWHERE.iter().filter(|row| {
@@ -370,35 +415,16 @@ fn json(
     moved: &[(&'static str, Stage)],
     dry_run: bool,
 ) -> String {
-    let copies: Vec<Value> = elsewhere(moved)
-        .map(|row| json!({"name": row.authority, "what": row.what, "command": row.command}))
-        .collect();
-    let steps: Vec<Value> = report
-        .plan
-        .changes()
-        .map(|step| {
-            let issued =
-                report.issued.iter().find(|r| r.label == step.label && r.files == step.files);
-            json!({
-                "action": verb(&step.action),
-                "name": step.label,
-                "files": step.files,
-                "reason": step.reason.to_string(),
-                "notAfter": issued.map(|r| r.not_after.to_string()),
-                "fingerprint": issued.map(|r| r.fingerprint.clone()),
-            })
-        })
-        .collect();
     let document = json!({
         "apiVersion": "certkit/v1",
         "kind": "RotateCaReport",
         "dryRun": dry_run,
-        "steps": steps,
+        "steps": steps_json(report),
         "notes": report.plan.notes,
         "backup": report.aftermath.backup,
         "warnings": report.aftermath.warnings,
         "components": components(outcomes),
-        "copies": copies,
+        "copies": copies_json(moved),
         "authorities": standing_json(standing),
     });
     format!("{document:#}\n")

@@ -42,6 +42,8 @@ pub struct Policy {
     pub succession: BTreeMap<usize, Move>,
     /// The same of key pairs without certificate.
     pub keys: BTreeMap<usize, Move>,
+    /// Which CAs get a new term, with the key and the name they have.
+    pub renews: BTreeSet<usize>,
     /// Whether a CA's key that is encrypted can be opened.
     pub can_open: bool,
 }
@@ -54,6 +56,7 @@ impl Policy {
         renewal: None,
         succession: BTreeMap::new(),
         keys: BTreeMap::new(),
+        renews: BTreeSet::new(),
         can_open: false,
     };
 }

@@ -7,7 +7,7 @@ mod write;
 pub use write::destination;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -157,11 +157,14 @@ fn ordered(step: &Step) -> Option<(&Order, bool)> {
     }
 }
 
-/// The CAs that a plan signs with and that are there already; one that signs nothing now need not be able to.
+/// The CAs that a plan signs with, or gives a new term; one that signs nothing now need not be able to.
 fn signers(plan: &Plan) -> impl Iterator<Item = (usize, Slot)> {
-    plan.changes().filter_map(|step| match &step.action {
-        Action::Issue(order) => order.signer,
-        _ => None,
+    plan.changes().flat_map(|step| match &step.action {
+        Action::Issue(order) => {
+            let own = (order.key == KeyChoice::Existing).then_some((order.instance, order.slot));
+            order.signer.into_iter().chain(own)
+        }
+        _ => None.into_iter().chain(None),
     })
 }
 
@@ -173,7 +176,7 @@ pub fn try_password(
     dir: &Path,
     passwords: &Passwords,
 ) -> Result<Vec<PathBuf>, Error> {
-    let signers: std::collections::BTreeSet<(usize, Slot)> = signers(plan).collect();
+    let signers: BTreeSet<(usize, Slot)> = signers(plan).collect();
     let mut files = Vec::new();
     // Nothing but the active generation signs what these plans order.
     for index in signers.into_iter().filter(|(_, slot)| *slot == Slot::Active).map(|(i, _)| i) {
@@ -322,7 +325,12 @@ impl<'a> Workshop<'a> {
 
     /// Opens the keys that the plan signs with.
     fn open_signers(&mut self, plan: &Plan) -> Result<(), Error> {
-        for (index, slot) in signers(plan) {
+        let made: BTreeSet<(usize, Slot)> = plan
+            .changes()
+            .filter_map(ordered)
+            .map(|(order, _)| (order.instance, order.slot))
+            .collect();
+        for (index, slot) in signers(plan).filter(|signer| !made.contains(signer)) {
             let Some(key) = self.sealed.remove(&(index, slot)) else { continue };
             let all = match slot {
                 Slot::Active => self.certificates.get(&index),

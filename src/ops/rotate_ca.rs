@@ -19,7 +19,7 @@ use crate::{
         duration::Span,
         layout::Layout,
         observed::FoundKey,
-        plan::{Policy, reconcile::reconcile},
+        plan::{Policy, obstacle::Blocked, reconcile::reconcile},
         timestamp::Timestamp,
     },
     tls::probe::Target,
@@ -45,6 +45,8 @@ pub struct Request<'a> {
 pub enum Direction {
     /// On by one stage.
     Next,
+    /// Nowhere: a new term, with the key and the name there are.
+    Renew,
     /// Back by one stage.
     Undo,
     /// To this stage, if it is the one after or before.
@@ -154,6 +156,13 @@ fn decide(
     for subject in select(&layout, request.names)? {
         let stage = standing(&layout, &observation, subject).stage;
         let id = id(&layout, subject);
+        if request.to == Direction::Renew {
+            if let Subject::Authority(index) = subject {
+                policy.renews.insert(index);
+                moved.push((id, Stage::Introduced));
+            }
+            continue;
+        }
         let Some(step) = direction(request.to, stage, id)? else { continue };
         if let Subject::KeyPair(_) = subject
             && step == Move::Drop
@@ -182,6 +191,8 @@ fn decide(
         let gates = gate::Gates { layout: &layout, observation: &observation, request, dir, now };
         refusals.extend(gates.refusals(&policy));
     }
+    let why = |blocked: &Blocked| format!("{}: {}", blocked.label, blocked.obstacle);
+    refusals.extend(plan.blocked.iter().map(why));
     match refusals.is_empty() {
         true => Ok(Decision { cluster, observation, plan }),
         false => Err(Error::Gates(refusals)),
@@ -197,6 +208,7 @@ fn direction(to: Direction, stage: Stage, id: &str) -> Result<Option<Move>, Erro
     match to {
         Direction::Next => Ok(Some(Move::onward(stage))),
         Direction::Undo => Ok(Move::back(stage)),
+        Direction::Renew => Ok(None),
         Direction::To(wanted) if wanted == stage => Ok(None),
         Direction::To(wanted) => {
             let mut moves = [Some(Move::onward(stage)), Move::back(stage)].into_iter().flatten();

@@ -177,6 +177,18 @@ pub fn self_signed(
     sign(&order, &profile.subject, None, key, None)
 }
 
+/// Makes a root anew with the key it has: every octet of its name and its extensions stays, key identifiers too, so that
+/// all it signed goes on leading to it.
+pub fn renew_self_signed(
+    old: &Certificate,
+    validity: Validity,
+    key: &PrivateKey,
+) -> Result<Certificate, IssueError> {
+    let profile = old.profile();
+    let order = Order { profile: &profile, validity, public_key: key.public_key() };
+    sign(&order, old.subject(), None, key, Some(&old.raw_extensions()))
+}
+
 /// Makes a certificate that a CA signs.
 pub fn issue(order: &Order<'_>, issuer: &Issuer) -> Result<Issued, IssueError> {
     issue_with(order, issuer, None)

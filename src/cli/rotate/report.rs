@@ -274,7 +274,8 @@ fn differences(reason: &Reason) -> Vec<String> {
     }
 }
 
-fn blocked(blocked: &Blocked) -> Value {
+/// What is due and cannot be done, for a JSON document.
+pub fn blocked(blocked: &Blocked) -> Value {
     json!({
         "name": blocked.label,
         "file": blocked.file,

@@ -336,7 +336,8 @@ impl Reconciler<'_> {
 
     /// What stands against renewing what would end no later than it does: its CA ends then.
     fn end_of_authority(&self, index: usize, certificate: &CertView) -> Option<Obstacle> {
-        let authority = self.held(self.layout.issuer(index)?);
+        let above = self.layout.issuer(index).filter(|above| !self.renewed.contains(above))?;
+        let authority = self.held(above);
         let end = authority.certificate()?.validity.not_after;
         let is_last = certificate.validity.not_after >= end && end > self.now;
         is_last.then(|| Obstacle::AuthorityEnds {
@@ -370,8 +371,10 @@ impl Reconciler<'_> {
     }
 
     fn obstacle(&self, index: usize, certificate: &CertView, is_named: bool) -> Option<Obstacle> {
+        // One that is renewed by this very plan was found fit to sign.
+        let above = self.layout.issuer(index).filter(|above| !self.renewed.contains(above))?;
         let signing = Signing {
-            authority: self.held(self.layout.issuer(index)?),
+            authority: self.held(above),
             issuer: &certificate.issuer,
             is_signed: self.held(index).is_signed(),
             is_bound: self.observed.declared || is_named,
@@ -417,7 +420,7 @@ impl Reconciler<'_> {
         let Some(above) = self.layout.issuer(index).filter(|_| !instance.spec.is_ca()) else {
             return Vec::new();
         };
-        if self.made.contains(&above) {
+        if self.made.contains(&above) && !self.renewed.contains(&above) {
             let is_root = self.layout.issuer(above).is_none();
             let is_sent = instance.spec.is_server() && !is_root;
             return if is_sent { vec![CertRef::Made(above)] } else { Vec::new() };
@@ -442,7 +445,11 @@ impl Reconciler<'_> {
         if !is_there {
             return self.new_kubeconfig(index, place);
         }
-        let amended = self.policy.renewal.as_ref().and_then(|_| self.amended(index));
+        let renewed = self.layout.issuer(index).is_some_and(|above| self.renewed.contains(&above));
+        let amended = match renewed {
+            true => self.trusting_renewed(index),
+            false => self.policy.renewal.as_ref().and_then(|_| self.amended(index)),
+        };
         Some(amended.unwrap_or_else(|| Kubeconfig {
             instance: index,
             file: kubeconfig.clone(),
@@ -453,7 +460,7 @@ impl Reconciler<'_> {
 }
 
 /// A life as long as that of the one in place; nobody means one that is over at once.
-fn as_long(old: Validity, declared: Validity) -> Validity {
+pub(super) fn as_long(old: Validity, declared: Validity) -> Validity {
     match old.not_after.since(old.not_before) {
         life if life <= Span(60) => declared,
         life => Validity { not_after: declared.not_before.plus(life), ..declared },

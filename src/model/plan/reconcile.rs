@@ -28,6 +28,9 @@ pub fn reconcile(
 ) -> Plan {
     let mut reconciler = Reconciler::new(layout, observed, dir, policy, now);
     reconciler.declaration();
+    for index in &policy.renews {
+        reconciler.renew_authority(*index);
+    }
     for index in 0..layout.instances.len() {
         reconciler.instance(index);
     }
@@ -70,6 +73,8 @@ pub(super) struct Reconciler<'a> {
     pub plan: Plan,
     /// The CAs that this plan makes, by index.
     pub made: BTreeSet<usize>,
+    /// Of these the ones that are made anew with the key and name they have.
+    pub renewed: BTreeSet<usize>,
     /// The CAs that wait for a signature from elsewhere: nothing can be signed with them yet.
     pub awaited: BTreeSet<usize>,
     /// The files of the steps so far: what will exist.
@@ -100,6 +105,7 @@ impl<'a> Reconciler<'a> {
             now,
             plan: Plan::default(),
             made: BTreeSet::new(),
+            renewed: BTreeSet::new(),
             awaited: BTreeSet::new(),
             files: BTreeSet::new(),
             serves: policy.renewal.as_ref().is_some_and(|renewal| serves(layout, renewal)),
@@ -194,11 +200,11 @@ impl<'a> Reconciler<'a> {
     /// certificate), else the CA itself. Never the root above it: with that an administrator's kubeconfig
     /// would take any server of etcd's CA for the apiserver.
     fn trusted(&self, authority: usize) -> Vec<CertRef> {
-        if self.made.contains(&authority) {
+        if self.made.contains(&authority) && !self.renewed.contains(&authority) {
             return self.certificates_of(authority);
         }
         let all = kubeconfig::trusted(self.layout, self.observed, authority);
-        all.iter().map(|ca| CertRef::There(ca.der.clone())).collect()
+        self.with_renewed(authority, all)
     }
 
     /// A whole kubeconfig for an instance that has one; none where its CA is not laid out.

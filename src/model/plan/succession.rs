@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::{
     Action, CertRef, KeyChoice, KeyRef, Order, Reason,
+    credential::as_long,
     kubeconfig::{Content, Kubeconfig},
+    obstacle::{Blocked, Obstacle, Signing, broken},
     reconcile::Reconciler,
     request_file, request_key_file,
 };
@@ -14,7 +16,7 @@ use crate::model::{
     catalogue::Home,
     layout::{PUBLIC, Place, SECRET},
     name::Name,
-    observed::CertView,
+    observed::{CertView, FoundKey},
     resolve,
     san::San,
 };
@@ -265,6 +267,136 @@ impl Reconciler<'_> {
             let label = copy.from.display().to_string();
             self.step(action, label, vec![copy.to.clone()], Reason::Stage(step.end()));
         }
+    }
+
+    /// Gives a CA a new term, with the key and the name it has: everything that it signed goes on leading to it, and
+    /// everything that holds the certificate itself gets the new one.
+    pub(super) fn renew_authority(&mut self, index: usize) {
+        let (instance, held) = (self.spec_of(index), self.held(index));
+        let Some(old) = held.certificate() else { return };
+        let (cert, key) = (held.place.cert(), held.place.key());
+        if let Some(obstacle) = self.cannot_renew(index, old) {
+            self.plan.blocked.push(Blocked {
+                label: instance.label(),
+                file: cert.clone(),
+                due: None,
+                expired: old.validity.not_after < self.now,
+                obstacle,
+            });
+            return;
+        }
+        let declared = resolve::validity(instance, self.cluster, self.now);
+        let rest = held.certificates.present().and_then(|all| all.get(1..)).unwrap_or_default();
+        let order = Order {
+            instance: index,
+            slot: Slot::Active,
+            place: Place::Pair { cert: cert.clone(), key: key.clone() },
+            request: (request_file(instance), request_key_file(instance)),
+            key: KeyChoice::Existing,
+            algorithm: self.cluster.algorithm_of(instance.spec.id),
+            profile: old.profile.clone(),
+            validity: match self.observed.declared {
+                true => declared,
+                false => as_long(old.validity, declared),
+            },
+            copies: true,
+            signer: self.layout.issuer(index).map(|above| (above, Slot::Active)),
+            chain: rest.iter().map(|ca| CertRef::There(ca.der.clone())).collect(),
+            kubeconfig: None,
+        };
+        let not_after = old.validity.not_after;
+        let reason = Reason::Expiring { not_after, left: not_after.since(self.now) };
+        let files = vec![cert.clone()];
+        self.step(Action::Issue(Box::new(order)), instance.label(), files, reason.clone());
+        self.made.insert(index);
+        self.renewed.insert(index);
+        let mut sources = vec![(cert.clone(), cert.clone())];
+        for (number, derived) in self.layout.derived.iter().enumerate() {
+            let Some(found) = self.observed.derived[number].present() else { continue };
+            if found.iter().any(|ca| ca.der == old.der) {
+                let all = self.with_renewed(index, found);
+                let kind = if derived.is_chain { "chain" } else { "bundle" };
+                let label = format!("{} ({kind})", self.spec_of(derived.authority).label());
+                let files = vec![derived.path.clone()];
+                self.step(Action::Bundle(all), label, files, reason.clone());
+                sources.push((derived.path.clone(), derived.path.clone()));
+            }
+        }
+        for client in 0..self.layout.instances.len() {
+            if self.layout.issuer(client) == Some(index)
+                && let Some(kubeconfig) = self.trusting_renewed(client)
+            {
+                let label = format!("{} (kubeconfig)", self.spec_of(client).label());
+                let files = vec![kubeconfig.file.clone()];
+                self.step(Action::Amend(kubeconfig), label, files, reason.clone());
+            }
+        }
+        for copy in &self.layout.copies {
+            if sources.iter().any(|(file, _)| *file == copy.from) {
+                let action = Action::Copy { from: copy.from.clone(), mode: copy.mode };
+                let label = copy.from.display().to_string();
+                self.step(action, label, vec![copy.to.clone()], reason.clone());
+            }
+        }
+    }
+
+    /// What stands against giving a CA a new term.
+    fn cannot_renew(&self, index: usize, old: &CertView) -> Option<Obstacle> {
+        let held = self.held(index);
+        let (cert, key) = (held.place.cert(), held.place.key());
+        let restore =
+            "restore it from a backup; without the key the CA can only be replaced by another one";
+        match &held.key {
+            FoundKey::Missing => {
+                return Some(Obstacle::External { authority: cert.clone() });
+            }
+            FoundKey::Sealed(_) if !self.policy.can_open => {
+                return Some(Obstacle::Sealed { key: key.clone() });
+            }
+            found if found.fault().is_some() => {
+                return Some(broken(key, found.fault().unwrap_or_default(), restore));
+            }
+            found if !found.is_of(old) => {
+                let why = format!("does not belong to {}", cert.display());
+                return Some(broken(key, &why, restore));
+            }
+            _ => {}
+        }
+        let above = self.layout.issuer(index).filter(|above| !self.renewed.contains(above))?;
+        let signing = Signing {
+            authority: self.held(above),
+            issuer: &old.issuer,
+            is_signed: held.is_signed(),
+            is_bound: true,
+            can_open: self.policy.can_open,
+            now: self.now,
+        };
+        signing.obstacle()
+    }
+
+    /// These certificates, the one that is renewed in the place of its old self.
+    pub(super) fn with_renewed(&self, authority: usize, all: &[CertView]) -> Vec<CertRef> {
+        let old = self.held(authority).certificate();
+        let old = old.filter(|_| self.renewed.contains(&authority));
+        let new = |ca: &CertView| match old.is_some_and(|old| old.der == ca.der) {
+            true => CertRef::Made(authority),
+            false => CertRef::There(ca.der.clone()),
+        };
+        all.iter().map(new).collect()
+    }
+
+    /// The edit that has a kubeconfig trust its CA's new self in the place of the old one.
+    pub(super) fn trusting_renewed(&self, index: usize) -> Option<Kubeconfig> {
+        let held = self.held(index);
+        let above = self.layout.issuer(index)?;
+        let view = held.readable_kubeconfig().filter(|view| view.authority_file.is_none())?;
+        let trust = self.with_renewed(above, view.authorities.present()?);
+        Some(Kubeconfig {
+            instance: index,
+            file: held.place.kubeconfig()?.clone(),
+            content: Content::Edit { server: None, trust: Some(trust) },
+            embeds: matches!(held.place, Place::Embedded { .. }),
+        })
     }
 
     /// The same for a key pair without certificate: every verifier knows both public keys before the other one signs.

@@ -9,7 +9,7 @@ use crate::{
     parallel,
     pki::{
         issue::{self, Issuer},
-        key::{KeyFormat, PrivateKey},
+        key::{CaKey, KeyFormat, PrivateKey},
     },
 };
 
@@ -17,6 +17,9 @@ impl Workshop<'_> {
     /// Makes a CA, and what signs with it from now on.
     pub(super) fn make_authority(&mut self, order: &Order, request: bool) -> Result<(), Error> {
         let index = order.instance;
+        if order.key == KeyChoice::Existing {
+            return self.renew_authority(order);
+        }
         let error = |source| Error::Issue { label: self.label(index), source };
         let key = self.generate(order)?;
         let id = self.layout.instances[index].spec.id;
@@ -49,6 +52,43 @@ impl Workshop<'_> {
             self.issuers.insert((index, order.slot), issuer);
         }
         self.products.insert(index, Product { key: Some(pem), kept_key: None, made });
+        Ok(())
+    }
+
+    /// Gives a CA a new term, with the key it has.
+    fn renew_authority(&mut self, order: &Order) -> Result<(), Error> {
+        let index = order.instance;
+        let old = self.certificates.get(&index).and_then(|all| all.first()).cloned();
+        let key = self.sealed.remove(&(index, order.slot));
+        // No CA is ever given a new term that was not found with its key.
+        let (old, key) = old.zip(key).expect("observed"); // invariant of plans
+        let key = match key {
+            CaKey::Clear(key) => key,
+            CaKey::Sealed(key) => {
+                let file = self.dir.join(order.place.key());
+                self.passwords.open(&file, &key, Some(old.public_key()))?
+            }
+        };
+        let error = |source| Error::Issue { label: self.label(index), source };
+        let (certificate, clamped) = match order.signer {
+            None => {
+                let renewed = issue::renew_self_signed(&old, order.validity, &key);
+                (renewed.map_err(error)?, false)
+            }
+            Some(above) => {
+                let order = issue::Order {
+                    profile: &order.profile,
+                    validity: order.validity,
+                    public_key: key.public_key(),
+                };
+                let issued = issue::reissue(&order, self.issuer(above), &old).map_err(error)?;
+                (issued.certificate, issued.clamped)
+            }
+        };
+        let issuer = Issuer::new(certificate.clone(), key).map_err(error)?;
+        self.issuers.insert((index, order.slot), issuer);
+        let made = Made::Certificate { certificate, chain: vec![], clamped };
+        self.products.insert(index, Product { key: None, kept_key: None, made });
         Ok(())
     }
 
