@@ -571,3 +571,28 @@ fn a_report_is_the_same_document_in_json_and_yaml() {
         assert!(yaml.contains(&format!("name: {name}")), "{name} in {yaml}");
     }
 }
+
+#[test]
+fn every_certificate_begins_five_minutes_back() {
+    let dir = temp_dir();
+    let unix =
+        || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let start = unix();
+    run(certkit().arg("init").arg("--dir").arg(dir.path()).args(["--host", "cp1=10.0.0.11"]));
+    let end = unix();
+    let mut count = 0;
+    for file in support::tree::files(dir.path()) {
+        if !file.extension().is_some_and(|e| e == "crt" || e == "pem") {
+            continue;
+        }
+        let file = dir.path().join(file);
+        let arguments = ["x509", "-noout", "-startdate", "-dateopt", "iso_8601", "-in"];
+        let said = support::openssl(&[&arguments[..], &[file.to_str().unwrap()]].concat());
+        let text = said.trim().trim_start_matches("notBefore=").replace(' ', "T");
+        let begin: certkit::model::timestamp::Timestamp = text.parse().unwrap();
+        let begin = u64::try_from(begin.unix()).unwrap() + 300;
+        assert!((start..=end).contains(&begin), "{}: {text}", file.display());
+        count += 1;
+    }
+    assert!(count > 15, "{count}");
+}
