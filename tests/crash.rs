@@ -477,3 +477,26 @@ fn a_record_of_what_is_owed_that_cannot_be_believed_is_in_nobodys_way() {
         assert!(!record.exists(), "{text}");
     }
 }
+
+#[test]
+fn what_nobody_has_to_take_up_leaves_nothing_owed() {
+    let folder = temp_dir();
+    let dir = folder.path().join("pki");
+    run(certkit().arg("init").arg("--dir").arg(&dir).args(["--host", "cp1=10.0.0.1"]));
+    for command in [
+        &["kubeconfig", "jane"][..],
+        &["rotate", "--all"],
+        &["rotate", "--rollback"],
+        &["prune"],
+        &["rotate-ca", "ca", "--next"],
+        &["init"],
+    ] {
+        run(certkit().args(command).arg("--dir").arg(&dir));
+        let mut names = fs::read_dir(dir.join(".certkit")).unwrap();
+        let left = names.find(|entry| {
+            let name = entry.as_ref().unwrap().file_name();
+            name.to_str().unwrap().starts_with("owed-")
+        });
+        assert!(left.is_none(), "{command:?} left {left:?}");
+    }
+}

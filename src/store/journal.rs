@@ -208,7 +208,7 @@ pub(crate) fn set_aside<D: Disk>(gate: &Gate<D>, name: &str, rest: &Journal) -> 
     write(gate, &new, rest)?;
     rename(gate, &new, &aside)?;
     gate.sync_dir(METADATA)?;
-    if rest.dropped { end(gate, name, false) } else { owe(gate, name, &rest.transaction) }
+    if rest.dropped { end(gate, name, false) } else { owe(gate, name, rest) }
 }
 
 /// Makes the directory's own name durable, and those above it: an earlier run may have made them
@@ -256,8 +256,12 @@ fn rename<D: Disk>(gate: &Gate<D>, from: &str, to: &str) -> Result<(), Error> {
 
 /// Ends a transaction that is in place: its record becomes that of what is owed, until everybody who uses what it
 /// changed was told. It is the same file under another name, so that nothing more has to be made durable.
-pub(crate) fn owe<D: Disk>(gate: &Gate<D>, name: &str, transaction: &str) -> Result<(), Error> {
-    let mut owed = format!("{OWED}{transaction}");
+pub(crate) fn owe<D: Disk>(gate: &Gate<D>, name: &str, journal: &Journal) -> Result<(), Error> {
+    // A line in the log is nobody's to take up.
+    if journal.entries.is_empty() {
+        return end(gate, name, false);
+    }
+    let mut owed = format!("{OWED}{}", journal.transaction);
     // What a rest owes comes after what was in place at once.
     if name.starts_with(REST) && gate.status(&own(&owed))?.is_some() {
         owed.push('r');

@@ -36,7 +36,7 @@ pub(crate) fn publish<D: Disk>(
         }
     }
     sync(gate, &journal.entries)?;
-    journal::owe(gate, JOURNAL, &journal.transaction)?;
+    journal::owe(gate, JOURNAL, journal)?;
     Ok(unwritten)
 }
 
@@ -62,7 +62,7 @@ pub(crate) fn publish_again<D: Disk>(
     let done = journal.entries.iter().enumerate().filter(|(at, _)| is_done(*at));
     sync(gate, done.map(|(_, entry)| entry))?;
     if failed.is_empty() {
-        journal::owe(gate, record, &journal.transaction)?;
+        journal::owe(gate, record, journal)?;
     }
     Ok(failed)
 }
