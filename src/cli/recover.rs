@@ -98,7 +98,7 @@ pub fn run(args: &RecoverArgs, global: &Global) -> Result<Exit, Failure> {
     };
     let told = super::tell(!args.dry_run && !report.plan.is_empty(), exit, text);
     report.aftermath.settle();
-    report::complain(&report, &[]);
+    report::complain(&report, &[], &dir);
     told
 }
 
