@@ -505,6 +505,30 @@ fn records_are_kept_where_the_files_are_unless_said_otherwise() {
 }
 
 #[test]
+fn a_hook_that_a_killed_run_owed_is_run_by_the_next() {
+    if need("openssl").is_none() {
+        return;
+    }
+    let tree = Tree::new();
+    tree.ca("ca", "/CN=ca", 3650);
+    tree.leaf("web", "ca", "/CN=web");
+    let hook = |words: &str, hook: &str| {
+        let mut command = tree.rotate(&format!("web.crt --ca ca.crt {words} --hook"));
+        command.arg(hook);
+        command
+    };
+    let killed = hook("", "kill -9 $PPID; sleep 1").output().unwrap();
+    assert_eq!(killed.status.code(), None, "{}", stderr(&killed));
+    let serial = tree.serial("web.crt");
+    // Nothing is due; somebody is to be told all the same, and once.
+    let told = "echo \"$CERTKIT_FILES\" >> told";
+    run(&mut hook("--within 30d", told));
+    run(&mut hook("--within 30d", told));
+    assert_eq!(tree.text("told").trim(), tree.at("web.crt").display().to_string());
+    assert_eq!(tree.serial("web.crt"), serial);
+}
+
+#[test]
 fn what_certkit_yaml_declares_is_renewed_by_name() {
     if need("openssl").is_none() {
         return;

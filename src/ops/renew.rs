@@ -250,7 +250,7 @@ pub fn run(request: &Request<'_>) -> Result<Renewal, Error> {
     // Once: what is named may be a pipe.
     let mut ca = Ca::read(request)?;
     let mut work = Work::look(request, &ca, &dir, &files, request.now)?;
-    let left = store::pending(&dir)?.filter(|pending| pending.decided || pending.staged);
+    let left = store::pending(&dir)?.filter(store::Pending::is_left);
     if request.dry_run || (work.plan.is_empty() && left.is_none()) {
         work.plan.notes.extend(work.sealed(request, &ca));
         work.make(request, &mut ca, request.now)?;
@@ -270,15 +270,26 @@ pub fn run(request: &Request<'_>) -> Result<Renewal, Error> {
     // Another run that was faster did this one's work.
     work.drop_renewed(&earlier);
     let made = work.make(request, &mut ca, now)?;
+    // What a run of other commands owes is told by those who know to whom.
+    let debt = store.earlier_debt();
+    let is_own = debt.files().is_subset(&work.places());
+    let debt = Some(debt).filter(|debt| is_own && !debt.files().is_empty());
     let mut renewal = work.renewal(recovered);
-    let Some(Made { mut transaction, issued, clamped }) = made else { return Ok(renewal) };
+    renewal.changed.extend(debt.iter().flat_map(|debt| debt.files().iter().cloned()));
+    let Some(Made { mut transaction, issued, clamped }) = made else {
+        debt.into_iter().for_each(|debt| renewal.report.aftermath.take_over(debt));
+        return Ok(renewal);
+    };
     for record in &issued {
         transaction.log(log::certificate("rotate", "issue", record, now));
     }
-    renewal.changed = transaction.paths().map(|path| dir.join(path)).collect();
+    renewal.changed.extend(transaction.paths().map(|path| dir.join(path)));
+    renewal.changed.sort();
+    renewal.changed.dedup();
     transaction.by("rotate");
     let committed = store.commit(transaction)?;
     renewal.report.aftermath = session::conclude(&mut store, committed, request.backups);
+    debt.into_iter().for_each(|debt| renewal.report.aftermath.take_over(debt));
     renewal.report.plan.notes.push(format!(
         "certkit's lock, log and backups for these files are in {}; to go back: certkit --dir {} rotate --rollback",
         dir.join(".certkit").display(),
@@ -454,6 +465,12 @@ impl Work {
             self.keep(at, file, session::why(&error), hint);
         }
         Ok(())
+    }
+
+    /// The files of all that was named, absolute.
+    fn places(&self) -> BTreeSet<PathBuf> {
+        let all = self.credentials.iter().flatten();
+        all.flat_map(|one| one.files(KeyChoice::New)).map(|file| self.dir.join(file)).collect()
     }
 
     /// The fingerprint of each certificate.
