@@ -93,15 +93,7 @@ const HOSTS: [usize; 2] = [500, 4_000];
 
 /// A workspace of one control plane and nodes.
 fn workspace(folder: &Path, hosts: usize) -> std::path::PathBuf {
-    let mut text = String::from(
-        "apiVersion: certkit/v1\nkind: Cluster\nname: b\nendpoint: api:6443\ncontrolPlane:\n\
-         - {name: cp1, addresses: [10.0.0.1]}\nnodes:\n",
-    );
-    for n in 1..hosts {
-        text += &format!("- {{name: w{n}, addresses: [10.1.{}.{}]}}\n", n / 250, n % 250 + 1);
-    }
-    let file = folder.join(format!("{hosts}.yaml"));
-    fs::write(&file, text).expect("a description");
+    let file = support::declaration(folder, hosts);
     let pki = folder.join(format!("workspace-{hosts}"));
     let mut command = Command::new(env!("CARGO_BIN_EXE_certkit"));
     timed(command.args(["init", "--config"]).arg(file).arg("--dir").arg(&pki));

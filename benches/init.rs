@@ -1,9 +1,14 @@
 //! One-host `init` as a whole process, beside the raw crypto of the same certificates, the same durable
-//! writes, and a script of openssl processes.
+//! writes, and a script of openssl processes; and what a host costs among few and among many.
 
 mod support;
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 fn main() {
     let folder = tempfile::Builder::new().prefix("certkit-bench-").tempdir().expect("a folder");
@@ -45,9 +50,54 @@ fn main() {
     let floor = crypto + writes;
     support::ratio("init / (raw crypto + durable writes)", div(init, floor), 3.0, true);
     support::ratio("openssl script / init", div(script, init), 10.0, false);
+    println!();
+    workspaces(folder.path());
 }
 
-fn div(a: std::time::Duration, b: std::time::Duration) -> f64 {
+/// How many hosts workspaces have.
+const HOSTS: [usize; 3] = [500, 1_000, 2_000];
+
+/// How often each is made.
+const ROUNDS: usize = 5;
+
+/// What a host costs among few and among many, in turn, so that what else the machine does meets all.
+fn workspaces(folder: &Path) {
+    let declared = HOSTS.map(|hosts| support::declaration(folder, hosts));
+    let mut times: [Vec<Duration>; 3] = Default::default();
+    for round in 0..=ROUNDS {
+        for (times, file) in times.iter_mut().zip(&declared) {
+            let dir = folder.join("workspace");
+            let start = Instant::now();
+            let status = Command::new(env!("CARGO_BIN_EXE_certkit"))
+                .args(["init", "--quiet", "--config"])
+                .arg(file)
+                .arg("--dir")
+                .arg(&dir)
+                .status()
+                .expect("certkit starts");
+            let took = start.elapsed();
+            assert!(status.success());
+            fs::remove_dir_all(&dir).expect("removed");
+            // The first of each does not count.
+            if round > 0 {
+                times.push(took);
+            }
+        }
+    }
+    let times = times.map(|mut times| {
+        times.sort();
+        times[ROUNDS / 2]
+    });
+    for (hosts, time) in HOSTS.into_iter().zip(times) {
+        support::line(&format!("init of a workspace of {hosts} hosts"), time);
+    }
+    let per_host = |n: usize| times[n].as_secs_f64() / HOSTS[n] as f64;
+    support::ratio("a host among 2,000 / a host among 500", per_host(2) / per_host(0), 1.3, true);
+    support::ratio("a host among 2,000 / a host among 1,000", per_host(2) / per_host(1), 1.2, true);
+    support::ratio("a host among 1,000 / a host among 2,000", per_host(1) / per_host(2), 1.3, true);
+}
+
+fn div(a: Duration, b: Duration) -> f64 {
     a.as_secs_f64() / b.as_secs_f64()
 }
 

@@ -5,7 +5,7 @@
 use std::{
     fs::{self, File},
     io::Write as _,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -27,6 +27,20 @@ pub fn median(rounds: usize, mut run: impl FnMut()) -> Duration {
         .collect();
     times.sort();
     times[rounds / 2]
+}
+
+/// Declares one control plane and nodes, so many hosts in all; gives the file.
+pub fn declaration(folder: &Path, hosts: usize) -> PathBuf {
+    let mut text = String::from(
+        "apiVersion: certkit/v1\nkind: Cluster\nname: b\nendpoint: api:6443\ncontrolPlane:\n\
+         - {name: cp1, addresses: [10.0.0.1]}\nnodes:\n",
+    );
+    for n in 1..hosts {
+        text += &format!("- {{name: w{n}, addresses: [10.1.{}.{}]}}\n", n / 250, n % 250 + 1);
+    }
+    let file = folder.join(format!("{hosts}.yaml"));
+    fs::write(&file, text).expect("a declaration");
+    file
 }
 
 /// One line of a report.
