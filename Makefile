@@ -33,6 +33,14 @@ install: ## install the binary, man pages and completions below DESTDIR/PREFIX (
 	$$certkit completions zsh >zsh/site-functions/_certkit; \
 	$$certkit completions fish >fish/vendor_completions.d/certkit.fish
 
+.PHONY: dist
+dist: ## what is handed out, into target/dist: static binary, .deb, SBOM, SHA-256 sums
+	@packaging/dist.sh
+
+.PHONY: package
+package: dist ## the same, then install, upgrade and purge the package on this machine (root, Debian)
+	@packaging/try.sh $(target)/dist
+
 .PHONY: try
 try: build ## make a one-host cluster's PKI in ./demo-pki and look at it
 	$(certkit) init --dir demo-pki --name demo --host cp1=10.0.0.11 --endpoint 10.0.0.11:6443
@@ -46,7 +54,7 @@ lint: ## format, clippy, docs, shell, dependencies
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run tests/*.sh tests/*/*.sh; \
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run packaging/*.sh packaging/debian/* tests/*.sh tests/*/*.sh; \
 	else echo "lint: shellcheck is not installed, shell scripts not checked"; fi
 	@# Turned on anywhere in the graph, these change for everybody what signs and verifies.
 	@for feature in rcgen/aws_lc_rs x509-parser/verify-aws; do \
