@@ -342,7 +342,7 @@ fn sound(dir: &Path, attempt: &Attempt) {
             }
         }
     }
-    assert_eq!(pairs, 7, "{attempt:?}: of three CAs and four leaves");
+    assert!(pairs >= 7, "{attempt:?}: {pairs} of three CAs and four leaves");
     for entry in fs::read_dir(dir.join(".certkit")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let is_left = ["backups", "lock", "log.jsonl"].iter().all(|known| *known != name);
@@ -423,6 +423,45 @@ fn init_is_wholly_done_or_not_at_all_wherever_it_is_cut() {
     });
     println!("{count} cuts of init");
     assert_eq!(complete.lock().unwrap().len(), 1, "always the same files");
+}
+
+#[test]
+fn each_stage_of_replacing_a_ca_is_taken_or_not_wherever_it_is_cut() {
+    if need("strace").is_none() {
+        return;
+    }
+    let folder = temp_dir();
+    let mut before = folder.path().join("stable");
+    run(certkit().arg("init").arg("--dir").arg(&before).arg("--config").arg(small(folder.path())));
+    for stage in ["introduced", "switched"] {
+        let arguments = texts(["rotate-ca", "ca", "--to", stage]);
+        let scenario =
+            Scenario { before: before.clone(), arguments: arguments.clone(), next: arguments };
+        let at = |dir: &Path, more: &[&str]| {
+            let mut command = certkit();
+            run(command.args(["rotate-ca", "ca"]).args(more).arg("--dir").arg(dir));
+            let mut command = certkit();
+            command.args(["rotate-ca", "ca", "--status", "-o", "json", "--dir"]).arg(dir);
+            let document: serde_json::Value =
+                serde_json::from_str(&support::stdout(&mut command)).unwrap();
+            document["authorities"][0]["stage"].as_str().unwrap().to_owned()
+        };
+        let old = contents(&before);
+        let count = scenario.try_all(|dir, attempt, _| {
+            // The run after it has come to where the first was to come, and no further.
+            assert_eq!(at(dir, &[]), stage, "{attempt:?}");
+            let undone = folder.path().join(format!("undone-{:?}", std::thread::current().id()));
+            let _ = fs::remove_dir_all(&undone);
+            copy(dir, &undone);
+            assert_ne!(at(&undone, &["--undo"]), stage, "{attempt:?}");
+            assert_eq!(contents(&undone)[Path::new("pki/ca.crt")], old[Path::new("pki/ca.crt")]);
+        });
+        println!("{count} cuts on the way to {stage}");
+        let next = folder.path().join(stage);
+        copy(&before, &next);
+        assert_eq!(at(&next, &["--next"]), stage);
+        before = next;
+    }
 }
 
 #[test]

@@ -109,6 +109,7 @@ fn ten_thousand_runs_with_nothing_due_change_nothing() {
         jitter: Duration::ZERO,
         withholds: true,
         refuses_mixed: false,
+        pauses: false,
         force: false,
         backups: 1,
         passwords: &certkit::ops::password::Passwords::Nowhere,

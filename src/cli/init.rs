@@ -159,6 +159,7 @@ pub fn run(args: &InitArgs, global: &Global) -> Result<Exit, Failure> {
         jitter: Duration::ZERO,
         withholds: false,
         refuses_mixed: false,
+        pauses: false,
         force: false,
         backups: usize::MAX,
         passwords: &passwords,

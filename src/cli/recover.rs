@@ -70,6 +70,7 @@ pub fn run(args: &RecoverArgs, global: &Global) -> Result<Exit, Failure> {
         jitter: Duration::ZERO,
         withholds: true,
         refuses_mixed: false,
+        pauses: false,
         // Nothing works that could break.
         force: true,
         backups: args.backups,

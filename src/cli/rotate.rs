@@ -179,6 +179,7 @@ pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
         jitter: jitter(args.jitter),
         withholds: true,
         refuses_mixed: false,
+        pauses: false,
         force: args.force,
         backups: args.backups,
         passwords: &passwords,

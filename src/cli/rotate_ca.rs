@@ -142,6 +142,7 @@ pub fn run(args: &RotateCaArgs, global: &Global) -> Result<Exit, Failure> {
         jitter: Duration::ZERO,
         withholds: false,
         refuses_mixed: true,
+        pauses: matches!(to, Direction::Next | Direction::Undo),
         force: args.force,
         backups: args.backups,
         passwords: &passwords,

@@ -30,6 +30,8 @@ pub struct Observed {
     pub key_pairs: Vec<HeldKeyPair>,
     /// Bundles and chains of CAs, in the order of [`super::layout::Layout::derived`].
     pub derived: Vec<Bundle>,
+    /// The bundles and chains of each CA, by its index.
+    pub bundle_files: BTreeMap<usize, Vec<PathBuf>>,
     /// Copies, in the order of [`super::layout::Layout::copies`].
     pub copies: Vec<HeldCopy>,
     /// What is trusted, by the folder of the host and the CA's id.
@@ -38,6 +40,13 @@ pub struct Observed {
     pub originals: BTreeSet<PathBuf>,
     /// Configuration files, in the order of [`super::layout::Layout::config_files`]; none where nobody looked.
     pub configs: Vec<ObservedConfig>,
+}
+
+impl Observed {
+    /// The bundles and chains of a CA.
+    pub fn trusted_files(&self, authority: usize) -> &[PathBuf] {
+        self.bundle_files.get(&authority).map(Vec::as_slice).unwrap_or_default()
+    }
 }
 
 /// The certificates of a file; those that many hosts have are shared.

@@ -11,7 +11,7 @@ use super::{
     declared,
     flags::FlagsError,
     log,
-    observe::Observation,
+    observe::{self, Observation},
     password::{self, Passwords},
     rotate,
     session::{self, Aftermath},
@@ -53,6 +53,9 @@ pub struct Request<'a> {
     pub withholds: bool,
     /// Whether it stands against all if a path that works now would not, in whatever order components take it up.
     pub refuses_mixed: bool,
+    /// Whether, where an earlier run was cut short after it had decided, finishing that is all that is done: what is asked
+    /// for is a step on from where things stand, and whoever asked meant the one that was cut short.
+    pub pauses: bool,
     /// Also do what breaks a path that works now.
     pub force: bool,
     /// How many backups to keep.
@@ -272,7 +275,11 @@ pub fn run(
     let waited = i64::try_from(start.elapsed().as_secs()).unwrap_or_default();
     let now = request.now.plus(Span(waited));
     let recovered = store.recovered().map(|recovery| recovery.to_string());
-    let mut work = Work::look(request, &decide, now, false)?;
+    let was_decided = left.is_some_and(|left| left.decided);
+    let mut work = match request.pauses && was_decided {
+        true => Work::pause(dir)?,
+        false => Work::look(request, &decide, now, false)?,
+    };
     // Another run that was faster did this one's work.
     work.drop_renewed(&earlier);
     let debt = store.earlier_debt();
@@ -324,11 +331,13 @@ fn amended(plan: &Plan) -> Vec<usize> {
 /// The leaves that an interrupted run put in place, or this one for it: nobody has taken them up.
 pub fn owed_by(dir: &Path, observation: &Observation, debt: &Debt) -> Vec<Served> {
     let changed = debt.files();
+    let is_changed = |file: &PathBuf| changed.contains(&dir.join(file));
     let instances = observation.observed.instances.iter().enumerate();
     instances
-        .filter(|(_, held)| {
-            let files = held.place.files();
-            files.iter().any(|file| changed.contains(&dir.join(file)))
+        .filter(|(index, held)| {
+            // A CA is used by what trusts it, too.
+            let trusted = observation.observed.trusted_files(*index);
+            held.place.files().iter().chain(trusted).any(is_changed)
         })
         .filter_map(|(instance, held)| {
             let certificate = held.certificate()?;
@@ -355,6 +364,15 @@ struct Work {
 }
 
 impl Work {
+    /// Nothing but what an earlier run left to be done.
+    fn pause(dir: &Path) -> Result<Self, Error> {
+        let (cluster, _) = rotate::cluster(dir)?;
+        let observation = observe::observe(&Layout::new(&cluster), dir);
+        let note = "an earlier run was cut short and is finished now: have it taken up, then run this again";
+        let plan = Plan { notes: vec![note.to_owned()], ..Plan::default() };
+        Ok(Self { cluster, observation, plan })
+    }
+
     /// Where half of the files are new, because an earlier run did not end, what contradicts now says nothing.
     fn look(
         request: &Request<'_>,

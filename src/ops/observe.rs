@@ -103,6 +103,8 @@ pub fn look(layout: &Layout<'_>, declared: bool, files: &mut Files<'_>) -> Obser
     }
     for derived in &layout.derived {
         observation.observed.derived.push(files.bundle(&derived.path));
+        let files_of = observation.observed.bundle_files.entry(derived.authority).or_default();
+        files_of.push(derived.path.clone());
     }
     // Before what is trusted: most of that are copies.
     observation.copies(layout, files);

@@ -110,24 +110,25 @@ pub struct Done {
 
 /// Goes one stage on or back, or says what would be done.
 pub fn run(request: &Request<'_>, change: &change::Request<'_>) -> Result<Done, Error> {
-    let moved = RefCell::new(Vec::new());
+    let moved: RefCell<Vec<(&'static str, Stage)>> = RefCell::new(Vec::new());
     let mut report = change::run(change, |now| {
-        moved.borrow_mut().clear();
-        decide(request, change, now, &mut moved.borrow_mut())
+        let before = moved.take();
+        let decision = decide(request, change, now, &mut moved.borrow_mut())?;
+        // Another run that was faster did this one's work.
+        match before.is_empty() || before == *moved.borrow() {
+            true => Ok(decision),
+            false => Err(Error::Gates(vec!["another certkit went on meanwhile".to_owned()])),
+        }
     })?;
     // What trusts and signs has changed as well as what was signed.
     let cluster = report.cluster.clone();
     let layout = Layout::new(&cluster);
     let observation = observe::observe(&layout, change.dir);
     for index in 0..layout.instances.len() {
-        let is_touched = report.plan.changes().any(|step| {
-            step.files.iter().any(|file| {
-                let home = layout.instances[index].spec.home.files();
-                layout.instances[index].spec.is_ca()
-                    && (home.iter().any(|own| file.ends_with(own))
-                        || layout.derived.iter().any(|d| d.authority == index && d.path == *file))
-            })
-        });
+        let own = observation.observed.instances[index].place.files();
+        let all = || own.iter().chain(observation.observed.trusted_files(index));
+        let is_touched = layout.instances[index].spec.is_ca()
+            && report.plan.changes().any(|step| all().any(|file| step.files.contains(file)));
         let known = report.served.iter().any(|served| served.instance == index);
         if is_touched
             && !known
