@@ -10,7 +10,7 @@ use super::{Exit, Failure, Format, Global, password, watch, when};
 use crate::{
     model::{
         algorithm::KeyAlgorithm,
-        catalogue::addons,
+        catalogue::{addons, roles},
         cluster::{Cluster, Endpoint, HostName, HostNameError, KubeconfigStyle, Subnet},
         duration::Span,
         san::San,
@@ -364,7 +364,7 @@ fn overlay(draft: &mut Draft, args: &InitArgs) {
         }
     }
     if !args.sans.is_empty() {
-        let sans = draft.extra_sans.entry("apiserver".into()).or_default();
+        let sans = draft.extra_sans.entry(roles::API_SERVING.id.into()).or_default();
         for san in &args.sans {
             if !sans.contains(san) {
                 sans.push(san.clone());

@@ -12,7 +12,7 @@ pub use difference::{Difference, differences};
 
 use super::{
     algorithm::KeyAlgorithm,
-    catalogue::{self, COMPONENTS, Condition, KEYS},
+    catalogue::{self, COMPONENTS, CertSpec, Condition, KEYS, roles},
     cluster::{
         API_PORT, Cluster, Endpoint, Etcd, Host, HostName, KubeconfigStyle, Override, Subject,
         Subnet, Usages,
@@ -79,16 +79,22 @@ pub fn declare(layout: &Layout<'_>, inventory: &Observed, hints: &Hints) -> Clus
         .enumerate()
         .filter_map(|(i, instance)| Some((i, instance, inventory.instances[i].certificate()?)))
         .collect();
-    let of = |id: &str| found.iter().find(|(_, i, _)| i.spec.id == id).map(|(_, _, view)| *view);
+    let of = |role: &CertSpec| {
+        found.iter().find(|(_, i, _)| i.spec.id == role.id).map(|(_, _, view)| *view)
+    };
     let name = host_name(&found, hints).unwrap_or_else(|| seen.hosts[0].name.clone());
-    let serving = of("etcd-server").or_else(|| of("etcd-peer"));
+    let serving = of(roles::ETCD_SERVING).or_else(|| of(roles::ETCD_PEER));
     let mut addresses: Vec<IpAddr> = hints.advertised.into_iter().collect();
-    let candidates = match (serving, of("kubelet")) {
+    let candidates = match (serving, of(roles::KUBELET_SERVING)) {
         (Some(view), _) | (None, Some(view)) => ips(view),
         // kubeadm writes the service's address first and the advertised one second.
-        (None, None) => {
-            of("apiserver").map(ips).unwrap_or_default().into_iter().skip(1).take(1).collect()
-        }
+        (None, None) => of(roles::API_SERVING)
+            .map(ips)
+            .unwrap_or_default()
+            .into_iter()
+            .skip(1)
+            .take(1)
+            .collect(),
     };
     addresses.extend(candidates.into_iter().filter(|ip| !ip.is_loopback()));
     let mut once = BTreeSet::new();
@@ -121,7 +127,7 @@ pub fn declare(layout: &Layout<'_>, inventory: &Observed, hints: &Hints) -> Clus
     cluster.etcd = hints.etcd.clone().unwrap_or(Etcd::Stacked);
     cluster.hosts[0].etcd = cluster.etcd == Etcd::Stacked;
     cluster.single_root = seen.single_root;
-    let apiserver = of("apiserver");
+    let apiserver = of(roles::API_SERVING);
     if let Some(domain) = apiserver.and_then(dns_domain) {
         cluster.dns_domain = domain;
     }
@@ -132,14 +138,14 @@ pub fn declare(layout: &Layout<'_>, inventory: &Observed, hints: &Hints) -> Clus
         subnets => subnets.to_vec(),
     };
     cluster.addons = addons(instances, inventory);
-    let embedded = |id: &str| {
+    let embedded = |role: &CertSpec| {
         instances.iter().zip(&inventory.instances).any(|(instance, observed)| {
-            instance.spec.id == id
+            instance.spec.id == role.id
                 && observed.certificate().is_some()
                 && matches!(observed.place, Place::Embedded { .. })
         })
     };
-    if embedded("controller-manager.conf") || embedded("scheduler.conf") {
+    if roles::LOCAL_CLIENTS.into_iter().any(embedded) {
         cluster.kubeconfig_style = KubeconfigStyle::Embedded;
     }
     let leaves = || found.iter().filter(|(_, i, _)| !i.spec.is_ca()).map(|(_, _, view)| *view);
@@ -163,8 +169,8 @@ pub fn declare(layout: &Layout<'_>, inventory: &Observed, hints: &Hints) -> Clus
 
 /// The node's name: the kubelet's identity, else what etcd's certificates are named after.
 fn host_name(found: &[(usize, &Instance<'_>, &CertView)], hints: &Hints) -> Option<HostName> {
-    ["kubelet.conf", "kubelet", "etcd-server", "etcd-peer"].into_iter().find_map(|id| {
-        let (index, ..) = found.iter().find(|(_, i, _)| i.spec.id == id)?;
+    roles::NAME_THE_HOST.into_iter().find_map(|role| {
+        let (index, ..) = found.iter().find(|(_, i, _)| i.spec.id == role.id)?;
         let name = &hints.subjects.get(index)?.common_name;
         name.strip_prefix("system:node:").unwrap_or(name).parse().ok()
     })

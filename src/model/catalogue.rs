@@ -11,6 +11,7 @@ pub mod keys;
 pub mod listeners;
 pub mod paths;
 pub mod required;
+pub mod roles;
 pub mod uses;
 
 pub use certificates::CERTIFICATES;
@@ -544,6 +545,22 @@ impl CertSpec {
 }
 
 impl Home {
+    /// The file that holds the certificate in the usual form: a kubeconfig is one itself.
+    pub fn cert(&self) -> &'static str {
+        match *self {
+            Self::Files { cert, .. } | Self::Authority { cert, .. } => cert,
+            Self::Kubeconfig { file, .. } => file,
+        }
+    }
+
+    /// The file that holds the key in the usual form.
+    pub fn key(&self) -> &'static str {
+        match *self {
+            Self::Files { key, .. } | Self::Authority { key, .. } => key,
+            Self::Kubeconfig { file, .. } => file,
+        }
+    }
+
     /// Every file it may consist of, `/etc/kubernetes`-relative.
     pub fn files(&self) -> Vec<&'static str> {
         match *self {
@@ -553,6 +570,13 @@ impl Home {
             }
             Self::Kubeconfig { file, pem, .. } => [Some(file), pem].into_iter().flatten().collect(),
         }
+    }
+}
+
+impl ComponentSpec {
+    /// Its static pod's manifest, `/etc/kubernetes`-relative.
+    pub fn manifest(&self) -> String {
+        format!("manifests/{}.yaml", self.id)
     }
 }
 

@@ -18,7 +18,7 @@ pub use address::{
 
 use super::{
     algorithm::KeyAlgorithm,
-    catalogue::{self, Condition, Scope},
+    catalogue::{self, Condition, Scope, roles},
     duration::Span,
     name::Name,
     san::{San, dns_name_fault},
@@ -212,7 +212,8 @@ impl Cluster {
                 self.has(Condition::ManagedEtcd) && !self.is_absent(catalogue::ALL_ETCD_MEMBERS)
             }
             Condition::EtcdPeerName => {
-                let declared = self.overrides.get("etcd-peer").and_then(|o| o.sans.as_ref());
+                let declared =
+                    self.overrides.get(roles::ETCD_PEER.id).and_then(|o| o.sans.as_ref());
                 let name = San::Dns(catalogue::ETCD_PEER_NAME.to_owned());
                 self.has(Condition::ManagedEtcd) && declared.is_none_or(|s| s.contains(&name))
             }

@@ -8,7 +8,7 @@ use std::{
 use super::{
     catalogue::{
         self, CERTIFICATES, COMPONENTS, CertSpec, ComponentSpec, Home, Issuer, KEYS, KeySpec,
-        Scope, USES, Use, Value,
+        Scope, USES, Use, Value, roles,
     },
     cluster::{Cluster, Host, KubeconfigStyle},
 };
@@ -196,7 +196,7 @@ fn instance<'a>(
     };
     let issuer = match spec.issuer {
         Issuer::Ca(id) => Some(id),
-        Issuer::Root if cluster.single_root => Some("root-ca"),
+        Issuer::Root if cluster.single_root => Some(roles::ROOT.id),
         Issuer::Own | Issuer::Root => None,
     };
     Instance { spec, host, root, issuer, place }

@@ -11,7 +11,7 @@ pub use mount::{Mount, kubeadm_mounts, mounts_missing};
 pub use tree::{Line, Scalar, lines};
 
 use super::{
-    catalogue::{self, ComponentSpec, Home, Reload, Setting, USES, Use, Value},
+    catalogue::{self, ComponentSpec, Home, Reload, Setting, USES, Use, Value, roles},
     cluster::{Cluster, Etcd, Host, KubeconfigStyle},
 };
 
@@ -234,11 +234,14 @@ fn of_cluster(setting: Setting, cluster: &Cluster, host: Option<&Host>) -> Optio
 /// The apiserver's settings towards an etcd of somebody else's: the same flags, the declared files.
 fn external(row: &Use, etcd: &Etcd) -> Option<String> {
     let Etcd::External { endpoints, files } = etcd else { return None };
-    match (row.component, row.flag?) {
-        ("kube-apiserver", "etcd-servers") => Some(endpoints.join(",")),
-        ("kube-apiserver", "etcd-cafile") => files.as_ref().map(|f| f.ca.clone()),
-        ("kube-apiserver", "etcd-certfile") => files.as_ref().map(|f| f.cert.clone()),
-        ("kube-apiserver", "etcd-keyfile") => files.as_ref().map(|f| f.key.clone()),
+    if row.component != roles::API_SERVER.id {
+        return None;
+    }
+    match row.value {
+        Value::Setting(Setting::EtcdServers) => Some(endpoints.join(",")),
+        Value::Bundle(id) if id == roles::ETCD_CA.id => files.as_ref().map(|f| f.ca.clone()),
+        Value::Cert(id) if id == roles::API_TO_ETCD.id => files.as_ref().map(|f| f.cert.clone()),
+        Value::Key(id) if id == roles::API_TO_ETCD.id => files.as_ref().map(|f| f.key.clone()),
         _ => None,
     }
 }

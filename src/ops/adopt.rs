@@ -13,7 +13,7 @@ use crate::{
     document::{self, kubeconfig, manifest},
     model::{
         adopt::{self, Difference, Hints},
-        catalogue::COMPONENTS,
+        catalogue::{COMPONENTS, ComponentSpec, roles},
         check::code::Code,
         cluster::{Cluster, Endpoint, Etcd, ExternalEtcdFiles, Subject},
         layout::{Layout, PUBLIC},
@@ -233,15 +233,8 @@ fn hints(seen: &Cluster, dir: &Path, observation: &Observation) -> Hints {
         subjects: subjects(observation),
         ..Hints::default()
     };
-    let names = [
-        "admin.conf",
-        "super-admin.conf",
-        "kubelet.conf",
-        "controller-manager.conf",
-        "scheduler.conf",
-    ];
-    for name in names {
-        let Piece::Present(content) = read::file(&dir.join(name)) else { continue };
+    for spec in roles::TELL_THE_ENDPOINT {
+        let Piece::Present(content) = read::file(&dir.join(spec.home.cert())) else { continue };
         let Ok(view) = kubeconfig::parse(&content) else { continue };
         let Some(cluster) = view.cluster(None) else { continue };
         hints.name.get_or_insert_with(|| cluster.name.clone());
@@ -250,10 +243,10 @@ fn hints(seen: &Cluster, dir: &Path, observation: &Observation) -> Hints {
         hints.servers.extend(endpoint.clone());
         hints.endpoint = hints.endpoint.or(endpoint);
     }
-    let etcd = manifest_flags(dir, "etcd");
+    let etcd = manifest_flags(dir, roles::ETCD);
     let members = etcd.get("initial-cluster").map_or(0, |members| members.split(',').count());
     hints.has_other_members = members > 1;
-    let flags = manifest_flags(dir, "kube-apiserver");
+    let flags = manifest_flags(dir, roles::API_SERVER);
     let list = |flag: &str| -> Vec<String> {
         flags.get(flag).map(|v| v.split(',').map(str::to_owned).collect()).unwrap_or_default()
     };
@@ -262,8 +255,9 @@ fn hints(seen: &Cluster, dir: &Path, observation: &Observation) -> Hints {
     hints.port = flags.get("secure-port").and_then(|v| v.parse::<u16>().ok());
     hints.advertised = flags.get("advertise-address").and_then(|v| v.parse::<IpAddr>().ok());
     let client = flags.get("etcd-certfile");
-    let own = client.is_none_or(|file| file.ends_with("pki/apiserver-etcd-client.crt"));
-    let local = dir.join("pki/etcd/server.crt").exists() || dir.join("pki/etcd/ca.key").exists();
+    let own = client.is_none_or(|file| file.ends_with(roles::API_TO_ETCD.home.cert()));
+    let here = |file: &str| dir.join(file).exists();
+    let local = here(roles::ETCD_SERVING.home.cert()) || here(roles::ETCD_CA.home.key());
     let endpoints = list("etcd-servers");
     let managed = own && local;
     if !endpoints.is_empty() && !managed {
@@ -285,8 +279,8 @@ fn subjects(observation: &Observation) -> BTreeMap<usize, Subject> {
 }
 
 /// A component's flags as its static pod is started with them.
-pub fn manifest_flags(dir: &Path, component: &str) -> BTreeMap<String, String> {
-    let path = dir.join(format!("manifests/{component}.yaml"));
+pub fn manifest_flags(dir: &Path, component: &ComponentSpec) -> BTreeMap<String, String> {
+    let path = dir.join(component.manifest());
     let Piece::Present(content) = read::file(&path) else { return BTreeMap::new() };
     let arguments = manifest::arguments(&content).unwrap_or_default();
     let flag = |argument: String| {

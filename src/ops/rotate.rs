@@ -12,6 +12,7 @@ use crate::{
     document,
     model::{
         adopt,
+        catalogue::roles,
         cluster::Cluster,
         duration::Threshold,
         layout::Layout,
@@ -108,7 +109,7 @@ pub fn cluster(dir: &Path) -> Result<(Cluster, bool), Error> {
 /// Everything that may be in DIR, on this machine.
 pub fn undeclared(dir: &Path) -> Cluster {
     let mut cluster = adopt::anything(machine::host_name());
-    cluster.single_root = dir.join("pki/root-ca.crt").exists();
+    cluster.single_root = dir.join(roles::ROOT.home.cert()).exists();
     cluster
 }
 

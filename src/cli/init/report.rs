@@ -10,6 +10,7 @@ use crate::{
     },
     model::{
         adopt::Difference,
+        catalogue::roles,
         plan::{Action, Plan, Reason, Step},
     },
     ops::{change, takeup::Outcome},
@@ -124,16 +125,13 @@ fn waiting(plan: &Plan, dir: &Path, text: &mut String) -> bool {
     true
 }
 
-/// The certificate whose key need not stay.
-const ROOT: &str = "root-ca";
-
 /// Hosts whose command is told; of more only the first one's.
 const TOLD: usize = 5;
 
 /// What to do now. Flags come from the same catalogue, so they fit.
 fn next(report: &change::Report, dir: &Path, text: &mut String) {
     // Where it was made before, it may be offline by now.
-    let is_root = |step: &Step| step.label == ROOT && step.action != Action::Keep;
+    let is_root = |step: &Step| step.label == roles::ROOT.id && step.action != Action::Keep;
     let root = report.cluster.single_root && report.plan.steps.iter().any(is_root);
     let dir = quoted(&dir.display().to_string());
     let _ = writeln!(text, "\nnext:");

@@ -5,15 +5,11 @@ use std::collections::BTreeSet;
 use super::{code::Code, evidence::Evidence, finding::Finding};
 use crate::model::observed::{CertView, FoundKey};
 use crate::model::{
-    catalogue::{USES, Value},
+    catalogue::{USES, Value, roles},
     observed::Piece,
     profile::Kind,
     usage::KeyUsages,
 };
-
-/// The CA of users' certificates and the CA of the front proxy.
-const CLIENTS: &str = "ca";
-const FRONT_PROXY: &str = "front-proxy-ca";
 
 /// Everything wrong with authorities.
 pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
@@ -164,13 +160,17 @@ fn overlap(evidence: &Evidence<'_>, found: &mut Vec<Finding>) {
     };
     let roots: BTreeSet<_> = evidence.observed.trust.keys().map(|(root, _)| root.clone()).collect();
     for root in roots {
-        let (Some((clients, users)), Some((front, proxies))) =
-            (evidence.trusted(CLIENTS, &root), evidence.trusted(FRONT_PROXY, &root))
-        else {
+        let (Some((clients, users)), Some((front, proxies))) = (
+            evidence.trusted(roles::CLUSTER_CA.id, &root),
+            evidence.trusted(roles::FRONT_PROXY_CA.id, &root),
+        ) else {
             continue;
         };
         let of = |id: &'static str| evidence.find(id, &root);
-        let (Some(ca), Some(proxy_ca)) = (of(CLIENTS), of(FRONT_PROXY)) else { continue };
+        let (Some(ca), Some(proxy_ca)) = (of(roles::CLUSTER_CA.id), of(roles::FRONT_PROXY_CA.id))
+        else {
+            continue;
+        };
         let key = |index: usize| evidence.held()[index].certificate().map(|c| c.public_key.clone());
         // Then it is one CA for two roles, which is said already.
         if key(ca).is_some() && key(ca) == key(proxy_ca) {
@@ -187,7 +187,7 @@ fn overlap(evidence: &Evidence<'_>, found: &mut Vec<Finding>) {
                 front.display(),
                 clients.display()
             );
-            let finding = Finding::new(Code::FrontProxyOverlap, FRONT_PROXY, what);
+            let finding = Finding::new(Code::FrontProxyOverlap, roles::FRONT_PROXY_CA.id, what);
             found.push(finding.file(front).file(clients).about(proxy_ca).about(ca));
         }
     }

@@ -16,7 +16,7 @@ pub use conclude::{Summary, conclude, name, summary};
 use super::evidence::{Evidence, is_local, role, server_of};
 use crate::model::catalogue::{
     CERTIFICATES, CertSpec, Condition, Credential, Dials, ETCD_PEER_NAME, PATHS, Path, Purpose,
-    SanRule, Scope, certificate,
+    SanRule, Scope, certificate, roles,
 };
 use crate::model::san::has_name;
 
@@ -133,7 +133,7 @@ pub struct Listener {
 }
 
 /// What stands in for a server that is somebody else's.
-const STAND_IN: &str = "apiserver";
+const STAND_IN: &str = roles::API_SERVING.id;
 
 /// The listener of a path.
 pub fn listener(path: &Path) -> Option<Listener> {

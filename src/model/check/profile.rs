@@ -12,7 +12,7 @@ use crate::model::san::has_name;
 use crate::model::{
     catalogue::{
         Condition, Credential, Dials, ETCD_PEER_NAME, Home, PATHS, Purpose, SanRule, SubjectRule,
-        certificate,
+        certificate, roles,
     },
     profile::Kind,
     resolve,
@@ -20,9 +20,8 @@ use crate::model::{
     usage::{ExtendedUsage, KeyUsages},
 };
 
-/// The group that passes every authorization, and the one place where it belongs.
+/// The group that passes every authorization.
 const MASTERS: &str = "system:masters";
-const BREAK_GLASS: &str = "super-admin.conf";
 
 /// Everything wrong with what certificates say.
 pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
@@ -180,14 +179,15 @@ fn dialled(evidence: &Evidence<'_>, index: usize) -> Vec<(String, String)> {
 fn identity(evidence: &Evidence<'_>, index: usize, cert: &CertView, found: &mut Vec<Finding>) {
     let instance = &evidence.layout.instances[index];
     let spec = instance.spec;
+    // kubeadm gave some clients groups that etcd never reads (before 1.31).
+    let groups_matter = spec.issuer_id() == Some(roles::CLUSTER_CA.id);
     let has_masters = cert.organizations.iter().any(|o| o == MASTERS);
-    if has_masters && spec.id != BREAK_GLASS && spec.issuer_id() == Some("ca") {
+    if has_masters && spec.id != roles::BREAK_GLASS.id && groups_matter {
         let what = format!("it is in the group {MASTERS}");
         let finding = finding(evidence, index, Code::SystemMasters, what);
-        found.push(match spec.id {
-            "admin.conf" => finding.severity(Severity::Warning),
-            _ => finding,
-        });
+        // Where older kubeadm put it.
+        let is_usual = spec.id == roles::ADMIN.id;
+        found.push(if is_usual { finding.severity(Severity::Warning) } else { finding });
         return;
     }
     // A server is known by its names; only what logs in is known by its subject.
@@ -205,10 +205,8 @@ fn identity(evidence: &Evidence<'_>, index: usize, cert: &CertView, found: &mut 
     groups.sort();
     let mut wanted = expected.organizations.clone();
     wanted.sort();
-    // kubeadm gave some clients groups that etcd never reads (before 1.31).
-    let groups_matter = spec.issuer_id() == Some("ca");
     // kubeadm 1.29 to 1.36.0 gave the apiserver's kubelet client this group.
-    let older = spec.id == "apiserver-kubelet-client" && groups == ["kubeadm:cluster-admins"];
+    let older = spec.id == roles::API_TO_KUBELETS.id && groups == ["kubeadm:cluster-admins"];
     if !right_name || (groups_matter && groups != wanted && !older) {
         let wanted: Vec<String> = expected
             .organizations

@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     model::{
-        catalogue::{self, CERTIFICATES, CertSpec, Condition, Home, MAY_BE_AWAY, REQUIRED, Scope},
+        catalogue::{
+            self, CERTIFICATES, CertSpec, ComponentSpec, Condition, Home, MAY_BE_AWAY, REQUIRED,
+            Scope, roles,
+        },
         check::expiry::{Found, Origin, Role, Row},
         cluster::{Cluster as Declared, Etcd},
         layout::{DEFAULT_HOST_DIR, KUBELET_DIR, Layout},
@@ -96,8 +99,8 @@ fn declared_demands<'c>(cluster: &'c Declared, dir: &Path) -> HashMap<&'c str, D
     if let Etcd::External { files: Some(files), .. } = &cluster.etcd {
         for host in cluster.hosts.iter().filter(|host| host.control_plane) {
             let external = &mut demands.entry(host.name.as_ref()).or_default().external;
-            external.push(("etcd-ca", files.ca.clone()));
-            external.push(("apiserver-etcd-client", files.cert.clone()));
+            external.push((roles::ETCD_CA.id, files.ca.clone()));
+            external.push((roles::API_TO_ETCD.id, files.cert.clone()));
         }
     }
     demands
@@ -331,9 +334,9 @@ impl Tree {
             rows.any(|s| s.scope == scope && s.present == Condition::Always && self.is_here(s))
         };
         let etcd_row = |s: &&CertSpec| s.scope == Scope::Etcd && self.is_here(s);
-        let manifest = |name: &str| self.root.join("manifests").join(name).exists();
-        let control_plane = manifest("kube-apiserver.yaml") || any(Scope::ControlPlane);
-        let etcd = manifest("etcd.yaml") || CERTIFICATES.iter().any(|s| etcd_row(&s));
+        let manifest = |of: &ComponentSpec| self.root.join(of.manifest()).exists();
+        let control_plane = manifest(roles::API_SERVER) || any(Scope::ControlPlane);
+        let etcd = manifest(roles::ETCD) || CERTIFICATES.iter().any(|s| etcd_row(&s));
         let mut required = BTreeSet::new();
         for spec in REQUIRED.iter().filter_map(|id| catalogue::certificate(id)) {
             if spec.is_ca() || !self.has(spec.scope) {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::Format;
 use crate::{
     model::{
-        catalogue::{COMPONENTS, ComponentSpec, Reload, Scope},
+        catalogue::{COMPONENTS, ComponentSpec, Reload, Scope, roles},
         cluster::{Cluster, Etcd, Host},
         settings::{
             Mount, Scalar, SettingValue, kubeadm_mounts, lines, mounts_missing, reload_words,
@@ -216,10 +216,7 @@ impl Entry {
 }
 
 fn kubeadm_has_list(component: &str, flag: &str) -> bool {
-    match component {
-        "kube-apiserver" => LISTS.contains(&flag),
-        _ => false,
-    }
+    component == roles::API_SERVER.id && LISTS.contains(&flag)
 }
 
 fn config(spec: &ComponentSpec, values: &[SettingValue], entries: &[Entry]) -> Vec<ConfigLine> {
@@ -313,19 +310,19 @@ struct External {
 pub fn kubeadm<'a>(cluster: &'a Cluster, host: Option<&Host>, sheets: &'a [Sheet]) -> Kubeadm<'a> {
     let root = sheets.first().map_or("", |sheet| &sheet.root);
     let certificates = format!("{root}/pki");
-    let sheet = |id: &str| sheets.iter().find(|sheet| sheet.component == id);
+    let sheet = |spec: &ComponentSpec| sheets.iter().find(|sheet| sheet.component == spec.id);
     let sections: Vec<_> = COMPONENTS
         .iter()
         .filter(|spec| spec.scope == Scope::ControlPlane)
         .filter_map(|spec| {
-            let (name, sheet) = (spec.kubeadm?, sheet(spec.id)?);
+            let (name, sheet) = (spec.kubeadm?, sheet(spec)?);
             let mounted = kubeadm_mounts(spec.id, &certificates);
             let mounts = mounts_missing(&sheet.values, cluster, &sheet.root, &mounted);
             Some(Section { name, flags: &sheet.flags, mounts: entries(mounts) })
         })
         .collect();
     let stacked = cluster.etcd == Etcd::Stacked;
-    let apiserver = sheet("kube-apiserver");
+    let apiserver = sheet(roles::API_SERVER);
     let external = apiserver.filter(|_| !stacked).map(|sheet| {
         let file = |flag: &str| sheet.flags.iter().find(|e| e.flag == Some(flag));
         let names =
@@ -350,9 +347,9 @@ pub fn kubeadm<'a>(cluster: &'a Cluster, host: Option<&Host>, sheets: &'a [Sheet
         service_subnets: subnets.join(","),
         certificates,
         sections,
-        etcd_local: sheet("etcd").map_or(&[], |sheet| &sheet.flags),
+        etcd_local: sheet(roles::ETCD).map_or(&[], |sheet| &sheet.flags),
         etcd_external: external.into_iter().collect(),
-        kubelet: sheet("kubelet").map_or(&[], |sheet| &sheet.config),
+        kubelet: sheet(roles::KUBELET).map_or(&[], |sheet| &sheet.config),
         init: init.into_iter().collect(),
     }
 }

@@ -8,6 +8,7 @@ use std::{
 use crate::{
     model::{
         algorithm::KeyAlgorithm,
+        catalogue::roles,
         check::evidence::is_local,
         layout::Layout,
         observed::{CertView, Held, Signer, Trust},
@@ -95,7 +96,7 @@ fn signer(
 pub fn verify_servers(layout: &Layout<'_>, held: &mut [Held]) {
     let instances = &layout.instances;
     let servers: Vec<usize> =
-        (0..held.len()).filter(|i| instances[*i].spec.id == "apiserver").collect();
+        (0..held.len()).filter(|i| instances[*i].spec.id == roles::API_SERVING.id).collect();
     let sound = |held: &[Held], i: usize| held[i].signer.is_some_and(Signer::is_right);
     for index in 0..held.len() {
         let Some(kubeconfig) = &held[index].kubeconfig else { continue };

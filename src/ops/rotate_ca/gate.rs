@@ -7,6 +7,7 @@ use super::{Request, Subject, audit};
 use crate::{
     model::{
         authority::{Generations, Move, Slot},
+        catalogue::roles,
         duration::Span,
         layout::Layout,
         observed::{CertView, Signer},
@@ -213,7 +214,7 @@ pub fn tokens(layout: &Layout<'_>, subject: Subject, dir: &Path, now: Timestamp)
 
 /// How long a token can live, by what the apiserver's static pod is told.
 fn token_life(dir: &Path) -> Span {
-    let flags = adopt::manifest_flags(dir, "kube-apiserver");
+    let flags = adopt::manifest_flags(dir, roles::API_SERVER);
     let limit = flags.get("service-account-max-token-expiration");
     let limit = limit.and_then(|text| text.parse::<Span>().ok());
     let extends = flags.get("service-account-extend-token-expiration");

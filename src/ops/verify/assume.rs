@@ -6,7 +6,7 @@ use std::{net::IpAddr, path::Path};
 use crate::{
     document::kubeconfig,
     model::{
-        catalogue::{CERTIFICATES, Condition, addons},
+        catalogue::{CERTIFICATES, CertSpec, Condition, addons, roles},
         cluster::{Cluster, Endpoint, Etcd, Host, HostName, Subnet},
         observed::Piece,
         san::San,
@@ -31,20 +31,20 @@ pub fn cluster(dir: &Path) -> Option<Assumed> {
     if !CERTIFICATES.iter().flat_map(|spec| spec.home.files()).any(exists) {
         return None;
     }
-    let apiserver = certificate(dir, "pki/apiserver.crt");
-    let etcd = certificate(dir, "pki/etcd/server.crt");
-    let server = |file: &str| {
-        let Piece::Present(content) = read::file(&dir.join(file)) else { return None };
+    let apiserver = certificate(dir, roles::API_SERVING);
+    let etcd = certificate(dir, roles::ETCD_SERVING);
+    let server = |spec: &CertSpec| {
+        let Piece::Present(content) = read::file(&dir.join(spec.home.cert())) else { return None };
         kubeconfig::parse(&content).ok()?.cluster(None)?.server.clone()
     };
     let name = host_name(dir, apiserver.as_ref(), etcd.as_ref());
-    let local = server("controller-manager.conf").or_else(|| server("scheduler.conf"));
+    let local = roles::LOCAL_CLIENTS.into_iter().find_map(server);
     let address = local
         .and_then(|url| host_of(&url)?.parse::<IpAddr>().ok())
         .or_else(|| first_address(etcd.as_ref()))
-        .or_else(|| first_address(certificate(dir, "pki/kubelet.crt").as_ref()));
-    // admin.conf reaches the cluster by its endpoint, a load balancer where there is one.
-    let endpoint = server("admin.conf")
+        .or_else(|| first_address(certificate(dir, roles::KUBELET_SERVING).as_ref()));
+    // The administrator reaches the cluster by its endpoint, a load balancer where there is one.
+    let endpoint = server(roles::ADMIN)
         .and_then(|url| url.split_once("://").map(|(_, rest)| rest.to_owned()))
         .and_then(|rest| rest.trim_end_matches('/').parse::<Endpoint>().ok());
     let service_address = service(apiserver.as_ref(), address, endpoint.as_ref());
@@ -86,15 +86,17 @@ pub fn cluster(dir: &Path) -> Option<Assumed> {
     Some(Assumed { cluster, service_address })
 }
 
-fn certificate(dir: &Path, file: &str) -> Option<Certificate> {
-    let Piece::Present(content) = read::file(&dir.join(file)) else { return None };
+fn certificate(dir: &Path, spec: &CertSpec) -> Option<Certificate> {
+    let Piece::Present(content) = read::file(&dir.join(spec.home.cert())) else { return None };
     inspect::from_pem(&content).ok()?.into_iter().next()
 }
 
 /// The host's name: what its kubelet calls itself, else what its certificates do.
 fn host_name(dir: &Path, apiserver: Option<&Certificate>, etcd: Option<&Certificate>) -> HostName {
     let kubelet = || {
-        let Piece::Present(content) = read::file(&dir.join("kubelet.conf")) else { return None };
+        let Piece::Present(content) = read::file(&dir.join(roles::NODE.home.cert())) else {
+            return None;
+        };
         let view = kubeconfig::parse(&content).ok()?;
         let names = [view.user(None)?.name.clone()];
         let Some(kubeconfig::Material::Data(pem)) = view.user(None)?.cert.clone() else {

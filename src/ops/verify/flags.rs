@@ -17,7 +17,7 @@ use variables::Variables;
 use crate::{
     document::flat::{self, Flat},
     model::{
-        catalogue::{COMPONENTS, USES},
+        catalogue::{COMPONENTS, USES, roles},
         check::flags::{Content, Setting, Told},
         cluster::Cluster,
         layout::DEFAULT_HOST_DIR,
@@ -248,7 +248,7 @@ fn of_document(file: &Path, document: &Flat) -> Vec<Told> {
         let keys = ["client-transport-security", "listen-client-urls", "peer-transport-security"];
         let is_etcd =
             document.values.iter().any(|(path, ..)| keys.iter().any(|k| path.starts_with(k)));
-        return is_etcd.then(|| fields(file, "etcd", document)).into_iter().collect();
+        return is_etcd.then(|| fields(file, roles::ETCD.id, document)).into_iter().collect();
     }
     // Pods, and whatever makes pods by a template.
     let mut found = Vec::new();

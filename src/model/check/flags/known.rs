@@ -1,7 +1,7 @@
 //! The flags that Kubernetes 1.36 knows, those it has dropped, and kubelet flags that have become fields.
 
 use super::{Code, Finding, Told};
-use crate::model::shown;
+use crate::model::{catalogue::roles, shown};
 
 /// One component a section, one flag a line; `b` marks a switch, `d` a deprecated flag. Made from the
 /// components' own `--help`; a test compares it with the whole table.
@@ -106,7 +106,7 @@ pub fn findings(told: &Told, found: &mut Vec<Finding>) {
         }
         seen.push(name);
         let finding = |code, what: String| told.finding(code, what);
-        if told.component == "etcd" {
+        if told.component == roles::ETCD.id {
             if REMOVED_ETCD.contains(&name) {
                 let what = format!("--{name} is gone from etcd 3.6");
                 found.push(finding(Code::FlagRemoved, what));

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use super::{Gathered, KUBELET_FILES, OnDisk, Tree};
 use crate::{
     model::{
-        catalogue::{self, CertSpec, Home, Scope},
+        catalogue::{self, CertSpec, Home, Scope, roles},
         check::expiry::{Found, Inside, Origin, Remark, Role, Row},
         observed::Piece,
         timestamp::Timestamp,
@@ -175,11 +175,6 @@ impl Gatherer<'_> {
         let (Some(dir), true) = (&self.tree.kubelet_dir, self.tree.has(Scope::Node)) else {
             return;
         };
-        let (Some(client), Some(server)) =
-            (catalogue::certificate("kubelet.conf"), catalogue::certificate("kubelet"))
-        else {
-            return;
-        };
         let signed = dir.join("kubelet-server-current.pem").exists();
         for (file, is_server) in KUBELET_FILES {
             let path = dir.join(file);
@@ -187,7 +182,7 @@ impl Gatherer<'_> {
             if self.all.rows.iter().any(|row| row.origin.path == text) {
                 continue;
             }
-            let spec = if is_server { server } else { client };
+            let spec = if is_server { roles::KUBELET_SERVING } else { roles::NODE };
             let before = self.all.rows.len();
             let found = self.file(&path, false);
             self.leaves(spec, file, &path, None, found);
