@@ -9,6 +9,7 @@ use super::{
     yaml::Node,
 };
 use crate::model::{
+    catalogue::CERTIFICATES,
     cluster::{API_PORT, Endpoint, HostName},
     san::San,
 };
@@ -129,11 +130,7 @@ fn read_cluster(reader: &mut Reader, document: &Node, draft: &mut Draft, port: O
     if let Some((field, node)) = at(reader, document, &["networking", "dnsDomain"], "dnsDomain") {
         draft.dns_domain = reader.text(node, &field).map(str::to_owned);
     }
-    for (path, id) in [
-        (&["apiServer", "certSANs"][..], "apiserver"),
-        (&["etcd", "local", "serverCertSANs"], "etcd-server"),
-        (&["etcd", "local", "peerCertSANs"], "etcd-peer"),
-    ] {
+    for (path, id) in CERTIFICATES.iter().filter_map(|spec| Some((spec.kubeadm_sans?, spec.id))) {
         if let Some((field, node)) = at(reader, document, path, &format!("extraSans.{id}")) {
             let read = |text: &str| San::parse(text).map_err(|error| error.to_string());
             let sans = reader.sans(node, &field, read);

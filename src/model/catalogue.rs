@@ -10,7 +10,6 @@ pub mod elsewhere;
 pub mod keys;
 pub mod listeners;
 pub mod paths;
-pub mod required;
 pub mod roles;
 pub mod uses;
 
@@ -20,7 +19,6 @@ pub use elsewhere::{ELSEWHERE, Elsewhere};
 pub use keys::KEYS;
 pub use listeners::{API, ETCD_CLIENTS, ETCD_PEERS, LISTENERS};
 pub use paths::PATHS;
-pub use required::{MAY_BE_AWAY, REQUIRED};
 pub use uses::USES;
 
 /// The DNS name in every etcd peer certificate, and in no other: etcd's `--peer-cert-allowed-hostname`
@@ -60,6 +58,10 @@ pub struct CertSpec {
     pub present: Condition,
     /// What renewal does with its key.
     pub key: KeyPolicy,
+    /// Whether it is missed where it is not.
+    pub expected: Expected,
+    /// Where a kubeadm ClusterConfiguration names more SANs for it.
+    pub kubeadm_sans: Option<&'static [&'static str]>,
     /// Where these facts come from.
     pub source: &'static str,
 }
@@ -209,6 +211,18 @@ pub enum Condition {
     SingleRoot,
 }
 
+/// Whether a certificate is missed where it is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Where it is declared.
+    Declared,
+    /// Never: a credential to be locked away, and rightly kept elsewhere.
+    Nowhere,
+    /// Also where nothing is declared, in every control plane: kubeadm reports it as missing (1.36,
+    /// cmd/kubeadm/app/phases/certs/renewal/manager.go), or it is the CA of what kubeadm reports.
+    Usually,
+}
+
 /// What renewal does with a certificate's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyPolicy {
@@ -254,10 +268,37 @@ pub struct ComponentSpec {
     /// What a patch is called by which kubeadm takes this component's settings, or that kubectl applies to
     /// its manifest.
     pub patch: Option<&'static str>,
-    /// Its section of a kubeadm ClusterConfiguration, where that has one.
-    pub kubeadm: Option<&'static str>,
+    /// How kubeadm runs it, where its ClusterConfiguration has a section for it.
+    pub kubeadm: Option<Kubeadm>,
+    /// What its program is called in its image, where not by its id.
+    pub program: Option<&'static str>,
+    /// What it takes from its environment by itself.
+    pub environment: Environment,
     /// What it needs, or is often given, that is no matter of certificates and that certkit cannot know.
     pub besides: &'static [&'static str],
+}
+
+/// A component as kubeadm's static pod.
+#[derive(Clone, Copy, Debug)]
+pub struct Kubeadm {
+    /// Its section of a ClusterConfiguration.
+    pub section: &'static str,
+    /// The folder that it has mounted, below kubeadm's `certificatesDir`; empty for all of that (Kubernetes 1.36,
+    /// `cmd/kubeadm/app/phases/controlplane/volumes.go`, also for what follows).
+    pub certificates: Option<&'static str>,
+    /// The kubeconfig that it has mounted, by its certificate's id.
+    pub kubeconfig: Option<&'static str>,
+}
+
+/// What a program takes from its environment by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Environment {
+    /// Each flag from a variable that begins with its own name: `ETCD_CERT_FILE` is etcd's `--cert-file`.
+    Flags,
+    /// `--kubeconfig`, from the variable KUBECONFIG.
+    Kubeconfig,
+    /// Nothing.
+    Nothing,
 }
 
 /// A component's own configuration file.

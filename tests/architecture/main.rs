@@ -9,6 +9,7 @@ use std::{
     path::Path,
 };
 
+use certkit::model::catalogue::{CERTIFICATES, COMPONENTS, KEYS, LISTENERS};
 use source::{Source, without_comments};
 
 /// Each layer and what it may use besides itself. The binary and the crate root are above all.
@@ -95,6 +96,20 @@ const LONG: &[(&str, &str)] =
 /// Modules that exist in tests only, though their name does not say so.
 const TEST_ONLY: &[&str] = &["store/simulated"];
 
+/// Words of the catalogue that a file says in another sense, and in which.
+const OTHER_SENSE: &[(&str, &[&str], &str)] = &[
+    ("cli/completions.rs", &["etcd"], "what a host does, in words"),
+    ("cli/output/expiry/prometheus.rs", &["ca"], "a label, and a value of the label `role`"),
+    ("cli/paths.rs", &["ca"], "a field of the JSON document"),
+    ("cli/rotate.rs", &["ca"], "an argument's name"),
+    ("cli/show.rs", &["ca"], "a field of the JSON document"),
+    ("document/declaration.rs", &["ca", "etcd"], "fields of certkit.yaml"),
+    ("document/draft.rs", &["etcd"], "a field of certkit.yaml"),
+    ("document/kubeadm.rs", &["etcd"], "a field of kubeadm's configuration"),
+    ("document/object.rs", &["ca"], "how a key in a ConfigMap may end"),
+    ("model/cluster.rs", &["etcd"], "a field of certkit.yaml"),
+];
+
 /// Words in a comment that state why an `unwrap` cannot fail.
 const INVARIANT: &[&str] = &["invariant", "cannot", "never", "always", "infallible"];
 
@@ -144,6 +159,23 @@ fn threads_are_begun_in_one_place() {
 #[test]
 fn each_unwrap_states_its_invariant() {
     holds(sources().iter().flat_map(unwrap_faults));
+}
+
+#[test]
+fn what_the_catalogue_says_is_said_there_alone() {
+    holds(sources().iter().flat_map(catalogue_faults));
+}
+
+#[test]
+fn the_table_of_other_senses_is_current() {
+    let sources = sources();
+    for (path, words, why) in OTHER_SENSE {
+        let source = sources.iter().find(|source| source.path == *path).expect(path);
+        let said: Vec<_> = source.literals().into_iter().map(|(literal, _)| literal).collect();
+        for word in *words {
+            assert!(said.iter().any(|s| s == word), "{path} says no {word} ({why}) any more");
+        }
+    }
 }
 
 #[test]
@@ -282,6 +314,47 @@ fn unwrap_faults(source: &Source) -> Vec<String> {
         }
     }
     faults
+}
+
+/// An id, file, component or port of the catalogue's, written out where the catalogue can be asked: `roles` has a
+/// constant for each row that code means.
+fn catalogue_faults(source: &Source) -> Vec<String> {
+    if source.path.starts_with("model/catalogue") {
+        return Vec::new();
+    }
+    let keys = || KEYS.iter();
+    let configs = COMPONENTS.iter().filter_map(|component| Some(component.config?.file));
+    let files: BTreeSet<&str> = CERTIFICATES
+        .iter()
+        .flat_map(|spec| spec.home.files())
+        .chain(keys().flat_map(|spec| [spec.private, spec.public]))
+        .chain(configs)
+        .collect();
+    let ids: BTreeSet<&str> = CERTIFICATES
+        .iter()
+        .map(|spec| spec.id)
+        .chain(keys().map(|spec| spec.id))
+        .chain(COMPONENTS.iter().map(|spec| spec.id))
+        .collect();
+    let ports: BTreeSet<String> = LISTENERS.iter().map(|l| l.port.to_string()).collect();
+    let other = OTHER_SENSE.iter().filter(|(path, ..)| *path == source.path);
+    let other: Vec<&str> = other.flat_map(|(_, words, _)| words.iter().copied()).collect();
+    let is_file = |literal: &str| {
+        let above =
+            |file: &&str| literal.strip_suffix(file).is_some_and(|rest| rest.ends_with('/'));
+        // A sentence may end with a file's name.
+        files.contains(literal) || !literal.contains(' ') && files.iter().any(|file| above(&file))
+    };
+    let is_said =
+        |literal: &str| ids.contains(literal) || ports.contains(literal) || is_file(literal);
+    let literals = source.literals().into_iter();
+    let literals =
+        literals.filter(|(literal, _)| is_said(literal) && !other.contains(&literal.as_str()));
+    let numbers = source.numbers().into_iter().filter(|(number, _)| ports.contains(number));
+    literals
+        .chain(numbers)
+        .map(|(word, line)| format!("{}:{line}: {word} is the catalogue's", source.path))
+        .collect()
 }
 
 /// How many leading segments the modules have in common: two or more are one module and its rooms.
@@ -430,6 +503,43 @@ mod rules_can_fail {
         let clock = "use std::{fmt, time};\nfn f() -> time::Duration { std::time::Duration::ZERO }";
         let standard = Source::new("ops/apply.rs", clock);
         assert_eq!(crate_faults(&[standard], &known), [""; 0]);
+    }
+
+    #[test]
+    fn a_row_of_the_catalogue_written_out_is_found() {
+        for text in [
+            "let a = of(\"apiserver\");",
+            "if id == r#\"sa\"# {}",
+            "f(\"kube-scheduler\", b\"x\")",
+            "dir.join(\"pki/etcd/server.crt\")",
+            "const A: &str = \"/etc/kubernetes/scheduler.conf\";",
+            "let file = \"kubelet-config.yaml\";",
+            "f(\"2379\")",
+            "const PORT: u16 = 10_250;",
+        ] {
+            assert_eq!(faults_of(catalogue_faults, "ops/adopt.rs", text).len(), 1, "{text}");
+            assert_eq!(faults_of(catalogue_faults, "model/catalogue/uses.rs", text), [""; 0]);
+        }
+        for text in [
+            "/// \"apiserver\" on 6443\nfn f() {} // pki/sa.key",
+            "help(\"renew with certkit rotate apiserver, see /etc/kubernetes/admin.conf\")",
+            "#[cfg(test)]\nmod tests {\n    const A: &str = \"admin.conf\";\n}",
+            "const APISERVER: u16 = 64430;",
+        ] {
+            assert_eq!(faults_of(catalogue_faults, "ops/adopt.rs", text), [""; 0], "{text}");
+        }
+        // The exception is the file's and the word's.
+        let text = "fn f() { g(\"ca\", \"sa\") }";
+        let faults = faults_of(catalogue_faults, "cli/show.rs", text);
+        assert_eq!(faults, ["cli/show.rs:1: sa is the catalogue's"]);
+    }
+
+    #[test]
+    fn literals_are_read_with_their_lines() {
+        let text = "f(\"a\\\"b\", r#\"c\"d\"#);\n// \"e\"\ng('\"', b\"f\ng\", \"\")";
+        let literals = Source::new("a.rs", text).literals();
+        let expected = [("a\\\"b", 1), ("c\"d", 1), ("f\ng", 3), ("", 4)];
+        assert_eq!(literals, expected.map(|(literal, line)| (literal.to_owned(), line)));
     }
 
     #[test]

@@ -87,6 +87,43 @@ impl Source {
         found
     }
 
+    /// What the code's string literals say, and the lines they begin on. Escapes stay as written.
+    pub fn literals(&self) -> Vec<(String, usize)> {
+        let text: Vec<char> = self.text.chars().collect();
+        let (mut found, mut line, mut end) = (Vec::new(), 1, 0);
+        for (start, c) in self.code.chars().enumerate() {
+            line += usize::from(c == '\n');
+            if c != '"' || start < end {
+                continue;
+            }
+            // What stands for a raw string's beginning is its first letter.
+            let hashes = raw_string(&text, start);
+            let quote = text[start..].iter().position(|&c| c == '"').unwrap_or_default();
+            let from = start + quote + 1;
+            end = from;
+            let closes = |at: usize| match hashes {
+                None => text[at] == '"',
+                Some(n) => {
+                    text[at..].iter().skip(1).take_while(|&&c| c == '#').count() >= n
+                        && text[at] == '"'
+                }
+            };
+            while end < text.len() && !closes(end) {
+                end += if hashes.is_none() && text[end] == '\\' { 2 } else { 1 };
+            }
+            found.push((text[from..end.min(text.len())].iter().collect(), line));
+        }
+        found
+    }
+
+    /// The numbers in the code, without their underscores, and their lines.
+    pub fn numbers(&self) -> Vec<(String, usize)> {
+        let all = words(&self.code)
+            .into_iter()
+            .filter(|word| word.text.starts_with(|c: char| c.is_ascii_digit()));
+        all.map(|word| (word.text.replace('_', ""), word.line)).collect()
+    }
+
     fn absolute(&self, path: &[String]) -> Vec<String> {
         let mut rest = path;
         let mut base = self.module();

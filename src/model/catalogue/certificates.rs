@@ -1,8 +1,8 @@
 //! Every certificate of a cluster, issuers before issued; this order is the order of all output.
 
 use super::{
-    ApiServer, CertSpec, Condition, ETCD_PEER_NAME, Home, Issuer, KeyPolicy, Purpose, SanRule,
-    Scope, SubjectRule,
+    ApiServer, CertSpec, Condition, ETCD_PEER_NAME, Expected, Home, Issuer, KeyPolicy, Purpose,
+    SanRule, Scope, SubjectRule,
 };
 
 /// `pki/STEM.crt` and `pki/STEM.key`.
@@ -47,6 +47,8 @@ const fn ca(id: &'static str, about: &'static str, cn: &'static str, home: Home)
         home,
         present: Condition::Always,
         key: KeyPolicy::New,
+        expected: Expected::Declared,
+        kubeadm_sans: None,
         source: KUBEADM,
     }
 }
@@ -64,6 +66,8 @@ const fn leaf(id: &'static str, about: &'static str, issuer: &'static str, home:
         home,
         present: Condition::Always,
         key: KeyPolicy::New,
+        expected: Expected::Declared,
+        kubeadm_sans: None,
         source: KUBEADM,
     }
 }
@@ -87,17 +91,20 @@ pub static CERTIFICATES: &[CertSpec] = &[
             },
         )
     },
-    ca(
-        "ca",
-        "signs what talks to the apiserver and what it talks to",
-        "kubernetes",
-        Home::Authority {
-            cert: "pki/ca.crt",
-            key: "pki/ca.key",
-            bundle: Some("pki/ca-bundle.crt"),
-            chain: Some("pki/ca-chain.crt"),
-        },
-    ),
+    CertSpec {
+        expected: Expected::Usually,
+        ..ca(
+            "ca",
+            "signs what talks to the apiserver and what it talks to",
+            "kubernetes",
+            Home::Authority {
+                cert: "pki/ca.crt",
+                key: "pki/ca.key",
+                bundle: Some("pki/ca-bundle.crt"),
+                chain: Some("pki/ca-chain.crt"),
+            },
+        )
+    },
     CertSpec {
         sans: &[
             SanRule::HostName,
@@ -108,10 +115,13 @@ pub static CERTIFICATES: &[CertSpec] = &[
         ],
         subject: named("kube-apiserver"),
         purpose: Purpose::Server,
+        expected: Expected::Usually,
+        kubeadm_sans: Some(&["apiServer", "certSANs"]),
         ..leaf("apiserver", "serves the Kubernetes API (6443)", "ca", files!("apiserver"))
     },
     CertSpec {
         subject: named("kube-apiserver-kubelet-client"),
+        expected: Expected::Usually,
         ..leaf(
             "apiserver-kubelet-client",
             "the apiserver as a client of kubelets",
@@ -120,7 +130,7 @@ pub static CERTIFICATES: &[CertSpec] = &[
         )
     },
     CertSpec {
-        present: Condition::Always,
+        expected: Expected::Usually,
         ..ca(
             "front-proxy-ca",
             "signs the apiserver's identity towards aggregated API servers",
@@ -130,6 +140,7 @@ pub static CERTIFICATES: &[CertSpec] = &[
     },
     CertSpec {
         subject: named("front-proxy-client"),
+        expected: Expected::Usually,
         ..leaf(
             "front-proxy-client",
             "the apiserver as a client of aggregated API servers",
@@ -139,6 +150,7 @@ pub static CERTIFICATES: &[CertSpec] = &[
     },
     CertSpec {
         present: Condition::ManagedEtcd,
+        expected: Expected::Usually,
         ..ca("etcd-ca", "signs everything that talks etcd", "etcd-ca", authority!("etcd/ca"))
     },
     CertSpec {
@@ -152,6 +164,8 @@ pub static CERTIFICATES: &[CertSpec] = &[
         scope: Scope::Etcd,
         present: Condition::ManagedEtcd,
         key: KeyPolicy::Keep,
+        expected: Expected::Usually,
+        kubeadm_sans: Some(&["etcd", "local", "serverCertSANs"]),
         ..leaf("etcd-server", "serves etcd's clients (2379)", "etcd-ca", files!("etcd/server"))
     },
     CertSpec {
@@ -166,12 +180,15 @@ pub static CERTIFICATES: &[CertSpec] = &[
         scope: Scope::Etcd,
         present: Condition::ManagedEtcd,
         key: KeyPolicy::Keep,
+        expected: Expected::Usually,
+        kubeadm_sans: Some(&["etcd", "local", "peerCertSANs"]),
         ..leaf("etcd-peer", "etcd members among themselves (2380)", "etcd-ca", files!("etcd/peer"))
     },
     CertSpec {
         subject: named("kube-etcd-healthcheck-client"),
         scope: Scope::Etcd,
         present: Condition::ManagedEtcd,
+        expected: Expected::Usually,
         ..leaf(
             "etcd-healthcheck-client",
             "health checks and etcdctl",
@@ -182,6 +199,7 @@ pub static CERTIFICATES: &[CertSpec] = &[
     CertSpec {
         subject: named("kube-apiserver-etcd-client"),
         present: Condition::ManagedEtcd,
+        expected: Expected::Usually,
         ..leaf(
             "apiserver-etcd-client",
             "the apiserver as a client of etcd",
@@ -228,6 +246,7 @@ pub static CERTIFICATES: &[CertSpec] = &[
         },
         scope: Scope::Cluster,
         source: KUBEADM_KUBECONFIG,
+        expected: Expected::Usually,
         ..leaf(
             "admin.conf",
             "the administrator; rights come from RBAC and can be taken back",
@@ -242,6 +261,7 @@ pub static CERTIFICATES: &[CertSpec] = &[
         },
         scope: Scope::Cluster,
         source: KUBEADM_KUBECONFIG,
+        expected: Expected::Nowhere,
         ..leaf(
             "super-admin.conf",
             "break-glass: passes every authorization, keep it locked away",
@@ -252,6 +272,7 @@ pub static CERTIFICATES: &[CertSpec] = &[
     CertSpec {
         subject: named("system:kube-controller-manager"),
         source: KUBEADM_KUBECONFIG,
+        expected: Expected::Usually,
         ..leaf(
             "controller-manager.conf",
             "the controller-manager as a client of the apiserver",
@@ -266,6 +287,7 @@ pub static CERTIFICATES: &[CertSpec] = &[
     CertSpec {
         subject: named("system:kube-scheduler"),
         source: KUBEADM_KUBECONFIG,
+        expected: Expected::Usually,
         ..leaf(
             "scheduler.conf",
             "the scheduler as a client of the apiserver",

@@ -1,6 +1,6 @@
 //! The programs that use the PKI.
 
-use super::{ComponentSpec, Condition, Config, Scope};
+use super::{ComponentSpec, Condition, Config, Environment, Kubeadm, Scope};
 
 /// All of them, in the order in which they are started.
 pub static COMPONENTS: &[ComponentSpec] = &[
@@ -12,7 +12,13 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         unit: Some("etcd.service"),
         static_pod: true,
         patch: Some("etcd+json.yaml"),
-        kubeadm: Some("etcd.local"),
+        kubeadm: Some(Kubeadm {
+            section: "etcd.local",
+            certificates: Some("etcd"),
+            kubeconfig: None,
+        }),
+        program: None,
+        environment: Environment::Flags,
         besides: &[
             "--data-dir: where it keeps its data",
             "--initial-cluster-state=existing: on a member that joins others that run already",
@@ -26,7 +32,9 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         unit: Some("kube-apiserver.service"),
         static_pod: true,
         patch: Some("kube-apiserver+json.yaml"),
-        kubeadm: Some("apiServer"),
+        kubeadm: Some(Kubeadm { section: "apiServer", certificates: Some(""), kubeconfig: None }),
+        program: None,
+        environment: Environment::Nothing,
         besides: &[
             "--allow-privileged=true: where pods may be privileged, as those of network plugins are",
             "--enable-bootstrap-token-auth=true: where nodes join with tokens",
@@ -40,7 +48,13 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         unit: Some("kube-controller-manager.service"),
         static_pod: true,
         patch: Some("kube-controller-manager+json.yaml"),
-        kubeadm: Some("controllerManager"),
+        kubeadm: Some(Kubeadm {
+            section: "controllerManager",
+            certificates: Some(""),
+            kubeconfig: Some("controller-manager.conf"),
+        }),
+        program: None,
+        environment: Environment::Nothing,
         besides: &[
             "--allocate-node-cidrs=true and --cluster-cidr: where it gives nodes their ranges of pod addresses",
         ],
@@ -58,7 +72,13 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         unit: Some("kube-scheduler.service"),
         static_pod: true,
         patch: Some("kube-scheduler+json.yaml"),
-        kubeadm: Some("scheduler"),
+        kubeadm: Some(Kubeadm {
+            section: "scheduler",
+            certificates: None,
+            kubeconfig: Some("scheduler.conf"),
+        }),
+        program: None,
+        environment: Environment::Nothing,
         besides: &[],
     },
     ComponentSpec {
@@ -75,6 +95,8 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         static_pod: false,
         patch: Some("kubeletconfiguration+strategic.yaml"),
         kubeadm: None,
+        program: None,
+        environment: Environment::Nothing,
         besides: &[
             "clusterDNS and clusterDomain, in its file: what pods resolve names by",
             "containerRuntimeEndpoint, in its file: where it is not unix:///run/containerd/containerd.sock",
@@ -95,6 +117,8 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         static_pod: false,
         patch: None,
         kubeadm: None,
+        program: None,
+        environment: Environment::Nothing,
         besides: &[
             "--cluster-cidr: where traffic from outside of the pods' range is to be masqueraded",
         ],
@@ -108,6 +132,8 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         static_pod: true,
         patch: Some("konnectivity-server+json.yaml"),
         kubeadm: None,
+        program: Some("proxy-server"),
+        environment: Environment::Nothing,
         besides: &[
             "--server-count: where there are several",
             "--agent-namespace, --agent-service-account and --authentication-audience: where agents show tokens",
@@ -122,6 +148,8 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         static_pod: false,
         patch: None,
         kubeadm: None,
+        program: Some("proxy-agent"),
+        environment: Environment::Nothing,
         besides: &[],
     },
     // The egress selector's file is read by the apiserver, but it is a file of its own with a kind of its
@@ -140,6 +168,8 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         static_pod: false,
         patch: None,
         kubeadm: None,
+        program: None,
+        environment: Environment::Nothing,
         besides: &[],
     },
     ComponentSpec {
@@ -151,6 +181,8 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         static_pod: false,
         patch: None,
         kubeadm: None,
+        program: None,
+        environment: Environment::Nothing,
         besides: &[],
     },
     ComponentSpec {
@@ -162,6 +194,8 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         static_pod: false,
         patch: None,
         kubeadm: None,
+        program: None,
+        environment: Environment::Flags,
         besides: &[],
     },
     ComponentSpec {
@@ -173,6 +207,8 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         static_pod: false,
         patch: None,
         kubeadm: None,
+        program: None,
+        environment: Environment::Kubeconfig,
         besides: &[],
     },
 ];

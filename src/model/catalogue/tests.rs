@@ -169,13 +169,40 @@ fn listeners_serve_what_their_component_is_told_to() {
 }
 
 #[test]
-fn what_is_required_or_away_is_in_the_catalogue() {
-    for id in REQUIRED.iter().chain(MAY_BE_AWAY) {
-        assert!(certificate(id).is_some(), "{id}");
+fn what_is_usual_comes_with_its_authority() {
+    let is_usual = |spec: &&CertSpec| spec.expected == Expected::Usually;
+    let usual: Vec<_> = CERTIFICATES.iter().filter(is_usual).collect();
+    assert_eq!(usual.len(), 13, "as many as kubeadm has");
+    for spec in usual {
+        let authority = spec.issuer_id().and_then(certificate);
+        assert!(authority.is_none_or(|ca| is_usual(&ca)), "{}", spec.id);
+        assert!(matches!(spec.present, Condition::Always | Condition::ManagedEtcd), "{}", spec.id);
     }
-    assert!(REQUIRED.iter().all(|id| !MAY_BE_AWAY.contains(id)));
-    // A part of a control plane comes with its CA.
-    for spec in REQUIRED.iter().filter_map(|id| certificate(id)) {
-        assert!(spec.issuer_id().is_none_or(|ca| REQUIRED.contains(&ca)), "{}", spec.id);
+}
+
+#[test]
+fn what_is_kubeadms_is_told_of_what_kubeadm_makes() {
+    let mut fields = BTreeSet::new();
+    for spec in CERTIFICATES {
+        let Some(field) = spec.kubeadm_sans else { continue };
+        assert!(fields.insert(field) && spec.is_server(), "{}", spec.id);
+        assert_eq!(spec.expected, Expected::Usually, "{}", spec.id);
+    }
+    for component in COMPONENTS {
+        let Some(kubeadm) = component.kubeadm else { continue };
+        assert!(component.static_pod, "{}", component.id);
+        let Some(id) = kubeadm.kubeconfig else { continue };
+        let is_told = |u: &&Use| u.component == component.id && u.value == Value::Kubeconfig(id);
+        assert!(USES.iter().any(|u| is_told(&u)), "{} is not told of {id}", component.id);
+    }
+}
+
+#[test]
+fn programs_have_one_name_each() {
+    let mut names = BTreeSet::new();
+    for component in COMPONENTS {
+        for name in [Some(component.id), component.program].into_iter().flatten() {
+            assert!(names.insert(name), "{name} twice");
+        }
     }
 }

@@ -3,7 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::SettingValue;
-use crate::model::cluster::Cluster;
+use crate::model::{
+    catalogue::{ComponentSpec, certificate},
+    cluster::Cluster,
+    layout::DEFAULT_HOST_DIR,
+};
 
 /// A path of the host that a pod must see, at the same place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,18 +19,17 @@ pub struct Mount {
     pub is_file: bool,
 }
 
-/// What kubeadm mounts into its static pods, given its `certificatesDir` (Kubernetes 1.36,
-/// `cmd/kubeadm/app/phases/controlplane/volumes.go`). Its kubeconfigs are always in `/etc/kubernetes`.
-pub fn kubeadm_mounts(component: &str, certificates: &str) -> Vec<String> {
-    match component {
-        "etcd" => vec![format!("{certificates}/etcd")],
-        "kube-apiserver" => vec![certificates.to_owned()],
-        "kube-controller-manager" => {
-            vec![certificates.to_owned(), "/etc/kubernetes/controller-manager.conf".to_owned()]
-        }
-        "kube-scheduler" => vec!["/etc/kubernetes/scheduler.conf".to_owned()],
-        _ => vec![],
-    }
+/// What kubeadm mounts into its static pods, given its `certificatesDir`. Its kubeconfigs are always in
+/// `/etc/kubernetes`.
+pub fn kubeadm_mounts(component: &ComponentSpec, certificates: &str) -> Vec<String> {
+    let Some(kubeadm) = component.kubeadm else { return Vec::new() };
+    let folder = kubeadm.certificates.map(|folder| match folder {
+        "" => certificates.to_owned(),
+        folder => format!("{certificates}/{folder}"),
+    });
+    let kubeconfig = kubeadm.kubeconfig.and_then(certificate);
+    let kubeconfig = kubeconfig.map(|spec| format!("{DEFAULT_HOST_DIR}/{}", spec.home.cert()));
+    folder.into_iter().chain(kubeconfig).collect()
 }
 
 /// What a pod that has `mounted` lacks for these settings: folders of certificates and keys, single

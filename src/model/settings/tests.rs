@@ -192,7 +192,7 @@ fn the_scheduler_of_kubeadm_lacks_the_certificates_and_its_configuration() {
     let cluster = workspace();
     let spec = catalogue::component("kube-scheduler").unwrap();
     let all = settings(&cluster, cluster.hosts.first(), spec, PLACE);
-    let mounted = kubeadm_mounts(spec.id, "/etc/kubernetes/pki");
+    let mounted = kubeadm_mounts(spec, "/etc/kubernetes/pki");
     let paths: Vec<Mount> = mounts_missing(&all, &cluster, "/etc/kubernetes", &mounted);
     assert_eq!(
         paths,
@@ -203,6 +203,6 @@ fn the_scheduler_of_kubeadm_lacks_the_certificates_and_its_configuration() {
     );
     let spec = catalogue::component("kube-controller-manager").unwrap();
     let all = settings(&cluster, cluster.hosts.first(), spec, PLACE);
-    let mounted = kubeadm_mounts(spec.id, "/etc/kubernetes/pki");
+    let mounted = kubeadm_mounts(spec, "/etc/kubernetes/pki");
     assert_eq!(mounts_missing(&all, &cluster, "/etc/kubernetes", &mounted), []);
 }

@@ -17,8 +17,7 @@ use super::{
 use crate::{
     model::{
         catalogue::{
-            self, CERTIFICATES, CertSpec, ComponentSpec, Condition, Home, MAY_BE_AWAY, REQUIRED,
-            Scope, roles,
+            self, CERTIFICATES, CertSpec, ComponentSpec, Condition, Expected, Home, Scope, roles,
         },
         check::expiry::{Found, Origin, Role, Row},
         cluster::{Cluster as Declared, Etcd},
@@ -88,7 +87,7 @@ fn declared_demands<'c>(cluster: &'c Declared, dir: &Path) -> HashMap<&'c str, D
     let mut demands: HashMap<&str, Demand> = HashMap::new();
     for instance in &Layout::new(cluster).instances {
         let demand = demands.entry(instance.host.map_or("", |h| h.name.as_ref())).or_default();
-        if MAY_BE_AWAY.contains(&instance.spec.id) {
+        if instance.spec.expected == Expected::Nowhere {
             continue;
         }
         demand.required.insert(instance.spec.id);
@@ -329,16 +328,16 @@ impl Tree {
     /// somebody else's.
     fn require_usual(&mut self) {
         let here = |id: &str| catalogue::certificate(id).is_some_and(|s| self.is_here(s));
+        let usual = || CERTIFICATES.iter().filter(|s| s.expected == Expected::Usually);
         let any = |scope: Scope| {
-            let mut rows = REQUIRED.iter().filter_map(|id| catalogue::certificate(id));
-            rows.any(|s| s.scope == scope && s.present == Condition::Always && self.is_here(s))
+            usual().any(|s| s.scope == scope && s.present == Condition::Always && self.is_here(s))
         };
         let etcd_row = |s: &&CertSpec| s.scope == Scope::Etcd && self.is_here(s);
         let manifest = |of: &ComponentSpec| self.root.join(of.manifest()).exists();
         let control_plane = manifest(roles::API_SERVER) || any(Scope::ControlPlane);
         let etcd = manifest(roles::ETCD) || CERTIFICATES.iter().any(|s| etcd_row(&s));
         let mut required = BTreeSet::new();
-        for spec in REQUIRED.iter().filter_map(|id| catalogue::certificate(id)) {
+        for spec in usual() {
             if spec.is_ca() || !self.has(spec.scope) {
                 continue;
             }

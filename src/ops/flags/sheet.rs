@@ -154,7 +154,7 @@ impl Sheet {
         let is_list = |entry: &Entry| kubeadm_has_list(spec.id, entry.flag.unwrap_or_default());
         let (left_out, added) = flags.iter().cloned().partition(is_list);
         let words: Vec<&str> = flags.iter().map(|entry| entry.word.as_str()).collect();
-        let mounted = kubeadm_mounts(spec.id, "/etc/kubernetes/pki");
+        let mounted = kubeadm_mounts(spec, "/etc/kubernetes/pki");
         Self {
             component: spec.id,
             save_as: format.file_name(spec),
@@ -315,8 +315,8 @@ pub fn kubeadm<'a>(cluster: &'a Cluster, host: Option<&Host>, sheets: &'a [Sheet
         .iter()
         .filter(|spec| spec.scope == Scope::ControlPlane)
         .filter_map(|spec| {
-            let (name, sheet) = (spec.kubeadm?, sheet(spec)?);
-            let mounted = kubeadm_mounts(spec.id, &certificates);
+            let (name, sheet) = (spec.kubeadm?.section, sheet(spec)?);
+            let mounted = kubeadm_mounts(spec, &certificates);
             let mounts = mounts_missing(&sheet.values, cluster, &sheet.root, &mounted);
             Some(Section { name, flags: &sheet.flags, mounts: entries(mounts) })
         })

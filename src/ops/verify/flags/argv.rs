@@ -16,13 +16,7 @@ pub type Word = (String, Option<usize>);
 /// The component that a program's name says.
 pub fn component(program: &str) -> Option<&'static str> {
     let name = program.rsplit('/').next().unwrap_or_default();
-    let name = match name {
-        // As the images of the addon call them.
-        "proxy-server" => "konnectivity-server",
-        "proxy-agent" => "konnectivity-agent",
-        name => name,
-    };
-    COMPONENTS.iter().map(|c| c.id).find(|id| *id == name)
+    COMPONENTS.iter().find(|c| c.id == name || c.program == Some(name)).map(|c| c.id)
 }
 
 /// What a command line tells the component it starts.

@@ -31,8 +31,8 @@ pub fn told(file: &Path, document: &Flat) -> Vec<Told> {
 fn kubeadm(file: &Path, document: &Flat) -> Vec<Told> {
     let mut all = Vec::new();
     for component in COMPONENTS {
-        let Some(section) = component.kubeadm else { continue };
-        let at = format!("{section}.extraArgs.");
+        let Some(kubeadm) = component.kubeadm else { continue };
+        let at = format!("{}.extraArgs.", kubeadm.section);
         let mut settings = Vec::new();
         for (path, value, line) in &document.values {
             let Some(rest) = path.strip_prefix(&at) else { continue };

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use super::argv;
 use crate::model::{
-    catalogue::COMPONENTS,
+    catalogue::{self, COMPONENTS, Environment},
     check::flags::{Setting, Told},
 };
 
@@ -62,15 +62,14 @@ pub fn told(file: &Path, variables: &Variables) -> Vec<Told> {
 
 /// What a program of this name takes from its environment: `ETCD_CERT_FILE` is etcd's `--cert-file`.
 pub fn read_by_itself(component: &str, variables: &Variables) -> Vec<Setting> {
-    let prefix = match component {
-        "etcd" | "etcdctl" => format!("{}_", argv::shout(component)),
-        "kubectl" => "KUBECONFIG".to_owned(),
-        _ => return Vec::new(),
-    };
-    let flag = |name: &str| match (component, name.strip_prefix(&prefix)?) {
-        ("kubectl", "") => Some("kubeconfig".to_owned()),
-        ("kubectl", _) => None,
-        (_, rest) => Some(rest.to_ascii_lowercase().replace('_', "-")),
+    let Some(component) = catalogue::component(component) else { return Vec::new() };
+    let prefix = format!("{}_", argv::shout(component.id));
+    let flag = |name: &str| match component.environment {
+        Environment::Flags => {
+            Some(name.strip_prefix(&prefix)?.to_ascii_lowercase().replace('_', "-"))
+        }
+        Environment::Kubeconfig => (name == "KUBECONFIG").then(|| "kubeconfig".to_owned()),
+        Environment::Nothing => None,
     };
     let setting = |(name, value): (&String, &String)| {
         Some(Setting { name: flag(name)?, value: value.clone(), line: None })
@@ -85,8 +84,7 @@ fn names(variable: &str) -> Option<&'static str> {
         variable.strip_prefix(&name).is_some_and(|rest| rest.starts_with('_'))
             || variable.contains(&format!("_{name}_"))
     };
-    let named = COMPONENTS.iter().map(|c| c.id).filter(is_in);
-    named.filter(|id| read_by_itself(id, &Variables::new()).is_empty()).max_by_key(|id| id.len())
+    COMPONENTS.iter().map(|c| c.id).filter(is_in).max_by_key(|id| id.len())
 }
 
 #[cfg(test)]
