@@ -166,7 +166,8 @@ mod tests {
         });
         let mut tell = TELL_THE_ENDPOINT.map(|spec| spec.id);
         let mut always: Vec<_> = always.map(|spec| spec.id).collect();
-        (tell.sort_unstable(), always.sort_unstable());
+        tell.sort_unstable();
+        always.sort_unstable();
         assert_eq!(tell[..], always);
     }
 
