@@ -355,7 +355,7 @@ fn catalogue_faults(source: &Source) -> Vec<String> {
         let above =
             |file: &&str| literal.strip_suffix(file).is_some_and(|rest| rest.ends_with('/'));
         // A sentence may end with a file's name.
-        files.contains(literal) || !literal.contains(' ') && files.iter().any(|file| above(file))
+        files.contains(literal) || !literal.contains(' ') && files.iter().any(above)
     };
     let is_said =
         |literal: &str| ids.contains(literal) || ports.contains(literal) || is_file(literal);
