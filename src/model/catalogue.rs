@@ -7,6 +7,7 @@
 pub mod certificates;
 pub mod components;
 pub mod elsewhere;
+pub mod insecure;
 pub mod keys;
 pub mod listeners;
 pub mod paths;
@@ -16,10 +17,13 @@ pub mod uses;
 pub use certificates::CERTIFICATES;
 pub use components::COMPONENTS;
 pub use elsewhere::{ELSEWHERE, Elsewhere};
+pub use insecure::INSECURE;
 pub use keys::KEYS;
 pub use listeners::{API, ETCD_CLIENTS, ETCD_PEERS, LISTENERS};
 pub use paths::PATHS;
 pub use uses::USES;
+
+use super::check::{Severity, code::Code};
 
 /// The DNS name in every etcd peer certificate, and in no other: etcd's `--peer-cert-allowed-hostname`
 /// admits peers by it. Without such a name any certificate of the etcd CA that has no SAN, like the
@@ -424,6 +428,98 @@ pub enum Reload {
     Restart,
     /// It watches the file (inotify) and reads it at once.
     Watch,
+}
+
+/// Something insecure that a component is told, or is not told.
+#[derive(Debug)]
+pub struct Insecure {
+    /// The component's id; without one, whichever is told so.
+    pub component: Option<&'static str>,
+    /// Where it is told so.
+    pub form: InsecureForm,
+    /// What is so at once.
+    pub when: &'static [When],
+    /// What is found then.
+    pub code: Code,
+    /// How bad it is here, where not as bad as elsewhere.
+    pub severity: Option<Severity>,
+    /// What is said of it: `{0}` is the first condition's setting, `{1}` the second's, `{value}` what the first is set
+    /// to, `{url}` its URL.
+    pub what: &'static str,
+}
+
+/// Where a component is told something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InsecureForm {
+    /// By flags or in its file, by the same name.
+    Both,
+    /// In its file.
+    Fields,
+    /// By flags.
+    Flags,
+}
+
+/// What may be so of settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// The component's own file is not there to be judged.
+    FileNotGiven,
+    /// One of its URLs is an http one; of several fields, where the name is the end of their names and begins with a
+    /// dot. It comes first in a row, which is found for each such URL.
+    HasHttp(&'static str),
+    /// One of its URLs is no http one.
+    HasTls(&'static str),
+    /// It is a list that has this.
+    Lists(&'static str, &'static str),
+    /// It is told, and not this.
+    Not(&'static str, &'static str),
+    /// It is one of these.
+    OneOf(&'static str, &'static [&'static str]),
+    /// It is told, and is not empty.
+    Set(&'static str),
+    /// It is true.
+    True(&'static str),
+    /// It is not told, or empty.
+    Unset(&'static str),
+    /// It is not told.
+    Untold(&'static str),
+    /// It is not told, or false.
+    Untrue(&'static str),
+}
+
+impl Insecure {
+    /// Whether it lies in what is told alone, so that a part of the settings is enough to see it.
+    pub fn is_of_what_is_set(&self) -> bool {
+        self.when.iter().all(|when| match when {
+            When::HasHttp(_)
+            | When::HasTls(_)
+            | When::Lists(..)
+            | When::Not(..)
+            | When::OneOf(..)
+            | When::Set(_)
+            | When::True(_) => true,
+            When::FileNotGiven | When::Unset(_) | When::Untold(_) | When::Untrue(_) => false,
+        })
+    }
+}
+
+impl When {
+    /// The setting it is about.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Self::FileNotGiven => None,
+            Self::HasHttp(name)
+            | Self::HasTls(name)
+            | Self::Lists(name, _)
+            | Self::Not(name, _)
+            | Self::OneOf(name, _)
+            | Self::Set(name)
+            | Self::True(name)
+            | Self::Unset(name)
+            | Self::Untold(name)
+            | Self::Untrue(name) => Some(name),
+        }
+    }
 }
 
 /// Where a component listens with TLS.

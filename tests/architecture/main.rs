@@ -107,19 +107,8 @@ const OTHER_SENSE: &[(&str, &[&str], &str)] = &[
     ("document/draft.rs", &["etcd"], "a field of certkit.yaml"),
     ("document/kubeadm.rs", &["etcd"], "a field of kubeadm's configuration"),
     ("document/object.rs", &["ca"], "how a key in a ConfigMap may end"),
-    ("model/check/flags/secure.rs", SECURE, "rules that are no rows yet"),
     ("model/cluster.rs", &["etcd"], "a field of certkit.yaml"),
     ("render.rs", &["flags/config/etcd.yaml"], "a template's name"),
-];
-
-const SECURE: &[&str] = &[
-    "egress-selector",
-    "etcd",
-    "konnectivity-server",
-    "kube-apiserver",
-    "kube-controller-manager",
-    "kube-scheduler",
-    "kubelet",
 ];
 
 /// Words in a comment that state why an `unwrap` cannot fail.

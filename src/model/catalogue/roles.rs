@@ -56,6 +56,18 @@ pub const NAME_THE_HOST: [&CertSpec; 4] = [NODE, KUBELET_SERVING, ETCD_SERVING, 
 /// Serves the Kubernetes API.
 pub const API_SERVER: &ComponentSpec = component("kube-apiserver");
 
+/// Makes what is declared so, and hands pods the cluster's CA.
+pub const CONTROLLER_MANAGER: &ComponentSpec = component("kube-controller-manager");
+
+/// Gives pods their nodes.
+pub const SCHEDULER: &ComponentSpec = component("kube-scheduler");
+
+/// What the apiserver dials nodes through, where that addon is.
+pub const KONNECTIVITY: &ComponentSpec = component("konnectivity-server");
+
+/// The file that says through what the apiserver dials.
+pub const EGRESS: &ComponentSpec = component("egress-selector");
+
 /// Keeps the cluster's state.
 pub const ETCD: &ComponentSpec = component("etcd");
 

@@ -206,3 +206,23 @@ fn programs_have_one_name_each() {
         }
     }
 }
+
+#[test]
+fn what_is_insecure_is_said_with_what_it_depends_on() {
+    for row in INSECURE {
+        assert!(!row.when.is_empty());
+        let places = (0..10).filter(|place| row.what.contains(&format!("{{{place}}}")));
+        for place in places {
+            assert!(row.when.get(place).is_some_and(|when| when.name().is_some()), "{row:?}");
+        }
+        let first = row.when[0];
+        assert_eq!(row.what.contains("{url}"), matches!(first, When::HasHttp(_)), "{row:?}");
+        let has_value = matches!(first, When::Not(..) | When::OneOf(..));
+        assert!(has_value || !row.what.contains("{value}"), "{row:?}");
+        let others = &row.when[1..];
+        assert!(!others.iter().any(|when| matches!(when, When::HasHttp(_))), "{row:?}");
+        let Some(component) = row.component.and_then(component) else { continue };
+        let has_form = row.form != InsecureForm::Fields || component.config.is_some();
+        assert!(has_form, "{row:?}");
+    }
+}

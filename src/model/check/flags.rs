@@ -1,13 +1,13 @@
 //! What components are told, judged against the PKI and against the secure form.
 //!
-//! Which setting must name what is the catalogue's; what must be set, and what must not, is below.
+//! Which setting must name what, what must be set and what must not: all that is the catalogue's.
 
 pub mod known;
 mod secure;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use super::{Severity, code::Code, evidence::Evidence, finding::Finding};
+use super::{code::Code, evidence::Evidence, finding::Finding};
 use crate::model::observed::{CertView, FoundKey};
 use crate::model::{
     catalogue::{CertSpec, Purpose, USES, Use, Value, certificate},
@@ -119,10 +119,7 @@ pub fn findings(evidence: &Evidence<'_>, all: &[Told]) -> Vec<Finding> {
         if !told.is_partial {
             pairs(told, &mut found);
         }
-        let mut secure = Vec::new();
-        secure::findings(told, all, &mut secure);
-        secure.retain(|finding| !told.is_partial || secure::is_of_what_is_set(told, finding));
-        found.extend(secure);
+        secure::findings(told, all, &mut found);
     }
     found
 }
