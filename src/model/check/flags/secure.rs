@@ -100,3 +100,105 @@ fn urls<'a>(told: &'a Told, name: &'a str) -> impl Iterator<Item = (&'a str, &'a
 fn is_http(url: &str) -> bool {
     url.starts_with("http://")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::model::{
+        catalogue::roles::{EGRESS, ETCD, KUBELET},
+        check::{code::Code, flags::Setting},
+    };
+
+    fn found(
+        component: &'static str,
+        is_config: bool,
+        is_partial: bool,
+        told: &[(&str, &str)],
+    ) -> Vec<Finding> {
+        let setting = |(name, value): &(&str, &str)| Setting {
+            name: (*name).to_owned(),
+            value: (*value).to_owned(),
+            line: None,
+        };
+        let told = Told {
+            file: "f".into(),
+            component,
+            is_config,
+            is_partial,
+            settings: told.iter().map(setting).collect(),
+            contents: BTreeMap::new(),
+        };
+        let mut all = Vec::new();
+        findings(&told, &[], &mut all);
+        all
+    }
+
+    fn codes(found: &[Finding]) -> Vec<Code> {
+        found.iter().map(|finding| finding.code).collect()
+    }
+
+    #[test]
+    fn a_part_is_judged_by_what_it_says_alone() {
+        let says = [
+            ("authentication.anonymous.enabled", "true"),
+            ("authorization.mode", "AlwaysAllow"),
+            ("readOnlyPort", "10255"),
+            ("tlsMinVersion", "VersionTLS10"),
+        ];
+        let part = found(KUBELET.id, true, true, &says);
+        let said = [Code::AnonymousAccess, Code::AlwaysAllow, Code::ReadOnlyPort, Code::TlsTooOld];
+        assert_eq!(codes(&part), said);
+        let whole = found(KUBELET.id, true, false, &says);
+        assert_eq!(whole.len(), said.len() + 2, "no CA, no certificate");
+        assert_eq!(codes(&found(KUBELET.id, true, true, &[("readOnlyPort", "0")])), []);
+        assert_eq!(codes(&found(KUBELET.id, false, true, &[])), []);
+    }
+
+    #[test]
+    fn each_url_that_is_plain_http_is_found() {
+        let list = "https://a:2379, http://b:2379,http://c:2379";
+        for is_config in [false, true] {
+            let all = found(ETCD.id, is_config, true, &[("listen-client-urls", list)]);
+            assert_eq!(codes(&all), [Code::PlainHttp; 2]);
+            assert!(all[0].what.contains("has http://b:2379: certificates"), "{}", all[0].what);
+        }
+        let url = "egressSelections.0.connection.transport.tcp.url";
+        let all = found(EGRESS.id, true, false, &[(url, "http://k:8131")]);
+        assert_eq!(all[0].what, format!("{url} is http://k:8131"));
+        assert_eq!(codes(&found(EGRESS.id, true, false, &[(url, "https://k:8131")])), []);
+    }
+
+    #[test]
+    fn words_name_the_settings_as_they_are_written() {
+        let all = found(KUBELET.id, false, false, &[]);
+        let what: Vec<&str> = all.iter().map(|finding| finding.what.as_str()).collect();
+        assert_eq!(
+            what,
+            [
+                "anonymous requests are let in: neither --config nor --anonymous-auth is set, which means so",
+                "everything is allowed: neither --config nor --authorization-mode is set, which means so",
+                "the read-only port is open: neither --config nor --read-only-port is set, which means so",
+                "neither --config nor --client-ca-file is set",
+            ]
+        );
+        let members = [
+            ("peer-transport-security.client-cert-auth", "true"),
+            ("client-transport-security.trusted-ca-file", "/ca"),
+        ];
+        let all = found(ETCD.id, true, false, &members);
+        assert_eq!(codes(&all), [Code::EtcdSystemRoots, Code::EtcdPeerOpen]);
+        assert_eq!(
+            all[0].what,
+            "peer-transport-security.client-cert-auth is set and peer-transport-security.trusted-ca-file is not: any public \
+             CA's peers get in"
+        );
+        let allowed = [
+            ("peer-transport-security.allowed-hostnames.0", "p"),
+            members[1],
+            ("peer-transport-security.trusted-ca-file", "/ca"),
+        ];
+        assert_eq!(codes(&found(ETCD.id, true, false, &allowed)), []);
+    }
+}
