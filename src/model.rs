@@ -15,6 +15,7 @@ pub mod layout;
 pub mod name;
 pub mod near;
 pub mod observed;
+pub mod owner;
 pub mod plan;
 pub mod profile;
 pub mod resolve;

@@ -16,6 +16,7 @@ pub mod kubeconfig;
 pub mod log;
 pub mod machine;
 pub mod observe;
+pub mod owner;
 pub mod password;
 pub mod prune;
 pub mod read;

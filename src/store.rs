@@ -65,6 +65,7 @@ use std::time::{Duration, Instant};
 pub use backup::{Backup, BackupEntry, BackupKind, Kept, Undo};
 pub use debt::Debt;
 pub(crate) use digest::sha256;
+pub use disk::NewOwner;
 pub use engine::Committed;
 pub use error::{Error, Operation};
 pub use lock::Holder;
@@ -260,11 +261,11 @@ fn look(dir: &Path, annex: Option<&Path>) -> Result<Gate<RealDisk>, Error> {
     Ok(Gate::new(RealDisk, path, root).with_annex(annex))
 }
 
-/// Why files could not be replaced, for those that cannot: what a change would meet, known before it begins.
+/// Why files could not be replaced, or given to whom they are to belong, for those that cannot: what a change would meet, known before it begins.
 pub fn refusals<'a>(
     dir: &Path,
     annex: Option<&Path>,
-    files: impl IntoIterator<Item = &'a Path>,
+    files: impl IntoIterator<Item = (&'a Path, Option<NewOwner>)>,
 ) -> Result<Vec<(PathBuf, Error)>, Error> {
     let path = std::path::absolute(dir).map_err(Error::io(Operation::Open, dir))?;
     let Ok(root) = RealDisk.open_dir(&path) else { return Ok(Vec::new()) };
@@ -273,9 +274,9 @@ pub fn refusals<'a>(
     let rests = recover::rests(&gate).unwrap_or_default();
     let mut ground = Ground::new(&gate, &rests);
     let mut refused = Vec::new();
-    for file in files {
-        let admitted =
-            Place::parse(file, &gate.path).and_then(|place| ground.admit(place, &Action::probe()));
+    for (file, owner) in files {
+        let probe = Action::probe(owner);
+        let admitted = Place::parse(file, &gate.path).and_then(|place| ground.admit(place, &probe));
         refused.extend(admitted.err().map(|error| (file.to_owned(), error)));
     }
     Ok(refused)

@@ -18,7 +18,7 @@ use crate::{
     ops::{
         adopt, change,
         declared::{self, Draft, HostDraft},
-        init, machine, takeup,
+        init, machine, owner, takeup,
     },
 };
 
@@ -298,7 +298,10 @@ fn cluster(args: &InitArgs, dir: &std::path::Path) -> Result<Cluster, Failure> {
     if first.addresses.is_empty() {
         first.addresses.push(this_address()?);
     }
-    Ok(declared::complete(dir, draft, &source)?)
+    let places = draft.places.clone();
+    let cluster = declared::complete(dir, draft, &source)?;
+    declared::know_owners(&owner::unknown(&cluster), &places, &source)?;
+    Ok(cluster)
 }
 
 /// What two of them say of the same host.

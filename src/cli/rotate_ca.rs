@@ -351,6 +351,7 @@ fn verb(action: &Action) -> &'static str {
         Action::Copy { .. } => "copy",
         Action::Remove => "remove",
         Action::Configure(_) | Action::Declare(_) | Action::Refer(_) => "write",
+        Action::Give => "give",
         Action::Keep => "keep",
     }
 }

@@ -11,6 +11,7 @@ use crate::model::{
     cluster::{Cluster, Etcd, ExternalEtcdFiles, Host, KubeconfigStyle, Override, Subject, Usages},
     der::SEQUENCE,
     name::Name,
+    owner,
     san::San,
     usage::{ExtendedUsage, KeyUsages},
 };
@@ -38,6 +39,7 @@ const FIELDS: &[&str] = &[
     "overrides",
     "kubeconfigStyle",
     "singleRoot",
+    owner::FIELD,
     "hostDir",
     "absent",
 ];
@@ -113,6 +115,14 @@ pub(super) fn read(reader: &mut Reader, document: &Node) -> Draft {
                 };
             }
             "singleRoot" => draft.single_root = reader.flag(node, field),
+            owner::FIELD => {
+                let components = owner::components();
+                for (key, field, node) in reader.fields(node, field, &components) {
+                    let owner = reader.parse(node, &field);
+                    let component = components.iter().find(|component| **component == key);
+                    draft.owners.extend(component.copied().zip(owner));
+                }
+            }
             "absent" => draft.absent = reader.texts(node, field).into_iter().collect(),
             "hostDir" => draft.host_dir = reader.text(node, field).map(str::to_owned),
             _ => {}
@@ -406,6 +416,12 @@ pub fn write(cluster: &Cluster) -> String {
     }
     if cluster.single_root {
         line(format_args!("singleRoot: true"));
+    }
+    if !cluster.owners.is_empty() {
+        line(format_args!("{}:", owner::FIELD));
+    }
+    for (component, owner) in &cluster.owners {
+        line(format_args!("  {}: {}", scalar(component), scalar(&owner.to_string())));
     }
     if let Some(dir) = &cluster.host_dir {
         line(format_args!("hostDir: {}", scalar(dir)));

@@ -10,6 +10,7 @@ use crate::model::{
         KubeconfigStyle, Override, Subnet,
     },
     duration::Span,
+    owner::Owner,
     san::San,
 };
 
@@ -51,6 +52,8 @@ pub struct Draft {
     pub kubeconfig_style: Option<KubeconfigStyle>,
     /// Whether one root stands over the CAs.
     pub single_root: Option<bool>,
+    /// Who owns the files of components, by the component's id.
+    pub owners: BTreeMap<&'static str, Owner>,
     /// Where the hosts keep the tree.
     pub host_dir: Option<String>,
     /// What the cluster does without.
@@ -152,6 +155,7 @@ impl Draft {
         cluster.overrides = std::mem::take(&mut self.overrides);
         cluster.kubeconfig_style = self.kubeconfig_style.unwrap_or(cluster.kubeconfig_style);
         cluster.single_root = self.single_root.unwrap_or(cluster.single_root);
+        cluster.owners = std::mem::take(&mut self.owners);
         cluster.host_dir = self.host_dir.take();
         cluster.absent = std::mem::take(&mut self.absent);
         cluster.settle_ports();

@@ -21,6 +21,7 @@ use super::{
     catalogue::{self, Condition, Scope, roles},
     duration::Span,
     name::Name,
+    owner::{self, Owner},
     san::{San, dns_name_fault},
     shown::quoted,
     usage::{ExtendedUsage, KeyUsages},
@@ -59,6 +60,8 @@ pub struct Cluster {
     pub kubeconfig_style: KubeconfigStyle,
     /// Whether one root stands over the CAs.
     pub single_root: bool,
+    /// Who owns the files of components on their hosts, by the component's id, where it is not root.
+    pub owners: BTreeMap<&'static str, Owner>,
     /// Where the hosts keep the tree, when that is neither DIR (one host) nor `/etc/kubernetes`.
     pub host_dir: Option<String>,
     /// What this cluster does without: ids of certificates and key pairs, `ID-bundle` and `ID-chain` of CAs,
@@ -182,6 +185,7 @@ impl Cluster {
             overrides: BTreeMap::new(),
             kubeconfig_style: KubeconfigStyle::Files,
             single_root: false,
+            owners: BTreeMap::new(),
             host_dir: None,
             absent: BTreeSet::new(),
         }
@@ -334,6 +338,10 @@ impl Cluster {
                 fault(&format!("{field}.validity"), why);
             }
         }
+        faults.extend(owner::faults(self));
+        let mut fault = |field: &str, why: String| {
+            faults.push(Fault { field: field.to_owned(), why });
+        };
         if let Some(dir) = &self.host_dir
             && (!dir.starts_with('/')
                 || dir.split('/').any(|part| part == "..")

@@ -12,6 +12,7 @@ use super::{
     authority::{Slot, Stage},
     layout::Place,
     name::Name,
+    owner::Ownership,
     profile::{Profile, Validity},
     url::host_of,
     usage::KeyUsages,
@@ -38,6 +39,10 @@ pub struct Observed {
     pub trust: BTreeMap<(PathBuf, &'static str), Trust>,
     /// Those files of CAs and key pairs that are there and could take another's place.
     pub originals: BTreeSet<PathBuf>,
+    /// Files that are there and have a declared owner, by path relative to DIR.
+    pub owned: BTreeMap<PathBuf, Ownership>,
+    /// Declared owners that this machine does not know: the field of `certkit.yaml`, and why.
+    pub unknown_owners: Vec<(String, String)>,
     /// Configuration files, in the order of [`super::layout::Layout::config_files`]; none where nobody looked.
     pub configs: Vec<ObservedConfig>,
 }

@@ -14,7 +14,7 @@ mod succession;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -158,6 +158,20 @@ impl Step {
         }
     }
 
+    /// Whether it writes this file.
+    pub fn writes(&self, file: &Path) -> bool {
+        let is_named = || self.files.iter().any(|one| one == file);
+        match &self.action {
+            Action::Keep => false,
+            // A key that is kept is not written, though the step may name it.
+            Action::Issue(order) => match order.key {
+                KeyChoice::New => is_named(),
+                KeyChoice::Existing => order.place.cert() == file,
+            },
+            _ => is_named(),
+        }
+    }
+
     /// Leaves as it is what it was to change; gives why it was to be changed.
     pub fn drop(&mut self) -> Reason {
         self.action = Action::Keep;
@@ -199,6 +213,8 @@ pub enum Action {
     },
     /// Issues a certificate.
     Issue(Box<Order>),
+    /// Gives a file to its declared owner.
+    Give,
     /// Leaves everything as it is.
     Keep,
     /// Writes public keys.

@@ -30,7 +30,7 @@ use crate::{
         issue::{IssueError, Issuer},
         key::{CaKey, KeyError, PrivateKey},
     },
-    store::Transaction,
+    store::{NewOwner, Transaction},
 };
 
 /// Why something could not be made.
@@ -255,6 +255,8 @@ struct Workshop<'a> {
     kubeconfigs: BTreeMap<usize, Zeroizing<Vec<u8>>>,
     /// Content of files that others are copies of: as it is, and once it is written as it will be.
     originals: std::collections::HashMap<PathBuf, Zeroizing<Vec<u8>>>,
+    /// To whom files are given.
+    owners: BTreeMap<PathBuf, NewOwner>,
     /// The CAs that sign: those that are there, and those just made.
     issuers: BTreeMap<(usize, Slot), Issuer>,
     /// What was made, by instance.
@@ -318,6 +320,7 @@ impl<'a> Workshop<'a> {
             aside,
             kubeconfigs: observation.kubeconfigs,
             originals: observation.originals,
+            owners: observation.owners,
             issuers: BTreeMap::new(),
             products: BTreeMap::new(),
         }

@@ -381,6 +381,10 @@ impl Work {
         half: bool,
     ) -> Result<Self, Error> {
         let Decision { cluster, observation, mut plan } = decide(now)?;
+        if !observation.observed.unknown_owners.is_empty() {
+            let (draft, file) = declared::draft(request.dir, None)?;
+            declared::know_owners(&observation.observed.unknown_owners, &draft.places, &file)?;
+        }
         if !plan.contradictions.is_empty() {
             if !half {
                 return Err(Error::Contradictions(plan.contradictions));
@@ -524,11 +528,20 @@ fn refuse(
     now: Timestamp,
 ) -> Result<(), Error> {
     let dir = request.dir;
-    let files = plan.changes().flat_map(|step| step.files.iter());
-    let files: Vec<PathBuf> = files.map(|file| apply::destination(dir, file)).collect();
-    let refused = session::refusals(dir, files.iter().map(PathBuf::as_path))?;
+    let owner = |step: &Step, file: &PathBuf| {
+        observation.owners.get(file).filter(|_| step.writes(file)).copied()
+    };
+    let files: Vec<_> = plan
+        .changes()
+        .flat_map(|step| step.files.iter().map(move |file| (step, file)))
+        .map(|(step, file)| (apply::destination(dir, file), owner(step, file)))
+        .collect();
+    let refused =
+        session::refusals(dir, files.iter().map(|(file, owner)| (file.as_path(), *owner)))?;
     let (fatal, refused): (Vec<_>, Vec<_>) = refused.into_iter().partition(|(_, error)| {
-        !request.withholds || matches!(error, store::Error::Unchangeable { .. })
+        let is_fatal =
+            matches!(error, store::Error::Owner { .. } | store::Error::Unchangeable { .. });
+        !request.withholds || is_fatal
     });
     if let Some((_, error)) = fatal.into_iter().next() {
         return Err(error.into());

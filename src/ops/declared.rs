@@ -1,6 +1,7 @@
 //! DIR/certkit.yaml: the cluster as declared.
 
 use std::{
+    collections::BTreeMap,
     io::Read as _,
     path::{Path, PathBuf},
 };
@@ -9,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::read;
 use crate::{
-    document::{self, DocumentError},
+    document::{self, DocumentError, Mistake, yaml::Place},
     model::{
         catalogue::{CERTIFICATES, Scope},
         cluster::Cluster,
@@ -31,6 +32,9 @@ pub enum Error {
     /// The file is not there.
     #[error("{}: there is no such file", .0.display())]
     Missing(PathBuf),
+    /// It gives files to somebody whom this machine does not know.
+    #[error(transparent)]
+    Owner(DocumentError),
     /// The file cannot be read.
     #[error("{}: {why}", path.display())]
     Unreadable {
@@ -51,6 +55,10 @@ impl Error {
             Self::Missing(_) => Some(
                 "run `certkit init` to make a PKI, `certkit init --adopt` to declare one that is \
                  there, or name its directory with --dir"
+                    .into(),
+            ),
+            Self::Owner(_) => Some(
+                "make the account, or write its number (`id -u NAME`, `id -g NAME`) where it is kept elsewhere"
                     .into(),
             ),
             Self::Unreadable { .. } => Some(DAMAGED.into()),
@@ -119,6 +127,24 @@ pub fn complete(dir: &Path, mut draft: Draft, source: &str) -> Result<Cluster, E
         draft.workspace = is_host.then_some(false);
     }
     Ok(draft.complete(source)?)
+}
+
+/// Refuses owners that this machine does not know, each where it stands in its file.
+pub fn know_owners(
+    unknown: &[(String, String)],
+    places: &BTreeMap<String, Place>,
+    source: &str,
+) -> Result<(), Error> {
+    let mistake = |(field, why): &(String, String)| Mistake {
+        place: places.get(field).copied(),
+        field: field.clone(),
+        why: why.clone(),
+    };
+    let mistakes: Vec<Mistake> = unknown.iter().map(mistake).collect();
+    match mistakes.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Owner(DocumentError::Invalid { file: source.to_owned(), mistakes })),
+    }
 }
 
 fn standard_input() -> Piece<Zeroizing<Vec<u8>>> {

@@ -8,7 +8,9 @@ use std::{
 use crate::{
     model::{
         cluster::{Cluster, Host},
+        layout::Layout,
         near,
+        owner::{self, Account},
     },
     store,
 };
@@ -53,7 +55,8 @@ impl Error {
     }
 }
 
-/// Writes the tree of one host: what `/etc/kubernetes` on that host is to hold, with modes, owned by root.
+/// Writes the tree of one host: what `/etc/kubernetes` on that host is to hold, with modes and owners: root, or who is
+/// declared. Names are for the host to know, so they are written as they are.
 /// Of a one-host tree, everything but certkit's own notes and what is only the operator's.
 pub fn export(cluster: &Cluster, dir: &Path, name: &str, out: impl Write) -> Result<(), Error> {
     let host: &Host =
@@ -64,13 +67,28 @@ pub fn export(cluster: &Cluster, dir: &Path, name: &str, out: impl Write) -> Res
     // certkit's notes, requests with their keys and the declaration stay with the operator.
     let local = cluster.is_local(host);
     let is_note = |name: &str| local && matches!(name, ".certkit" | "csr" | "certkit.yaml");
-    let entries = store::snapshot(dir, &cluster.root_of(host), is_note)?;
+    let root = cluster.root_of(host);
+    let entries = store::snapshot(dir, &root, is_note)?;
+    let layout = Layout::new(cluster);
+    let owners = owner::files(&layout, |index| layout.instances[index].place.clone());
     let mut archive = tar::Builder::new(out);
     for entry in entries {
         let mut header = tar::Header::new_gnu();
         header.set_mode(entry.mode);
         header.set_uid(0);
         header.set_gid(0);
+        // Who unpacks it as root takes the names where the host knows them, else the numbers: root's.
+        if let Some(owned) = owners.get(&root.join(&entry.path)) {
+            match &owned.owner.user {
+                Account::Id(id) => header.set_uid((*id).into()),
+                Account::Name(name) => header.set_username(name).map_err(Error::Write)?,
+            }
+            match &owned.owner.group {
+                Some(Account::Id(id)) => header.set_gid((*id).into()),
+                Some(Account::Name(name)) => header.set_groupname(name).map_err(Error::Write)?,
+                None => {}
+            }
+        }
         header.set_mtime(entry.modified);
         let content = entry.content.as_ref().map_or(&[][..], |content| content.as_slice());
         header.set_size(content.len() as u64);

@@ -19,7 +19,7 @@ pub use self::{
     credential::{has_key, key_of, key_view},
     files::Files,
 };
-use super::{config_file, declared, flags::FlagsError};
+use super::{config_file, declared, flags::FlagsError, owner::Owners};
 use crate::{
     model::{
         authority::Slot,
@@ -33,6 +33,7 @@ use crate::{
         inspect::Certificate,
         key::{CaKey, PrivateKey, PublicKey},
     },
+    store::NewOwner,
     tls::handshake::Identity,
 };
 
@@ -52,6 +53,8 @@ pub struct Observation {
     pub kubeconfigs: BTreeMap<usize, Zeroizing<Vec<u8>>>,
     /// The files that others are copies of, or take the place of.
     pub originals: HashMap<PathBuf, Zeroizing<Vec<u8>>>,
+    /// To whom files are to be given on this machine, by path relative to DIR.
+    pub owners: BTreeMap<PathBuf, NewOwner>,
 }
 
 impl Observation {
@@ -94,6 +97,7 @@ pub fn look(layout: &Layout<'_>, declared: bool, files: &mut Files<'_>) -> Obser
         key_pairs: BTreeMap::new(),
         kubeconfigs: BTreeMap::new(),
         originals: HashMap::new(),
+        owners: BTreeMap::new(),
     };
     for (index, instance) in layout.instances.iter().enumerate() {
         observation.instance(index, instance, cluster, files);
@@ -121,6 +125,11 @@ pub fn look(layout: &Layout<'_>, declared: bool, files: &mut Files<'_>) -> Obser
     }
     layout.copies.iter().for_each(|copy| files.uses(&copy.to));
     external(files, cluster, declared);
+    let places = &observation.observed.instances;
+    let owners = Owners::look(layout, files.dir(), |index| places[index].place.clone());
+    observation.owners = owners.wanted;
+    observation.observed.owned = owners.found;
+    observation.observed.unknown_owners = owners.unknown;
     observation
 }
 

@@ -449,7 +449,8 @@ impl Work {
     fn withhold(&mut self) -> Result<(), Error> {
         let files: Vec<PathBuf> =
             self.plan.changes().flat_map(|step| step.files.iter().cloned()).collect();
-        let refused = session::refusals(&self.dir, files.iter().map(PathBuf::as_path))?;
+        let refused =
+            session::refusals(&self.dir, files.iter().map(|file| (file.as_path(), None)))?;
         for (file, error) in refused {
             if matches!(error, store::Error::Unchangeable { .. }) {
                 return Err(error.into());

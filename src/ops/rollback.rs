@@ -211,7 +211,8 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
             (&transaction, &strangers),
             damaged.is_empty(),
         )?;
-        if let Some((_, error)) = session::refusals(dir, transaction.paths())?.into_iter().next() {
+        let paths = transaction.paths().map(|path| (path, None));
+        if let Some((_, error)) = session::refusals(dir, paths)?.into_iter().next() {
             return Err(error.into());
         }
         let (places, served, aftermath) = (Vec::new(), Vec::new(), Aftermath::default());

@@ -8,7 +8,7 @@ use std::{
 use super::observe::with_causes;
 use crate::{
     model::layout::{DEFAULT_HOST_DIR, KUBELET_DIR},
-    store::{self, Committed, Debt, Store},
+    store::{self, Committed, Debt, NewOwner, Store},
 };
 
 /// What became of a change beside the files themselves. Nothing of it unmakes the change.
@@ -45,10 +45,10 @@ pub fn open(dir: &Path, lock_wait: Duration) -> Result<Store, store::Error> {
     Store::open(dir, kubelet_dir(dir).as_deref(), lock_wait)
 }
 
-/// Why files cannot be changed, for those that cannot. The same for a dry run as for the run.
+/// Why files cannot be changed, or given to these owners, for those that cannot. The same for a dry run as for the run.
 pub fn refusals<'a>(
     dir: &Path,
-    files: impl IntoIterator<Item = &'a Path>,
+    files: impl IntoIterator<Item = (&'a Path, Option<NewOwner>)>,
 ) -> Result<Vec<(PathBuf, store::Error)>, store::Error> {
     store::refusals(dir, kubelet_dir(dir).as_deref(), files)
 }

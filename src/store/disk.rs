@@ -42,6 +42,8 @@ pub(crate) trait Disk {
     fn refusal(&self, dir: &Self::Dir) -> io::Result<Option<&'static str>>;
     /// The user this process acts as.
     fn user(&self) -> u32;
+    /// Whether this process may give a file of its own to another owner.
+    fn may_give(&self, to: NewOwner) -> bool;
     /// A number that no other call on this machine is given; not secret.
     fn nonce(&self) -> u64;
 
@@ -130,6 +132,28 @@ pub(crate) enum Kind {
 pub(crate) struct Owner {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+}
+
+/// Whom a file is to belong to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct NewOwner {
+    /// The user's number.
+    pub uid: u32,
+    /// The group's; none leaves the group that the file has anyway.
+    pub gid: Option<u32>,
+}
+
+impl NewOwner {
+    /// The owner of a file that was `before`.
+    pub(crate) fn from(self, before: Owner) -> Owner {
+        Owner { uid: self.uid, gid: self.gid.unwrap_or(before.gid) }
+    }
+}
+
+impl From<Owner> for NewOwner {
+    fn from(Owner { uid, gid }: Owner) -> Self {
+        Self { uid, gid: Some(gid) }
+    }
 }
 
 /// What is known about a file without reading it.

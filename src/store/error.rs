@@ -79,6 +79,16 @@ pub enum Error {
         /// What stands against it.
         why: String,
     },
+    /// A file that this process may not give to whom it is to belong, as is known before anything is changed.
+    #[error("{} is to belong to {}, and certkit may not give files away", path.display(), numbers(*uid, *gid))]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// The user's number.
+        uid: u32,
+        /// The group's.
+        gid: Option<u32>,
+    },
     /// A path that is not the store's to change.
     #[error("{} is outside of {}, where certkit changes nothing", path.display(), dir.display())]
     Outside {
@@ -206,6 +216,7 @@ impl Error {
             | Self::Io { path, .. }
             | Self::Lost { path, .. }
             | Self::Outside { path, .. }
+            | Self::Owner { path, .. }
             | Self::Path { path, .. }
             | Self::Unchangeable { path, .. }
             | Self::Unfinished { path, .. }
@@ -246,6 +257,9 @@ impl Error {
                  the file into it",
                 dir.display()
             ),
+            Self::Owner { .. } => {
+                "nothing was changed; run certkit as root, with the capability CAP_CHOWN".to_owned()
+            }
             Self::Path { .. } => return None,
             Self::Unchangeable { .. } => {
                 "nothing was changed; mend that, and run it again".to_owned()
@@ -264,6 +278,13 @@ impl Error {
                 path.display()
             ),
         })
+    }
+}
+
+fn numbers(uid: u32, gid: Option<u32>) -> String {
+    match gid {
+        Some(gid) => format!("user {uid} and group {gid}"),
+        None => format!("user {uid}"),
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::METADATA;
 use super::backup::{self, BackupEntry, BackupKind, Became};
 use super::digest::sha256;
-use super::disk::{Attribute, Disk, Found, Kind, Owner, Status};
+use super::disk::{Attribute, Disk, Found, Kind, NewOwner, Owner, Status};
 use super::error::{Error, Operation};
 use super::gate::Gate;
 use super::journal::{Appendix, Entry, Journal, LOG, own};
@@ -41,7 +41,7 @@ pub(crate) struct Temporary {
 pub(crate) struct Look {
     pub(crate) mode: u32,
     /// None for the process's own.
-    pub(crate) owner: Option<Owner>,
+    pub(crate) owner: Option<NewOwner>,
     pub(crate) attributes: Vec<Attribute>,
 }
 
@@ -66,7 +66,9 @@ impl<'a, D: Disk> Ground<'a, D> {
         let Self { gate, rests, folders } = self;
         gate.admits(&place)?;
         let place = match action {
-            Action::Write { .. } if !folders.is_missing(gate, place.parent())? => {
+            Action::Give { .. } | Action::Write { .. }
+                if !folders.is_missing(gate, place.parent())? =>
+            {
                 gate.resolve(place)?
             }
             _ => place,
@@ -89,6 +91,15 @@ impl<'a, D: Disk> Ground<'a, D> {
             && let Some(reason) = folders.refusal(gate, place.parent(), found.as_ref())?
         {
             return Err(Error::Unchangeable { path: path(), reason });
+        }
+        let is_right = |to: NewOwner| {
+            found.as_ref().is_some_and(|status| to.from(status.owner) == status.owner)
+        };
+        if let Some(to) = action.owner()
+            && !is_right(to)
+            && !gate.disk.may_give(to)
+        {
+            return Err(Error::Owner { path: path(), uid: to.uid, gid: to.gid });
         }
         Ok((place, found))
     }
@@ -125,6 +136,10 @@ impl Plan {
                 let path = gate.full(place.as_str());
                 return Err(Error::Path { path, reason: TWICE });
             }
+            let action = match action {
+                Action::Give { to } => given(gate, &place, found.as_ref(), to)?,
+                other => other,
+            };
             plan.add(&mut ground, place, action, found)?;
         }
         let mut folders = ground.folders;
@@ -176,11 +191,19 @@ impl Plan {
                 previous.became = Some(Became::Symlink { target: target.to_owned() });
                 Entry::Symlink { target: target.to_owned(), path, temporary }
             }
-            Action::Write { content, mode, attributes } => {
+            // It is a write by now.
+            Action::Give { .. } => return Ok(()),
+            Action::Write { content, mode, attributes, owner } => {
                 let sha256 = sha256(content.as_bytes());
                 previous.became = Some(Became::File { sha256: sha256.clone() });
                 let place = path.sibling(&temporary);
-                let (look, closed) = look(mode, attributes, &previous);
+                let (mut look, closed) = look(mode, attributes, &previous);
+                look.owner = match (owner, look.owner) {
+                    (Some(NewOwner { uid, gid }), Some(before)) => {
+                        Some(NewOwner { uid, gid: gid.or(before.gid) })
+                    }
+                    (owner, before) => owner.or(before),
+                };
                 if closed {
                     self.closed.push(gate.full(path.as_str()));
                 }
@@ -259,6 +282,22 @@ impl Plan {
     }
 }
 
+/// What gives a file that is there to an owner: a new one with the same content, as an owner that is changed in place
+/// could not be changed together with all else.
+fn given<D: Disk>(
+    gate: &Gate<D>,
+    place: &Place,
+    found: Option<&Status>,
+    to: NewOwner,
+) -> Result<Action, Error> {
+    if found.is_none() {
+        return Err(Error::Path { path: gate.full(place.as_str()), reason: "it is not there" });
+    }
+    let content = gate.read(place)?.into();
+    let attributes = Attributes::Kept;
+    Ok(Action::Write { content, mode: 0o600, attributes, owner: Some(to) })
+}
+
 const TWICE: &str = "it is changed twice in one transaction";
 
 /// What a file gets besides its content, and whether less than the one that it replaces: what is to be secret is
@@ -267,20 +306,20 @@ fn look(mode: u32, attributes: Attributes, previous: &BackupEntry) -> (Look, boo
     let BackupKind::File { mode: old_mode, uid, gid, attributes: old, .. } = &previous.kind else {
         let look = match attributes {
             Attributes::Restored(Found { mode, owner, attributes }) => {
-                Look { mode, owner: Some(owner), attributes }
+                Look { mode, owner: Some(owner.into()), attributes }
             }
             Attributes::Asked | Attributes::Kept => Look { mode, ..Look::default() },
         };
         return (look, false);
     };
-    let owner = Some(Owner { uid: *uid, gid: *gid });
+    let owner = Some(Owner { uid: *uid, gid: *gid }.into());
     let kept = |access: bool| {
         old.iter().filter(|attribute| access || !attribute.is_access()).cloned().collect()
     };
     let closed = mode & 0o077 == 0 && old_mode & 0o007 != 0;
     match attributes {
         Attributes::Restored(Found { mode, owner, attributes }) => {
-            (Look { mode, owner: Some(owner), attributes }, false)
+            (Look { mode, owner: Some(owner.into()), attributes }, false)
         }
         Attributes::Kept if !closed => {
             (Look { mode: *old_mode, owner, attributes: kept(true) }, false)
@@ -428,7 +467,9 @@ fn misfit(status: &Status, action: &Action) -> Option<&'static str> {
     match (status.kind, action) {
         (Kind::Directory, _) => Some("it is a directory"),
         (Kind::Other, _) => Some("it is neither a regular file nor a symbolic link"),
-        (Kind::Symlink, Action::Write { .. }) => Some("it is a symbolic link to a symbolic link"),
+        (Kind::Symlink, Action::Give { .. } | Action::Write { .. }) => {
+            Some("it is a symbolic link to a symbolic link")
+        }
         (Kind::File, Action::Symlink { .. }) => Some("it is a file, not a symbolic link"),
         _ => None,
     }

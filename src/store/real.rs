@@ -11,10 +11,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::fs::{self, Access, AtFlags, FallocateFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::fs::{StatVfsMountFlags, Statx, StatxAttributes, StatxFlags, XattrFlags};
 use rustix::io::Errno;
-use rustix::process::geteuid;
+use rustix::process::{getegid, geteuid, getgroups};
+use rustix::thread::{CapabilitySet, capabilities};
 use zeroize::Zeroizing;
 
-use super::disk::{Attribute, Child, Disk, Kind, Owner, Status};
+use super::disk::{Attribute, Child, Disk, Kind, NewOwner, Owner, Status};
 use crate::parallel;
 
 /// The operating system's file system.
@@ -155,6 +156,18 @@ impl Disk for RealDisk {
 
     fn user(&self) -> u32 {
         geteuid().as_raw()
+    }
+
+    fn may_give(&self, to: NewOwner) -> bool {
+        // Root may lack the capability, as in a container, and others may have it.
+        if capabilities(None).is_ok_and(|all| all.effective.contains(CapabilitySet::CHOWN)) {
+            return true;
+        }
+        let is_own = |gid: u32| {
+            gid == getegid().as_raw()
+                || getgroups().is_ok_and(|all| all.iter().any(|group| group.as_raw() == gid))
+        };
+        to.uid == self.user() && to.gid.is_none_or(is_own)
     }
 
     fn nonce(&self) -> u64 {

@@ -15,7 +15,7 @@ use std::rc::Rc;
 
 use zeroize::Zeroizing;
 
-use super::disk::{Attribute, Child, Disk, Owner, Status};
+use super::disk::{Attribute, Child, Disk, NewOwner, Owner, Status};
 use state::{Body, EEXIST, EISDIR, ELOOP, ENOTEMPTY, State, errno};
 
 pub(crate) const EIO: i32 = 5;
@@ -295,6 +295,10 @@ impl Disk for SimulatedDisk {
 
     fn user(&self) -> u32 {
         0
+    }
+
+    fn may_give(&self, _to: NewOwner) -> bool {
+        true
     }
 
     fn nonce(&self) -> u64 {

@@ -106,7 +106,8 @@ pub(crate) fn create_in<D: Disk>(
     let mut file = disk.create(dir, name, first).map_err(failed(Operation::Create))?;
     let status = disk.file_status(&file).map_err(failed(Operation::Inspect))?;
     // The owner first: changing it clears set-user-ID bits.
-    if let Some(owner) = look.owner.filter(|owner| *owner != status.owner) {
+    let owner = look.owner.map(|to| to.from(status.owner));
+    if let Some(owner) = owner.filter(|owner| *owner != status.owner) {
         disk.set_owner(&file, owner).map_err(failed(Operation::SetOwner))?;
     }
     for attribute in &look.attributes {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::disk::Found;
+use super::disk::{Found, NewOwner};
 
 /// A file's content, wiped from memory when dropped.
 #[derive(Clone)]
@@ -84,9 +84,20 @@ pub(crate) struct Change {
 
 #[derive(Debug)]
 pub(crate) enum Action {
+    /// Gives the secret that is there to an owner.
+    Give {
+        to: NewOwner,
+    },
     Remove,
-    Symlink { target: PathBuf },
-    Write { content: Content, mode: u32, attributes: Attributes },
+    Symlink {
+        target: PathBuf,
+    },
+    Write {
+        content: Content,
+        mode: u32,
+        attributes: Attributes,
+        owner: Option<NewOwner>,
+    },
 }
 
 /// What a path is once a transaction has happened.
@@ -102,9 +113,18 @@ pub enum After<'t> {
 
 impl Action {
     /// A write of nothing, to ask whether one is possible.
-    pub(crate) fn probe() -> Self {
+    pub(crate) fn probe(owner: Option<NewOwner>) -> Self {
         let content = Content::from(Vec::new());
-        Self::Write { content, mode: 0o600, attributes: Attributes::Kept }
+        Self::Write { content, mode: 0o600, attributes: Attributes::Kept, owner }
+    }
+
+    /// Whom the file is to belong to, whomever it does now.
+    pub(crate) fn owner(&self) -> Option<NewOwner> {
+        match self {
+            Self::Give { to } => Some(*to),
+            Self::Write { owner, .. } => *owner,
+            Self::Remove | Self::Symlink { .. } => None,
+        }
     }
 }
 
@@ -158,6 +178,23 @@ impl Transaction {
         self.push_write(path.into(), content.into(), mode, Attributes::Kept)
     }
 
+    /// Has what is written at this path belong to this owner, whatever it replaces; says whether anything is.
+    pub fn own(&mut self, path: &Path, to: NewOwner) -> bool {
+        let mut written = false;
+        for change in self.changes.iter_mut().filter(|change| change.path == path) {
+            if let Action::Write { owner, .. } = &mut change.action {
+                *owner = Some(to);
+                written = true;
+            }
+        }
+        written
+    }
+
+    /// Gives a secret that is there to an owner, its content left as it is.
+    pub fn give(&mut self, path: impl Into<PathBuf>, to: NewOwner) -> &mut Self {
+        self.push(path.into(), Action::Give { to })
+    }
+
     /// Removes a file or a symbolic link; nothing happens when there is none.
     pub fn remove(&mut self, path: impl Into<PathBuf>) -> &mut Self {
         self.push(path.into(), Action::Remove)
@@ -184,15 +221,16 @@ impl Transaction {
         self.changes.iter().map(|change| change.path.as_path())
     }
 
-    /// What each path will be, in the order they were given.
+    /// What each path will be whose content changes, in the order they were given.
     pub fn outcomes(&self) -> impl Iterator<Item = (&Path, After<'_>)> {
-        self.changes.iter().map(|change| {
+        self.changes.iter().filter_map(|change| {
             let after = match &change.action {
+                Action::Give { .. } => return None,
                 Action::Remove => After::Nothing,
                 Action::Symlink { target } => After::Symlink(target),
                 Action::Write { content, .. } => After::File(content.as_bytes()),
             };
-            (change.path.as_path(), after)
+            Some((change.path.as_path(), after))
         })
     }
 
@@ -217,7 +255,7 @@ impl Transaction {
         mode: u32,
         attributes: Attributes,
     ) -> &mut Self {
-        self.push(path, Action::Write { content, mode, attributes })
+        self.push(path, Action::Write { content, mode, attributes, owner: None })
     }
 
     fn push(&mut self, path: PathBuf, action: Action) -> &mut Self {

@@ -93,6 +93,7 @@ fn verb(action: &Action) -> &'static str {
         | Action::PublicKeys(_)
         | Action::Refer(_) => "write",
         Action::GenerateKey { .. } | Action::GenerateKeyPair { .. } => "generate",
+        Action::Give => "give",
         Action::Issue(_) => "issue",
         Action::Keep => "keep",
         Action::Remove => "remove",

@@ -149,6 +149,7 @@ fn verb(action: &Action) -> &'static str {
         Action::Issue(_) => "renew",
         Action::Request(_) => "request",
         Action::Amend(_) | Action::Declare(_) => "update",
+        Action::Give => "give",
         _ => "keep",
     }
 }

@@ -59,6 +59,34 @@ fn the_documented_example_is_written_as_it_was_read() {
 }
 
 #[test]
+fn owners_read_back_and_what_is_none_is_named_with_its_line() {
+    let declared =
+        format!("{EXAMPLE}owner: {{etcd: etcd:etcd, kube-apiserver: 1000:1000, kubelet: 0}}\n");
+    let read = |text: &str| {
+        crate::document::read(text.as_bytes(), "f").and_then(|draft| draft.complete("f"))
+    };
+    let cluster = read(&declared).unwrap();
+    assert_eq!(cluster.owners["kube-apiserver"].to_string(), "1000:1000");
+    assert_eq!(again(&cluster), cluster);
+    assert!(write(&cluster).contains("\nowner:\n  etcd: "), "{}", write(&cluster));
+    let line = EXAMPLE.lines().count() + 2;
+    for (owner, said) in [
+        ("etcd: 'a b'", format!("f:{line}:9: owner.etcd: `a b`: write USER or USER:GROUP")),
+        ("etc: a", format!("f:{line}:3: owner.etc: there is no such field; did you mean `etcd`?")),
+        (
+            "kube-apiserver: a\n  kube-controller-manager: b",
+            format!(
+                "f:{}:3: owner.kube-controller-manager: kube-controller-manager and kube-apiserver read",
+                line + 1
+            ),
+        ),
+    ] {
+        let error = read(&format!("{EXAMPLE}owner:\n  {owner}\n")).unwrap_err().to_string();
+        assert!(error.starts_with(&said), "{error}\n{said}");
+    }
+}
+
+#[test]
 fn names_of_certificates_made_elsewhere_read_back() {
     for name in [
         San::Dns("my_host".into()),
@@ -201,7 +229,14 @@ prop_compose! {
         overrides in collection::btree_map(id(), over(), 0..3),
         (embedded, single_root) in any::<(bool, bool)>(),
         host_dir in prop::option::of("/[ -~ä]{0,12}"),
-        ports in collection::vec(prop::option::of(1_u16..), 3),
+        (ports, owners) in (
+            collection::vec(prop::option::of(1_u16..), 3),
+            prop::sample::subsequence(
+                vec![("etcd", "etcd:etcd"), ("kubelet", "0"), ("kube-apiserver", "null:1_0"),
+                     ("kube-proxy", "1000:1000"), ("etcdctl", "yes"), ("kube-scheduler", "_x.-")],
+                0..6,
+            ),
+        ),
         absent in collection::btree_set(
             prop::sample::select(vec!["sa", "kubelet", "ca-bundle", "istio-ca-chain", "admin.conf",
                                      "kubelet-config.yaml", "etcd-members"]),
@@ -233,6 +268,8 @@ prop_compose! {
         let endpoint = format!("{endpoint}:{port}").parse().unwrap();
         let mut cluster = Cluster::new(name, endpoint, hosts);
         cluster.absent = absent.into_iter().map(str::to_owned).collect();
+        cluster.owners =
+            owners.into_iter().map(|(component, owner)| (component, owner.parse().unwrap())).collect();
         cluster.settle_ports();
         cluster.dns_domain = domain;
         if v6 {

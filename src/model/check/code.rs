@@ -239,8 +239,8 @@ codes! {
         "chmod go-w FILE"
     FileOwner "file-owner" Warning None
         "A file of somebody else"
-        "Its owner is neither root nor the owner of the directory; the owner can always change it."
-        "chown root FILE"
+        "Its owner is neither root nor the owner of the directory; the owner can always change it. Or it is a key whose owner certkit.yaml declares, and it belongs to somebody else, so that its component may be unable to read it."
+        "chown root FILE; where another owner is declared, certkit init"
     DirectoryWritable "directory-writable" Critical None
         "A directory that others can write"
         "Whoever can write a directory can replace the files in it, whatever their modes."

@@ -17,6 +17,11 @@ pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {
         link(file, &mut found);
         unused(evidence, file, &mut found);
     }
+    for (field, why) in &evidence.observed.unknown_owners {
+        let finding = Finding::new(Code::FileOwner, field.clone(), why.clone());
+        let hint = "make the account, or write its number in certkit.yaml";
+        found.push(finding.file("certkit.yaml").hint(hint));
+    }
     found
 }
 
@@ -62,10 +67,21 @@ fn mode(file: &FileFacts, found: &mut Vec<Finding>) {
     }
 }
 
+/// A file with a declared owner is nobody else's; any other is root's, or the directory's owner's.
 fn owner(evidence: &Evidence<'_>, file: &FileFacts, found: &mut Vec<Finding>) {
+    if file.kind == FileKind::File {
+        let all = &evidence.observed.owned;
+        let real = || all.values().find(|one| one.real.as_ref() == Some(&file.path));
+        if let Some(declared) = all.get(&file.path).or_else(real) {
+            let what = declared.difference.clone();
+            let hint = "certkit init gives it to its declared owner";
+            found.extend(what.map(|what| finding(Code::FileOwner, file, what).hint(hint)));
+            return;
+        }
+    }
     if file.owner != 0 && file.owner != evidence.owner {
         let what = format!("it belongs to user {}", file.owner);
-        found.push(finding(Code::FileOwner, file, what));
+        found.push(finding(Code::FileOwner, file, what).hint("chown root FILE"));
     }
 }
 

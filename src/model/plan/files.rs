@@ -1,8 +1,8 @@
 //! What goes with certificates: bundles and chains, key pairs without certificates, copies for hosts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::{Action, CertRef, KeyRef, Reason, reconcile::Reconciler};
+use super::{Action, CertRef, KeyRef, Reason, Selection, reconcile::Reconciler};
 use crate::model::observed::{ConfigState, FoundKey, HeldCopy, HeldKeyPair, Piece};
 
 impl Reconciler<'_> {
@@ -112,6 +112,34 @@ impl Reconciler<'_> {
                 ),
                 HeldCopy::Bad(why) => self.bad(&copy.to, why),
             }
+        }
+    }
+
+    /// Files go to their declared owners: all where all is looked at, else those of what is renewed. What is written
+    /// anyway is given away as it is.
+    pub(super) fn owners(&mut self) {
+        for (file, one) in &self.observed.owned {
+            let Some(difference) = &one.difference else { continue };
+            if !self.gives(file) || self.plan.steps.iter().any(|step| step.writes(file)) {
+                continue;
+            }
+            let (label, files) = (format!("{} (owner)", one.label), vec![file.clone()]);
+            self.step(Action::Give, label, files, Reason::Drift(vec![difference.clone()]));
+        }
+    }
+
+    fn gives(&self, file: &Path) -> bool {
+        match &self.policy.renewal {
+            _ if self.policy.completes => true,
+            None => false,
+            Some(renewal) if renewal.csr_only => false,
+            Some(renewal) => match &renewal.selection {
+                Selection::All | Selection::Due => true,
+                Selection::Named(indices) => indices.iter().any(|index| {
+                    let place = &self.held(*index).place;
+                    place.key() == file || place.kubeconfig().is_some_and(|one| one == file)
+                }),
+            },
         }
     }
 

@@ -46,6 +46,7 @@ pub fn reconcile(
         reconciler.copies();
         reconciler.configs();
     }
+    reconciler.owners();
     reconciler.plan
 }
 

@@ -61,11 +61,19 @@ impl Workshop<'_> {
             let added = prepared.transaction.paths().skip(before);
             prepared.written.insert(number, added.map(Path::to_path_buf).collect());
         }
+        for (path, owner) in &self.owners {
+            prepared.transaction.own(path, *owner);
+        }
         Ok(prepared)
     }
 
     fn write(&mut self, step: &Step, prepared: &mut Prepared) -> Result<(), Error> {
         match &step.action {
+            Action::Give => {
+                if let Some(owner) = self.owners.get(&step.files[0]) {
+                    prepared.transaction.give(&step.files[0], *owner);
+                }
+            }
             Action::Keep => {}
             Action::Configure(text) => {
                 let transaction = &mut prepared.transaction;
@@ -209,7 +217,12 @@ impl Workshop<'_> {
     /// A certificate and its key in one file. The kubelet keeps dated files and a symlink to the one in use,
     /// and stays in order only if a new one is added the same way (client-go
     /// `util/certificate/certificate_store.go`).
-    fn combined(&self, path: &Path, content: Zeroizing<Vec<u8>>, transaction: &mut Transaction) {
+    fn combined(
+        &mut self,
+        path: &Path,
+        content: Zeroizing<Vec<u8>>,
+        transaction: &mut Transaction,
+    ) {
         let full = self.dir.join(path);
         let Ok(target) = std::fs::read_link(&full) else {
             transaction.write_keeping_mode(path, content, SECRET);
@@ -228,6 +241,9 @@ impl Workshop<'_> {
         }
         // An absolute target stands for itself.
         transaction.write(folder.join(&new), content, SECRET);
+        if let Some(owner) = self.owners.get(path) {
+            self.owners.insert(folder.join(&new), *owner);
+        }
         transaction.symlink(path, new);
     }
 
