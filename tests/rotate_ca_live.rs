@@ -48,7 +48,7 @@ fn every_authority_of_a_running_control_plane_is_replaced_and_no_request_fails()
     let options = Options { hosts: 3, ..Options::default() };
     let Some(mut cluster) = Cluster::prepare(options) else { return };
     // An apiserver that ends waits so long for watches, by default a minute.
-    cluster.add_flag(Component::ApiServer, "--request-timeout=5s".to_owned());
+    cluster.add_flag(Component::ApiServer, "--request-timeout=15s".to_owned());
     cluster.start_all();
     cluster.apply_rbac();
     let old = temp_dir();
