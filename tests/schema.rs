@@ -54,6 +54,9 @@ fn every_document_is_what_its_schema_says() {
     fits("prune", &dir, &["prune", "--dry-run"]);
     fits("rotate-ca-status", &dir, &["rotate-ca"]);
     fits("rotate-ca", &dir, &["rotate-ca", "etcd-ca", "--next", "--dry-run"]);
+    let late = ["recover", "--dry-run", "--at", "2099-01-01T00:00:00Z"];
+    let recovered = fits("recover", &dir, &late);
+    assert!(recovered["steps"].as_array().is_some_and(|steps| !steps.is_empty()));
     for file in ["pki/apiserver.crt", "admin.conf", "pki/etcd/ca.crt"] {
         let path = dir.join(file);
         fits("show", &dir, &["show", path.to_str().expect("UTF-8")]);

@@ -313,7 +313,7 @@ pub enum Reason {
     Dialled,
     /// It was signed elsewhere.
     Signed,
-    /// Its CA goes on to this stage.
+    /// It is replaced, or its CA is, and goes to this stage.
     Stage(Stage),
     /// For more than one reason.
     Several(Vec<Reason>),
@@ -335,7 +335,7 @@ impl fmt::Display for Reason {
             Self::Drift(differences) => write!(f, "differs: {}", differences.join("; ")),
             Self::Dialled => f.write_str("former endpoints are still dialled"),
             Self::Signed => f.write_str("signed elsewhere"),
-            Self::Stage(stage) => write!(f, "its CA goes to {stage}"),
+            Self::Stage(stage) => write!(f, "replaced: on the way to {stage}"),
             Self::Several(reasons) => {
                 let reasons: Vec<String> = reasons.iter().map(Self::to_string).collect();
                 f.write_str(&reasons.join("; "))
