@@ -116,7 +116,9 @@ impl Obstacle {
                     .into()
             }
             Self::AuthorityEnds { .. } => {
-                "replace the CA: let every bundle trust both, then issue everything from the new one".into()
+                "`certkit rotate-ca` replaces the CA stage by stage; with --renew-same-key it gets a \
+                 new term"
+                    .into()
             }
             Self::Narrows { remedy, .. } => remedy.clone(),
             Self::Broken { hint, .. } => hint.clone(),
@@ -155,8 +157,8 @@ impl Signing<'_> {
                 return Some(broken(file, "is missing", "restore it from a backup"));
             }
         };
-        let replace =
-            "replace the CA: let every bundle trust both, then issue everything from the new one";
+        let replace = "`certkit rotate-ca` replaces the CA stage by stage; `certkit recover` gives one \
+                       that has expired a new term";
         if let Some(why) = authority_fault(authority, self.now) {
             return Some(broken(file, &why, replace));
         }
