@@ -242,6 +242,27 @@ fn what_still_needs_the_old_one_stands_against_dropping_it() {
 }
 
 #[test]
+fn addons_and_what_is_below_a_single_root_go_through_their_stages_too() {
+    let dir = temp_dir();
+    let addons = ["--addon", "istio", "--addon", "konnectivity", "--single-root"];
+    init(dir.path(), &[&["--host", "cp1=10.0.0.11"], &addons[..]].concat());
+    for stage in ["introduced", "switched", "stable"] {
+        run(&mut rotate_ca(dir.path(), &["ca", "etcd-ca", "konnectivity-ca", "--to", stage]));
+        verify(dir.path());
+    }
+    run(&mut rotate_ca(dir.path(), &["--next"]));
+    verify(dir.path());
+    // Verifiers of the mesh trust its root.
+    let refused = run_to_exit(&mut rotate_ca(dir.path(), &["istio-ca", "--next"]), 3);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("istio-ca"));
+    run_to_exit(&mut rotate_ca(dir.path(), &["root-ca", "--next"]), 64);
+    fs::remove_file(dir.path().join("pki/root-ca.key")).unwrap();
+    run(&mut rotate_ca(dir.path(), &["etcd-ca", "--undo"]));
+    let refused = run_to_exit(&mut rotate_ca(dir.path(), &["etcd-ca", "--next"]), 3);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("pki/root-ca.key"));
+}
+
+#[test]
 fn mistakes_are_named() {
     let dir = temp_dir();
     init(dir.path(), &["--host", "cp1=10.0.0.11"]);

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     model::{
         authority::{Generations, Move, Slot, Stage},
+        catalogue::Home,
         cluster::Cluster,
         duration::Span,
         layout::Layout,
@@ -241,8 +242,14 @@ fn select(layout: &Layout<'_>, names: &[String]) -> Result<Vec<Subject>, Error> 
             .any(|(below, i)| i.spec.is_ca() && layout.issuer(below) == Some(*index)),
         Subject::KeyPair(_) => false,
     };
+    // Of what has no bundle even in the catalogue, verifiers trust the CA above it.
+    let is_trusted = |subject: &Subject| match subject {
+        Subject::Authority(index) => has_bundle(layout, *index),
+        Subject::KeyPair(_) => true,
+    };
     if names.is_empty() {
-        return Ok(all.into_iter().map(|(_, s)| s).filter(|s| !is_above(s)).collect());
+        let all = all.into_iter().map(|(_, subject)| subject);
+        return Ok(all.filter(|s| !is_above(s) && is_trusted(s)).collect());
     }
     let mut chosen = Vec::new();
     for name in names {
@@ -259,6 +266,11 @@ fn select(layout: &Layout<'_>, names: &[String]) -> Result<Vec<Subject>, Error> 
     Ok(chosen)
 }
 
+/// Whether the catalogue has a bundle of this CA, whatever a cluster does without.
+fn has_bundle(layout: &Layout<'_>, index: usize) -> bool {
+    matches!(layout.instances[index].spec.home, Home::Authority { bundle: Some(_), .. })
+}
+
 /// What stands against a move because what it needs is not here.
 fn able(
     layout: &Layout<'_>,
@@ -272,6 +284,12 @@ fn able(
     let instance = &layout.instances[index];
     let observed = &observation.observed;
     let id = instance.spec.id;
+    if !has_bundle(layout, index) {
+        refusals.push(format!(
+            "{id}: its verifiers trust the CA above it; certkit does not replace it stage by stage"
+        ));
+        return;
+    }
     if layout.bundle_of(index).is_none() {
         refusals.push(format!(
             "{id}: what is trusted in its place is the CA's own file, which may hold one certificate only; \
