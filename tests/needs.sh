@@ -19,6 +19,8 @@ needs=(
   curl:curl
   dot:graphviz
   keytool:default-jre-headless
+  zsh:zsh
+  fish:fish
 )
 
 missing() {
