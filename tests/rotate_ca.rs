@@ -250,6 +250,11 @@ fn addons_and_what_is_below_a_single_root_go_through_their_stages_too() {
         run(&mut rotate_ca(dir.path(), &["ca", "etcd-ca", "konnectivity-ca", "--to", stage]));
         verify(dir.path());
     }
+    // Whoever trusts the root alone can verify what a server sends.
+    let mut command = Command::new("openssl");
+    command.args(["verify", "-CAfile"]).arg(dir.path().join("pki/root-ca.crt"));
+    let served = dir.path().join("pki/apiserver.crt");
+    run(command.arg("-untrusted").arg(&served).arg(&served));
     run(&mut rotate_ca(dir.path(), &["--next"]));
     verify(dir.path());
     // Verifiers of the mesh trust its root.

@@ -153,7 +153,7 @@ EXAMPLES:
   certkit rotate --within 33% --restart systemd --wait
   certkit rotate apiserver --hook 'logger renewed for $CERTKIT_COMPONENT'
   certkit rotate --all --restart static-pods,systemd
-  certkit rotate /srv/tls/server.crt --ca /srv/tls/ca.crt --ca-key /root/ca.key
+  certkit rotate /srv/tls/server.crt --ca /srv/tls/ca.crt --ca-key /mnt/usb/ca.key
   cd /var/lib/rancher/k3s/server/tls &&
     certkit rotate client-admin.crt client-scheduler.crt --ca client-ca.crt --dry-run
   certkit rotate --rollback

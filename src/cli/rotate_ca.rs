@@ -192,7 +192,6 @@ pub fn run(args: &RotateCaArgs, global: &Global) -> Result<Exit, Failure> {
     let told = super::tell(!args.dry_run && !report.plan.is_empty(), exit, text);
     report.aftermath.settle();
     complain_of(&outcomes);
-    report.aftermath.settle();
     told
 }
 

@@ -190,7 +190,7 @@ impl Reconciler<'_> {
         };
         let mut order = self.ordered(index, key);
         order.signer = Some(signer);
-        order.chain = Vec::new();
+        order.chain = self.sent_by(index, signer);
         if let Some(kubeconfig) = &mut order.kubeconfig {
             kubeconfig.content = Content::Edit { server: None, trust: self.exactly(index, bundle) };
         } else if let Some(kubeconfig) = self.trusting(index, bundle) {
@@ -201,6 +201,16 @@ impl Reconciler<'_> {
         let label = self.spec_of(index).label();
         let files = order.place.files();
         self.step(Action::Issue(Box::new(order)), label, files, Reason::Stage(step.end()));
+    }
+
+    /// What a server sends after a certificate of this generation: the CA itself, where it is below another one, for
+    /// clients that trust only that.
+    fn sent_by(&self, index: usize, (authority, slot): (usize, Slot)) -> Vec<CertRef> {
+        let generations = Generations::of(self.layout, self.observed, authority);
+        let is_sent =
+            self.spec_of(index).spec.is_server() && self.layout.issuer(authority).is_some();
+        let signer = generations.get(slot).filter(|_| is_sent);
+        signer.map(|ca| CertRef::There(ca.der.clone())).into_iter().collect()
     }
 
     /// Writes what kubeconfigs trust of a CA into those that embed it.
