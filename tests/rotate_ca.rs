@@ -267,6 +267,12 @@ fn addons_and_what_is_below_a_single_root_go_through_their_stages_too() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("pki/root-ca.key"));
 }
 
+/// Of public keys the first.
+fn first_key(all: &str) -> &str {
+    let end = "-----END PUBLIC KEY-----\n";
+    &all[..all.find(end).unwrap() + end.len()]
+}
+
 #[test]
 fn mistakes_are_named() {
     let dir = temp_dir();
@@ -282,6 +288,19 @@ fn mistakes_are_named() {
     fs::remove_file(dir.path().join("pki/ca-next.key")).unwrap();
     let text = said(&["ca", "--next"], 3);
     assert!(text.contains("pki/ca-next.key"), "{text}");
+    run(&mut rotate_ca(dir.path(), &["sa", "--next"]));
+    let key = read(dir.path(), "pki/sa-next.key");
+    let public = read(dir.path(), "pki/sa.pub");
+    let sa_key = read(dir.path(), "pki/sa.key");
+    for (file, content) in [("pki/sa-next.key", "no key"), ("pki/sa.pub", first_key(&public))] {
+        fs::write(dir.path().join(file), content).unwrap();
+        let text = said(&["sa", "--next"], 3);
+        assert!(text.contains("pki/sa-next.key"), "{text}");
+        assert_eq!(read(dir.path(), "pki/sa.key"), sa_key);
+        fs::write(dir.path().join("pki/sa-next.key"), &key).unwrap();
+    }
+    fs::write(dir.path().join("pki/sa.pub"), &public).unwrap();
+    run(&mut rotate_ca(dir.path(), &["sa", "--next"]));
 }
 
 /// A tree at each stage, of one host or three.

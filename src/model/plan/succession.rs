@@ -16,7 +16,7 @@ use crate::model::{
     catalogue::Home,
     layout::{PUBLIC, Place, SECRET},
     name::Name,
-    observed::{CertView, FoundKey},
+    observed::{CertView, FoundKey, HeldKeyPair},
     resolve,
     san::San,
 };
@@ -412,6 +412,16 @@ impl Reconciler<'_> {
     /// The same for a key pair without certificate: every verifier knows both public keys before the other one signs.
     pub(super) fn succeed_key(&mut self, index: usize, step: Move) {
         let (spec, held) = (self.layout.key_pairs[index], &self.observed.key_pairs[index]);
+        if let Some((file, why)) = unfit_key(held, spec.private, step) {
+            self.plan.blocked.push(Blocked {
+                label: spec.id.to_owned(),
+                file: file.clone(),
+                due: None,
+                expired: false,
+                obstacle: broken(&file, &why, "restore it from a backup"),
+            });
+            return;
+        }
         let file = |slot: Slot| slot.file(spec.private);
         let reason = || Reason::Stage(step.end());
         let (active, next, previous) = (file(Slot::Active), file(Slot::Next), file(Slot::Previous));
@@ -470,4 +480,28 @@ impl Reconciler<'_> {
         }
         self.follow(&sources, step);
     }
+}
+
+/// Why a key pair cannot go on so: the key that is to sign must be one, and every verifier must know it before it does.
+fn unfit_key(held: &HeldKeyPair, private: &str, step: Move) -> Option<(PathBuf, String)> {
+    let slot = step.issuer();
+    let key = match slot {
+        Slot::Active => Some(&held.private),
+        aside => held.aside.get(&aside),
+    };
+    let file = slot.file(private);
+    let Some(view) = key.and_then(FoundKey::present) else {
+        let why = key.and_then(FoundKey::fault).unwrap_or("is not there");
+        return Some((file, why.to_owned()));
+    };
+    let known = held.public.present().is_some_and(|all| all.contains(&view.public_key));
+    (!known).then(|| {
+        let public = held.public_file.display();
+        (
+            file,
+            format!(
+                "{public} does not hold its public key, so that nobody would accept what it signs"
+            ),
+        )
+    })
 }
