@@ -184,9 +184,6 @@ fn decide(
             Subject::KeyPair(index) => policy.keys.insert(index, step),
         };
     }
-    for (index, step) in &policy.succession {
-        able(&layout, &observation, *index, *step, &policy, now, &mut refusals);
-    }
     let mut plan = reconcile(&layout, &observation.observed, dir, &policy, now);
     plan.notes.extend(notes);
     if !change.force {
@@ -269,74 +266,6 @@ fn select(layout: &Layout<'_>, names: &[String]) -> Result<Vec<Subject>, Error> 
 /// Whether the catalogue has a bundle of this CA, whatever a cluster does without.
 fn has_bundle(layout: &Layout<'_>, index: usize) -> bool {
     matches!(layout.instances[index].spec.home, Home::Authority { bundle: Some(_), .. })
-}
-
-/// What stands against a move because what it needs is not here.
-fn able(
-    layout: &Layout<'_>,
-    observation: &Observation,
-    index: usize,
-    step: Move,
-    policy: &Policy,
-    now: Timestamp,
-    refusals: &mut Vec<String>,
-) {
-    let instance = &layout.instances[index];
-    let observed = &observation.observed;
-    let id = instance.spec.id;
-    if !has_bundle(layout, index) {
-        refusals.push(format!(
-            "{id}: its verifiers trust the CA above it; certkit does not replace it stage by stage"
-        ));
-        return;
-    }
-    if layout.bundle_of(index).is_none() {
-        refusals.push(format!(
-            "{id}: what is trusted in its place is the CA's own file, which may hold one certificate only; \
-             declare a bundle first: take {id}-bundle out of `absent` in certkit.yaml, run `certkit init`, \
-             start components with what `certkit flags` says"
-        ));
-    }
-    let held = &observed.instances[index];
-    if let Some((file, why)) = held.fault() {
-        refusals.push(format!("{id}: {}: {why}", file.display()));
-    }
-    if held.certificate().is_none() {
-        refusals.push(format!("{id}: {} is not there", held.place.cert().display()));
-        return;
-    }
-    let opens = |key: &FoundKey| match key {
-        FoundKey::Present(_) => true,
-        FoundKey::Sealed(_) => policy.can_open,
-        _ => false,
-    };
-    let (signer, what) = match step {
-        Move::Introduce => match layout.issuer(index) {
-            Some(above) => (Some(&observed.instances[above]), "the CA above it"),
-            None => (None, ""),
-        },
-        Move::Switch => (observed.aside.get(&(index, Slot::Next)), "its next generation"),
-        Move::SwitchBack => (observed.aside.get(&(index, Slot::Previous)), "the one before it"),
-        Move::Drop | Move::TakeBack => (None, ""),
-    };
-    let signs = step == Move::Introduce && layout.issuer(index).is_some() || step.reissues();
-    if !signs {
-        return;
-    }
-    match signer {
-        None => refusals.push(format!("{id}: {what} is not kept here, so it cannot sign")),
-        Some(held) => {
-            let end = held.certificate().map(|ca| ca.validity.not_after);
-            if !opens(&held.key) {
-                refusals.push(format!(
-                    "{id}: the key of {what} ({}) is not here, or no password opens it",
-                    held.place.key().display()
-                ));
-            } else if end.is_none_or(|end| end < now) {
-                refusals.push(format!("{id}: {what} has expired, and signs nothing"));
-            }
-        }
-    }
 }
 
 /// How far one has come.

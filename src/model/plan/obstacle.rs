@@ -44,6 +44,13 @@ pub enum Obstacle {
         /// When.
         not_after: Timestamp,
     },
+    /// What is trusted in its place is its own file, which may hold one certificate only.
+    Bundleless {
+        /// The CA's id.
+        id: &'static str,
+    },
+    /// Its verifiers trust the CA above it, so that it has no stages of its own.
+    TrustedAbove,
     /// It would break a path that works now.
     Narrows {
         /// The path, and at which ends.
@@ -94,6 +101,15 @@ impl fmt::Display for Obstacle {
                 write!(f, "not renewed, as this works now and would not: {path}")
             }
             Self::Broken { file, why, .. } => write!(f, "{}: {why}", file.display()),
+            Self::Bundleless { id } => write!(
+                f,
+                "what is trusted in its place is the CA's own file, which may hold one certificate only; take \
+                 {id}-bundle out of `absent` in certkit.yaml, run `certkit init`, start components with what \
+                 `certkit flags` says"
+            ),
+            Self::TrustedAbove => f.write_str(
+                "its verifiers trust the CA above it; certkit does not replace it stage by stage",
+            ),
         }
     }
 }
@@ -122,6 +138,8 @@ impl Obstacle {
             }
             Self::Narrows { remedy, .. } => remedy.clone(),
             Self::Broken { hint, .. } => hint.clone(),
+            Self::Bundleless { .. } => "declare a bundle first".into(),
+            Self::TrustedAbove => "replace the CA above it".into(),
         }
     }
 }

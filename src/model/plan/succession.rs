@@ -25,6 +25,9 @@ impl Reconciler<'_> {
     /// Carries out a move of a CA: its generations, what trusts it, and if another one issues from now on, all that it
     /// signed.
     pub(super) fn succeed(&mut self, index: usize, step: Move) {
+        if let Some(obstacle) = self.cannot_move(index, step) {
+            return self.block_authority(index, obstacle);
+        }
         let generations = Generations::of(self.layout, self.observed, index);
         let bundle = self.trusted_after(index, step, &generations);
         self.generations(index, step, &generations);
@@ -39,6 +42,63 @@ impl Reconciler<'_> {
             self.carry(index, step, &bundle);
         }
         self.copy_again(index, step);
+    }
+
+    fn block_authority(&mut self, index: usize, obstacle: Obstacle) {
+        let held = self.held(index);
+        let end = held.certificate().map(|ca| ca.validity.not_after);
+        self.plan.blocked.push(Blocked {
+            label: self.spec_of(index).label(),
+            file: held.place.cert().clone(),
+            due: None,
+            expired: end.is_some_and(|end| end < self.now),
+            obstacle,
+        });
+    }
+
+    /// What stands against a move: nowhere to say whom to trust, a generation that is not as it should be, or one that
+    /// cannot sign what it is to.
+    fn cannot_move(&self, index: usize, step: Move) -> Option<Obstacle> {
+        let (instance, held) = (self.spec_of(index), self.held(index));
+        // What a cluster does without is in the catalogue all the same.
+        match instance.spec.home {
+            Home::Authority { bundle: Some(_), .. } if self.layout.bundle_of(index).is_some() => {}
+            Home::Authority { bundle: Some(_), .. } => {
+                return Some(Obstacle::Bundleless { id: instance.spec.id });
+            }
+            _ => return Some(Obstacle::TrustedAbove),
+        }
+        if let Some((file, why)) = held.fault() {
+            return Some(broken(file, why, "restore it from a backup"));
+        }
+        let Some(active) = held.certificate() else {
+            return Some(broken(held.place.cert(), "is missing", "restore it from a backup"));
+        };
+        let signer = match step {
+            Move::Introduce => self.held(self.layout.issuer(index)?),
+            Move::Switch | Move::SwitchBack => {
+                let Some(aside) = self.observed.aside.get(&(index, step.issuer())) else {
+                    let file = step.issuer().pair(&instance.spec.home).map(|(cert, _)| cert)?;
+                    return Some(broken(&file, "is missing", "restore it from a backup"));
+                };
+                aside
+            }
+            Move::Drop | Move::TakeBack => return None,
+        };
+        let signing = Signing {
+            authority: signer,
+            issuer: &active.issuer,
+            is_signed: None,
+            is_bound: true,
+            can_open: self.policy.can_open,
+            now: self.now,
+        };
+        match signing.obstacle()? {
+            Obstacle::External { .. } => {
+                Some(broken(signer.place.key(), "is missing", "restore it from a backup"))
+            }
+            obstacle => Some(obstacle),
+        }
     }
 
     /// What is trusted after a move: the one that issues first.
@@ -286,14 +346,7 @@ impl Reconciler<'_> {
         let Some(old) = held.certificate() else { return };
         let (cert, key) = (held.place.cert(), held.place.key());
         if let Some(obstacle) = self.cannot_renew(index, old) {
-            self.plan.blocked.push(Blocked {
-                label: instance.label(),
-                file: cert.clone(),
-                due: None,
-                expired: old.validity.not_after < self.now,
-                obstacle,
-            });
-            return;
+            return self.block_authority(index, obstacle);
         }
         let declared = resolve::validity(instance, self.cluster, self.now);
         let rest = held.certificates.present().and_then(|all| all.get(1..)).unwrap_or_default();
