@@ -154,7 +154,7 @@ pub fn run(args: &RotateCaArgs, global: &Global) -> Result<Exit, Failure> {
         audit_logs: &args.audit_log,
         quiet_for: args.quiet_for,
     };
-    let rotate_ca::Done { report, moved } = watch::changing(
+    let rotate_ca::Done { report, moved, standing } = watch::changing(
         global,
         watch::Change { dir: &dir, dry_run: args.dry_run, hooks: args.hook.is_some() },
         || rotate_ca::run(&request, &change),
@@ -176,7 +176,6 @@ pub fn run(args: &RotateCaArgs, global: &Global) -> Result<Exit, Failure> {
         restart: &ways(&args.restart),
         wait: None,
     });
-    let standing = rotate_ca::status(&dir, &args.names)?;
     let text = match args.output {
         Format::Json | Format::Yaml => {
             super::document(json(&report, &outcomes, &standing, &moved, args.dry_run), args.output)
@@ -328,7 +327,7 @@ fn table(
 }
 
 fn row(report: &Report, step: &Step) -> Vec<String> {
-    let issued = report.issued.iter().find(|r| r.label == step.label && r.files == step.files);
+    let issued = report.record_of(step);
     let files: Vec<String> = step.files.iter().map(|f| f.display().to_string()).collect();
     vec![
         verb(&step.action).to_owned(),
@@ -388,8 +387,7 @@ pub fn steps_json(report: &Report) -> Vec<Value> {
         .plan
         .changes()
         .map(|step| {
-            let issued =
-                report.issued.iter().find(|r| r.label == step.label && r.files == step.files);
+            let issued = report.record_of(step);
             json!({
                 "action": verb(&step.action),
                 "name": step.label,

@@ -162,13 +162,11 @@ impl<'o> Generations<'o> {
         let aside = |slot| {
             observed.aside.get(&(authority, slot)).and_then(super::observed::Held::certificate)
         };
-        let bundle = layout.bundle_of(authority).and_then(|at| observed.derived[at].present());
-        let own = observed.instances[authority].certificates.present();
         Self {
             active: observed.instances[authority].certificate(),
             next: aside(Slot::Next),
             previous: aside(Slot::Previous),
-            trusted: bundle.or(own).map(|all| all.as_slice()).unwrap_or_default(),
+            trusted: trusted(layout, observed, authority),
         }
     }
 
@@ -198,6 +196,17 @@ impl<'o> Generations<'o> {
         let active = self.active;
         self.trusted.iter().filter(move |ca| active.is_none_or(|own| own.der != ca.der))
     }
+}
+
+/// What verifiers of a CA trust here: what its bundle holds, else what its own file does.
+pub fn trusted<'o>(
+    layout: &Layout<'_>,
+    observed: &'o Observed,
+    authority: usize,
+) -> &'o [CertView] {
+    let bundle = layout.bundle_of(authority).and_then(|at| observed.derived[at].present());
+    let own = || observed.instances[authority].certificates.present();
+    bundle.or_else(own).map(|all| all.as_slice()).unwrap_or_default()
 }
 
 /// The common name of the generation after this one: `kubernetes`, `kubernetes-g2`, `kubernetes-g3`. People and

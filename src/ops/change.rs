@@ -101,6 +101,12 @@ pub struct Report {
 }
 
 impl Report {
+    /// The certificate that a step issued.
+    pub fn record_of(&self, step: &Step) -> Option<&apply::Record> {
+        let instance = step.key().and_then(|_| step.instance())?;
+        self.issued.iter().find(|record| record.instance == instance)
+    }
+
     /// Of what is served from now on, what an earlier run put in place.
     pub fn owed(&self) -> Vec<Served> {
         let is_own = |one: &&Served| self.issued.iter().any(|own| own.instance == one.instance);

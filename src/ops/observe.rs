@@ -31,7 +31,7 @@ use crate::{
     },
     pki::{
         inspect::Certificate,
-        key::{CaKey, PrivateKey, PublicKey},
+        key::{CaKey, PublicKey},
     },
     store::NewOwner,
     tls::handshake::Identity,
@@ -47,8 +47,6 @@ pub struct Observation {
     pub keys: BTreeMap<usize, CaKey>,
     /// Other generations of CAs: their certificates and keys.
     pub aside: BTreeMap<(usize, Slot), (Vec<Certificate>, Option<CaKey>)>,
-    /// The private keys of key pairs, by their index.
-    pub key_pairs: BTreeMap<usize, PrivateKey>,
     /// The kubeconfigs that were found, by the index of their instance.
     pub kubeconfigs: BTreeMap<usize, Zeroizing<Vec<u8>>>,
     /// The files that others are copies of, or take the place of.
@@ -94,7 +92,6 @@ pub fn look(layout: &Layout<'_>, declared: bool, files: &mut Files<'_>) -> Obser
         certificates: BTreeMap::new(),
         keys: BTreeMap::new(),
         aside: BTreeMap::new(),
-        key_pairs: BTreeMap::new(),
         kubeconfigs: BTreeMap::new(),
         originals: HashMap::new(),
         owners: BTreeMap::new(),
@@ -203,16 +200,9 @@ impl Observation {
                 continue;
             }
             let place = Place::Pair { cert: cert.clone(), key: key.clone() };
-            let found = pair(files, place, &cert, &key, true);
-            let mut held = Held::nothing(found.place);
-            held.key = found.key;
-            let mut certificates = Vec::new();
-            held.certificates = found.certificates.map(|all| {
-                certificates = all;
-                Arc::new(certificates.iter().map(view).collect())
-            });
+            let (held, certificates, key_of) = whole(pair(files, place, &cert, &key, true));
             self.observed.aside.insert((index, slot), held);
-            self.aside.insert((index, slot), (certificates, found.secret));
+            self.aside.insert((index, slot), (certificates, key_of));
             self.original(&cert, files);
             self.original(&key, files);
         }
@@ -231,7 +221,7 @@ impl Observation {
     }
 
     fn key_pairs(&mut self, layout: &Layout<'_>, files: &mut Files<'_>) {
-        for (index, spec) in layout.key_pairs.iter().enumerate() {
+        for spec in &layout.key_pairs {
             let (private_file, public_file) =
                 (PathBuf::from(spec.private), PathBuf::from(spec.public));
             files.uses(&private_file);
@@ -239,9 +229,6 @@ impl Observation {
             let place = Place::Pair { cert: private_file.clone(), key: private_file.clone() };
             let content = files.read(&private_file);
             let found = Credential::parse(place, &Piece::Missing, &content, false);
-            if let Some(CaKey::Clear(key)) = found.secret {
-                self.key_pairs.insert(index, key);
-            }
             let public =
                 files.read(&public_file).and_then(|pem| match PublicKey::all_from_pem(&pem) {
                     Ok(all) if all.is_empty() => Err("holds no public key".into()),
@@ -329,7 +316,12 @@ fn pair(files: &mut Files<'_>, place: Place, cert: &Path, key: &Path, is_ca: boo
 /// A CA's files by themselves, as [`observe`] finds them, and its certificates.
 pub fn authority(dir: &Path, cert: &Path, key: &Path) -> (Held, Vec<Certificate>) {
     let place = Place::Pair { cert: cert.to_path_buf(), key: key.to_path_buf() };
-    let found = pair(&mut Files::new(dir), place, cert, key, true);
+    let (held, certificates, _) = whole(pair(&mut Files::new(dir), place, cert, key, true));
+    (held, certificates)
+}
+
+/// What was found as plain data, and beside it the certificates and the key.
+fn whole(found: Credential) -> (Held, Vec<Certificate>, Option<CaKey>) {
     let mut held = Held::nothing(found.place);
     held.key = found.key;
     let mut certificates = Vec::new();
@@ -337,7 +329,7 @@ pub fn authority(dir: &Path, cert: &Path, key: &Path) -> (Held, Vec<Certificate>
         certificates = all;
         Arc::new(certificates.iter().map(view).collect())
     });
-    (held, certificates)
+    (held, certificates, found.secret)
 }
 
 /// What DIR and each host trust: the bundles, and where there are none the CAs themselves.

@@ -107,6 +107,8 @@ pub struct Done {
     pub report: Report,
     /// What has come to which stage, or would.
     pub moved: Vec<(&'static str, Stage)>,
+    /// How far those that were asked for have come now.
+    pub standing: Vec<Standing>,
 }
 
 /// Goes one stage on or back, or says what would be done.
@@ -140,7 +142,9 @@ pub fn run(request: &Request<'_>, change: &change::Request<'_>) -> Result<Done, 
         }
     }
     report.served.sort_by_key(|served| served.instance);
-    Ok(Done { report, moved: moved.into_inner() })
+    let subjects = select(&layout, request.names)?.into_iter();
+    let standing = subjects.map(|subject| standing(&layout, &observation, subject)).collect();
+    Ok(Done { report, moved: moved.into_inner(), standing })
 }
 
 fn decide(

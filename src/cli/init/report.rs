@@ -47,7 +47,7 @@ pub fn table(report: &change::Report, outcomes: &[Outcome], dir: &Path, view: Vi
         .filter(shown)
         .map(|step| {
             let files: Vec<String> = step.files.iter().map(|f| f.display().to_string()).collect();
-            let end = report.issued.iter().find(|r| r.label == step.label && r.files == step.files);
+            let end = report.record_of(step);
             vec![
                 verb(&step.action).to_owned(),
                 step.label.clone(),
@@ -176,8 +176,7 @@ pub fn json(report: &change::Report, outcomes: &[Outcome], dry_run: bool) -> Str
         .steps
         .iter()
         .map(|step| {
-            let issued =
-                report.issued.iter().find(|r| r.label == step.label && r.files == step.files);
+            let issued = report.record_of(step);
             serde_json::json!({
                 "action": verb(&step.action),
                 "name": step.label,

@@ -132,7 +132,7 @@ fn carry(report: &Report, dir: &Path) -> String {
 }
 
 fn row(report: &Report, step: &Step) -> Vec<String> {
-    let issued = report.issued.iter().find(|r| r.label == step.label && r.files == step.files);
+    let issued = report.record_of(step);
     let files: Vec<String> = step.files.iter().map(|f| f.display().to_string()).collect();
     vec![
         verb(&step.action).to_owned(),
@@ -234,8 +234,7 @@ pub fn json(report: &Report, outcomes: &[Outcome], dry_run: bool, exit: Exit) ->
         .steps
         .iter()
         .map(|step| {
-            let issued =
-                report.issued.iter().find(|r| r.label == step.label && r.files == step.files);
+            let issued = report.record_of(step);
             json!({
                 "action": verb(&step.action),
                 "name": step.label,

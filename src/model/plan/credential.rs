@@ -448,7 +448,10 @@ impl Reconciler<'_> {
         let renewed = self.layout.issuer(index).is_some_and(|above| self.renewed.contains(&above));
         let amended = match renewed {
             true => self.trusting_renewed(index),
-            false => self.policy.renewal.as_ref().and_then(|_| self.amended(index)),
+            false => {
+                let amended = self.policy.renewal.as_ref().and_then(|_| self.amended(index));
+                amended.map(|(kubeconfig, _)| kubeconfig)
+            }
         };
         Some(amended.unwrap_or_else(|| Kubeconfig {
             instance: index,

@@ -105,17 +105,6 @@ pub fn amendment(
     (!amendment.differences.is_empty()).then_some(amendment)
 }
 
-/// What verifiers of a CA trust here: what its bundle holds, else what its own file does.
-pub fn trusted<'i>(
-    layout: &Layout<'_>,
-    observed: &'i Observed,
-    authority: usize,
-) -> &'i [CertView] {
-    let bundle = layout.bundle_of(authority).and_then(|at| observed.derived[at].present());
-    let own = || observed.instances[authority].certificates.present();
-    bundle.or_else(own).map(|all| all.as_slice()).unwrap_or_default()
-}
-
 /// The URL that the kubeconfig of an instance is to dial instead of the one it does.
 pub fn redirection(layout: &Layout<'_>, observed: &Observed, index: usize) -> Option<String> {
     let view = observed.instances[index].readable_kubeconfig().filter(|_| observed.declared)?;

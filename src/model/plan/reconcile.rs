@@ -10,6 +10,7 @@ use super::{
     kubeconfig::{self, Content, Kubeconfig, Trusts},
 };
 use crate::model::{
+    authority::trusted,
     catalogue::Home,
     cluster::Cluster,
     layout::{Instance, Layout, Place},
@@ -204,7 +205,7 @@ impl<'a> Reconciler<'a> {
         if self.made.contains(&authority) && !self.renewed.contains(&authority) {
             return self.certificates_of(authority);
         }
-        let all = kubeconfig::trusted(self.layout, self.observed, authority);
+        let all = trusted(self.layout, self.observed, authority);
         self.with_renewed(authority, all)
     }
 
@@ -294,34 +295,26 @@ impl<'a> Reconciler<'a> {
 
     /// Brings a kubeconfig up to date that is out of it.
     fn amend(&mut self, index: usize) {
-        let Some(kubeconfig) = self.amended(index) else { return };
-        let trusted = self.layout.issuer(index);
-        let trusted = trusted
-            .map(|above| kubeconfig::trusted(self.layout, self.observed, above))
-            .unwrap_or_default();
-        let Some(amendment) = kubeconfig::amendment(self.layout, self.observed, index, trusted)
-        else {
-            return;
-        };
+        let Some((kubeconfig, differences)) = self.amended(index) else { return };
         let label = format!("{} (kubeconfig)", self.spec_of(index).label());
         let files = vec![kubeconfig.file.clone()];
-        self.step(Action::Amend(kubeconfig), label, files, Reason::Drift(amendment.differences));
+        self.step(Action::Amend(kubeconfig), label, files, Reason::Drift(differences));
     }
 
-    /// The same as it is written: nothing where it is not out of date.
-    pub fn amended(&self, index: usize) -> Option<Kubeconfig> {
+    /// The same as it is written, and how it is out of date; nothing where it is not.
+    pub fn amended(&self, index: usize) -> Option<(Kubeconfig, Vec<String>)> {
         let held = self.held(index);
-        let trusted = self.layout.issuer(index);
-        let trusted = trusted
-            .map(|above| kubeconfig::trusted(self.layout, self.observed, above))
-            .unwrap_or_default();
+        let above = self.layout.issuer(index);
+        let trusted =
+            above.map(|above| trusted(self.layout, self.observed, above)).unwrap_or_default();
         let amendment = kubeconfig::amendment(self.layout, self.observed, index, trusted)?;
-        Some(Kubeconfig {
+        let kubeconfig = Kubeconfig {
             instance: index,
             file: held.place.kubeconfig()?.clone(),
             content: Content::Edit { server: amendment.server, trust: amendment.trust },
             embeds: matches!(held.place, Place::Embedded { .. }),
-        })
+        };
+        Some((kubeconfig, amendment.differences))
     }
 
     /// The file of a CA's bundle, if it is there.
