@@ -111,6 +111,13 @@ const OTHER_SENSE: &[(&str, &[&str], &str)] = &[
     ("render.rs", &["flags/config/etcd.yaml"], "a template's name"),
 ];
 
+/// The modules that name sockets, and what for.
+const NETWORKED: &[(&str, &str)] = &[
+    ("ops/machine.rs", "the route's source address, asked of the kernel: nothing is sent"),
+    ("ops/takeup/listening.rs", "--wait: whether something listens on an address of this machine"),
+    ("tls/probe.rs", "--connect and --wait: what a listener serves"),
+];
+
 /// Words in a comment that state why an `unwrap` cannot fail.
 const INVARIANT: &[&str] = &["invariant", "cannot", "never", "always", "infallible"];
 
@@ -155,6 +162,11 @@ fn only_cli_and_main_print() {
 #[test]
 fn threads_are_begun_in_one_place() {
     holds(sources().iter().flat_map(thread_faults));
+}
+
+#[test]
+fn the_network_is_asked_by_what_a_user_asked_for() {
+    holds(sources().iter().flat_map(network_faults));
 }
 
 #[test]
@@ -268,6 +280,19 @@ fn thread_faults(source: &Source) -> Vec<String> {
     let named = source.named().into_iter().map(|named| (named.path.join("::"), named.line));
     named
         .filter(|(path, _)| THREADS.iter().any(|t| within(path, &format!("std::thread::{t}"))))
+        .map(|(path, line)| format!("{}:{line}: names {path}", source.path))
+        .collect()
+}
+
+fn network_faults(source: &Source) -> Vec<String> {
+    if NETWORKED.iter().any(|(path, _)| *path == source.path) {
+        return Vec::new();
+    }
+    const ADDRESSES: &[&str] = &["AddrParseError", "IpAddr", "Ipv4Addr", "Ipv6Addr", "SocketAddr"];
+    let named = source.named().into_iter().map(|named| (named.path.join("::"), named.line));
+    let is_plain = |path: &str| ADDRESSES.iter().any(|a| within(path, &format!("std::net::{a}")));
+    named
+        .filter(|(path, _)| within(path, "std::net") && path != "std::net" && !is_plain(path))
         .map(|(path, line)| format!("{}:{line}: names {path}", source.path))
         .collect()
 }
@@ -573,6 +598,20 @@ mod rules_can_fail {
         }
         let pause = "fn f() { std::thread::sleep(PAUSE); }";
         assert_eq!(faults_of(thread_faults, "ops/apply.rs", pause), [""; 0]);
+    }
+
+    #[test]
+    fn a_socket_elsewhere_is_found() {
+        for text in [
+            "use std::net::{IpAddr, TcpStream};",
+            "fn f() { std::net::UdpSocket::bind(a); }",
+            "use std::net;\nfn f() { net::TcpListener::bind(a); }",
+        ] {
+            assert_eq!(faults_of(network_faults, "ops/apply.rs", text).len(), 1, "{text}");
+            assert_eq!(faults_of(network_faults, "tls/probe.rs", text), [""; 0], "{text}");
+        }
+        let plain = "use std::net::{IpAddr, Ipv4Addr};\nfn f(a: std::net::SocketAddr) {}";
+        assert_eq!(faults_of(network_faults, "ops/apply.rs", plain), [""; 0]);
     }
 
     #[test]
