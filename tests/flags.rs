@@ -116,6 +116,22 @@ fn every_flag_is_known_to_kubernetes_and_not_deprecated() {
 }
 
 #[test]
+fn what_says_where_a_program_listens_is_known_to_kubernetes() {
+    let known = kubernetes_flags();
+    let is_known = |listener: &&catalogue::Listener| {
+        known.keys().any(|(component, _)| component == listener.component)
+    };
+    let listeners: Vec<_> = catalogue::LISTENERS.iter().filter(is_known).collect();
+    assert_eq!(listeners.len(), 4, "apiserver, controller-manager, scheduler, kubelet");
+    for listener in listeners {
+        for flag in [Some(listener.port_setting), listener.address_setting].into_iter().flatten() {
+            let key = (listener.component.to_owned(), flag.to_owned());
+            assert!(known.contains_key(&key), "{} has no --{flag}", listener.component);
+        }
+    }
+}
+
+#[test]
 fn etcds_flags_are_known_to_etcd() {
     if support::need("etcd").is_none() {
         return;
@@ -124,9 +140,14 @@ fn etcds_flags_are_known_to_etcd() {
     let options: BTreeSet<&str> = help.split_whitespace().collect();
     let text = text(&one_host(), Format::Args, &["etcd"]);
     assert!(text.lines().count() > 5);
-    for line in text.lines() {
-        let flag = line.split('=').next().unwrap();
+    let listeners = catalogue::LISTENERS.iter().filter(|l| l.component == "etcd");
+    let ports: Vec<String> = listeners.map(|l| format!("--{}", l.port_setting)).collect();
+    assert_eq!(ports.len(), 2);
+    for flag in text.lines().map(|line| line.split('=').next().unwrap()) {
         assert!(options.contains(flag), "{flag}");
+    }
+    for flag in &ports {
+        assert!(options.contains(flag.as_str()), "{flag}");
     }
 }
 

@@ -500,20 +500,24 @@ fn a_listener_that_does_not_take_it_up_is_told() {
     }
     let dir = temp_dir();
     made(dir.path(), "127.0.41.1", &[]);
-    let mut server = Command::new("openssl")
-        .args(["s_server", "-quiet", "-accept", "127.0.41.1:10259", "-cert", "pki/scheduler.crt"])
-        .args(["-key", "pki/scheduler.key"])
-        .current_dir(dir.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let end = Instant::now() + Duration::from_secs(20);
-    while std::net::TcpStream::connect("127.0.41.1:10259").is_err() {
-        assert!(Instant::now() < end, "openssl s_server does not listen");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let serve = |address: &str| {
+        let server = Command::new("openssl")
+            .args(["s_server", "-quiet", "-accept", address, "-cert", "pki/scheduler.crt"])
+            .args(["-key", "pki/scheduler.key"])
+            .current_dir(dir.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let end = Instant::now() + Duration::from_secs(20);
+        while std::net::TcpStream::connect(address).is_err() {
+            assert!(Instant::now() < end, "openssl s_server does not listen");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        server
+    };
+    let mut server = serve("127.0.41.1:10259");
     let old = serial(&dir.path().join("pki/scheduler.crt"));
     let old = old.trim().trim_start_matches("serial=").to_lowercase();
     let output = rotate(dir.path(), &["scheduler", "--wait", "2s"]).output().unwrap();
@@ -525,6 +529,22 @@ fn a_listener_that_does_not_take_it_up_is_told() {
         "{}",
         stderr(&output)
     );
+    // On another port, which its manifest says.
+    let manifest = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  name: kube-scheduler\nspec:\n  containers:\n  - name: s\n    \
+         command:\n    - kube-scheduler\n    - --secure-port=11259\n    - --bind-address=127.0.41.1\n    \
+         - --tls-cert-file={0}/pki/scheduler.crt\n",
+        dir.path().display()
+    );
+    fs::create_dir(dir.path().join("manifests")).unwrap();
+    fs::write(dir.path().join("manifests/kube-scheduler.yaml"), manifest).unwrap();
+    let mut server = serve("127.0.41.1:11259");
+    let output = rotate(dir.path(), &["scheduler", "--wait", "2s"]).output().unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    let said = stderr(&output);
+    assert!(said.contains("127.0.41.1:11259: still serves serial"), "{said}");
     // Nothing listens any more: nothing is to be waited for, and nothing is proven.
     let output = run_to_exit(&mut rotate(dir.path(), &["scheduler", "--wait", "2s"]), 4);
     assert!(stderr(&output).contains("not proven: no listener answered"), "{}", stderr(&output));
@@ -569,7 +589,8 @@ fn an_expired_ca_is_a_clear_error() {
     let at = "2099-01-01T00:00:00Z";
     let output = run_to_exit(&mut rotate(dir.path(), &["--all", "--dry-run", "--at", at]), 3);
     assert!(stderr(&output).contains("pki/ca.crt: the CA expired"), "{}", stderr(&output));
-    for command in ["rotate-ca` replaces the CA", "recover` gives one that has expired a new term"] {
+    for command in ["rotate-ca` replaces the CA", "recover` gives one that has expired a new term"]
+    {
         assert!(stderr(&output).contains(command), "{command}: {}", stderr(&output));
     }
     assert_eq!(difference(&before, &snapshot(dir.path())), Vec::<String>::new());

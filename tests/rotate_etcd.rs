@@ -210,7 +210,7 @@ fn waiting_proves_that_etcd_took_it_up() {
     let (Some(program), Some(_)) = (need("etcd"), need("openssl")) else { return };
     let folder = support::temp_dir();
     let tree = folder.path().join("pki");
-    // An address of its own, so that etcd can have the ports certkit knows.
+    // Other ports than etcd's usual ones: the process that runs was told so.
     let address = "127.0.42.1";
     run(certkit().arg("init").arg("--dir").arg(&tree).args(["--host", &format!("cp1={address}")]));
     let flags = support::stdout(certkit().args(["flags", "etcd", "--dir"]).arg(&tree));
@@ -219,8 +219,8 @@ fn waiting_proves_that_etcd_took_it_up() {
         &etcd::Plan {
             name: "cp1",
             address,
-            ports: (2379, 2380),
-            cluster: &format!("cp1=https://{address}:2380"),
+            ports: (12379, 12380),
+            cluster: &format!("cp1=https://{address}:12380"),
             tree: &tree,
             data: folder.path(),
             flags: &flags,
@@ -244,6 +244,6 @@ fn waiting_proves_that_etcd_took_it_up() {
             .iter()
             .map(|l| (l["address"].as_str().unwrap(), l["serves"].as_str().unwrap()))
             .collect();
-        assert_eq!(seen, [("127.0.42.1:2379", "new"), ("127.0.42.1:2380", "new")], "{more:?}");
+        assert_eq!(seen, [("127.0.42.1:12379", "new"), ("127.0.42.1:12380", "new")], "{more:?}");
     }
 }

@@ -314,6 +314,8 @@ pub struct Config {
     pub kind: &'static str,
     /// The file's name; where a setting names it, it is part of a host's tree and this is its place there.
     pub file: &'static str,
+    /// The flag that names the file.
+    pub flag: &'static str,
     /// Where it is in clusters whose tree is without it.
     pub elsewhere: Option<&'static str>,
 }
@@ -533,6 +535,10 @@ pub struct Listener {
     pub certificate: &'static str,
     /// Whether it listens on the loopback address too.
     pub loopback: bool,
+    /// The flag or field that says where it listens: a port, or URLs.
+    pub port_setting: &'static str,
+    /// The flag or field that says on which address, where a port does not.
+    pub address_setting: Option<&'static str>,
     /// Where these facts come from.
     pub source: &'static str,
 }

@@ -1,11 +1,11 @@
 //! After a change: who has to take it up, made to do so and watched doing it.
 
 mod hook;
+mod listening;
 mod restart;
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -13,10 +13,8 @@ use std::{
 use super::apply::Record;
 use crate::{
     model::{
-        catalogue::Listener,
-        cluster::{Cluster, Host},
+        cluster::Cluster,
         layout::{Instance, Layout, Place},
-        san::San,
         takeup::{self, Change, TakeUp},
     },
     pki::inspect::Certificate,
@@ -25,6 +23,7 @@ use crate::{
 
 pub use hook::HookError;
 use hook::Hooks;
+use listening::Watched;
 pub use restart::{How, RestartError};
 
 /// A certificate that is in place now.
@@ -153,7 +152,7 @@ pub fn run(request: &Request<'_>) -> Vec<Outcome> {
         changes.iter().map(|change| outcome(request, instances, change)).collect();
     // Looked for before a restart, in which nothing listens for a while.
     let listening = match request.wait {
-        Some(_) => listening(request, instances, &changes),
+        Some(_) => listening::find(request, instances, &changes),
         None => Vec::new(),
     };
     let hooks = request.hook.map(|_| Hooks::new());
@@ -259,36 +258,6 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// How long one question may take.
 const PROBE: Duration = Duration::from_secs(3);
 
-/// A listener to watch: the number of its component's outcome, where it is, and the fingerprint it is to
-/// serve.
-type Watched = (usize, Target, String);
-
-/// The listeners of changed components on this machine. Where nothing listens the component runs elsewhere,
-/// or not.
-fn listening(
-    request: &Request<'_>,
-    instances: &[Instance<'_>],
-    changes: &[Change<'_>],
-) -> Vec<Watched> {
-    let mut watched = Vec::new();
-    for (number, change) in changes.iter().enumerate() {
-        for (listener, index) in takeup::listeners(change, instances) {
-            let Some(served) = request.changed.iter().find(|s| s.instance == index) else {
-                continue;
-            };
-            let port = request.cluster.port(listener, change.host);
-            for address in addresses(request, change.host, listener, &request.places[index]) {
-                let socket = SocketAddr::new(address, port);
-                if TcpStream::connect_timeout(&socket, PROBE).is_ok() {
-                    let target = Target { host: address.to_string(), port, sni: None };
-                    watched.push((number, target, served.fingerprint.clone()));
-                }
-            }
-        }
-    }
-    watched
-}
-
 /// Asks listeners until they serve what is in place, or the time is over.
 fn wait(mut open: Vec<Watched>, outcomes: &mut [Outcome], limit: Duration) {
     let now = Instant::now();
@@ -326,42 +295,4 @@ fn state(chain: &[Vec<u8>], fingerprint: &str) -> State {
         Some(Err(error)) => State::Unknown(error.to_string()),
         None => State::Unknown("it sent no certificate".into()),
     }
-}
-
-/// This machine's addresses at which a listener may be. Of a workspace's hosts only those that this machine
-/// is; on one host whatever the certificate is valid for, too.
-fn addresses(
-    request: &Request<'_>,
-    host: Option<&Host>,
-    listener: &Listener,
-    place: &Place,
-) -> Vec<IpAddr> {
-    let mut found: Vec<IpAddr> = Vec::new();
-    if request.declared {
-        found.extend(host.into_iter().flat_map(|host| &host.addresses));
-    }
-    if host.is_none_or(|host| request.cluster.is_local(host)) && !request.cluster.workspace {
-        if listener.loopback {
-            found.extend([IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]);
-        }
-        found.extend(names(&request.dir.join(place.cert())));
-    }
-    let mut seen = std::collections::BTreeSet::new();
-    found.retain(|ip| {
-        seen.insert(*ip) && (listener.loopback || !ip.is_loopback() || request.declared)
-    });
-    found.retain(|ip| UdpSocket::bind((*ip, 0)).is_ok());
-    found
-}
-
-/// The addresses that a certificate on disk is valid for.
-fn names(path: &Path) -> Vec<IpAddr> {
-    let content = super::read::file(path);
-    let certificates = content
-        .present()
-        .and_then(|pem| crate::pki::inspect::from_pem(pem).ok())
-        .unwrap_or_default();
-    let sans = certificates.first().map(Certificate::sans).unwrap_or_default();
-    let ip = |san| if let San::Ip(ip) = san { Some(ip) } else { None };
-    sans.into_iter().filter_map(ip).collect()
 }

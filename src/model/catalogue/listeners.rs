@@ -12,6 +12,8 @@ pub const ETCD_CLIENTS: Listener = Listener {
     port: 2379,
     certificate: "etcd-server",
     loopback: true,
+    port_setting: "listen-client-urls",
+    address_setting: None,
     source: ETCD,
 };
 
@@ -21,6 +23,8 @@ pub const API: Listener = Listener {
     port: 6443,
     certificate: "apiserver",
     loopback: true,
+    port_setting: "secure-port",
+    address_setting: Some("bind-address"),
     source: PORTS,
 };
 
@@ -30,6 +34,8 @@ pub const ETCD_PEERS: Listener = Listener {
     port: 2380,
     certificate: "etcd-peer",
     loopback: false,
+    port_setting: "listen-peer-urls",
+    address_setting: None,
     source: ETCD,
 };
 
@@ -43,6 +49,8 @@ pub static LISTENERS: &[Listener] = &[
         port: 10257,
         certificate: "controller-manager",
         loopback: true,
+        port_setting: "secure-port",
+        address_setting: Some("bind-address"),
         source: PORTS,
     },
     Listener {
@@ -50,6 +58,8 @@ pub static LISTENERS: &[Listener] = &[
         port: 10259,
         certificate: "scheduler",
         loopback: true,
+        port_setting: "secure-port",
+        address_setting: Some("bind-address"),
         source: PORTS,
     },
     Listener {
@@ -57,6 +67,8 @@ pub static LISTENERS: &[Listener] = &[
         port: 10250,
         certificate: "kubelet",
         loopback: true,
+        port_setting: "port",
+        address_setting: Some("address"),
         source: PORTS,
     },
     Listener {
@@ -64,6 +76,8 @@ pub static LISTENERS: &[Listener] = &[
         port: 8131,
         certificate: "konnectivity-server",
         loopback: true,
+        port_setting: "server-port",
+        address_setting: Some("server-bind-address"),
         source: KONNECTIVITY,
     },
     Listener {
@@ -71,6 +85,8 @@ pub static LISTENERS: &[Listener] = &[
         port: 8132,
         certificate: "konnectivity-agent-server",
         loopback: true,
+        port_setting: "agent-port",
+        address_setting: Some("agent-bind-address"),
         source: KONNECTIVITY,
     },
 ];

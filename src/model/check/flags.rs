@@ -5,13 +5,13 @@
 pub mod known;
 mod secure;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
 
 use super::{code::Code, evidence::Evidence, finding::Finding};
 use crate::model::observed::{CertView, FoundKey};
 use crate::model::{
-    catalogue::{CertSpec, Purpose, USES, Use, Value, certificate},
-    shown,
+    catalogue::{CertSpec, Listener, Purpose, USES, Use, Value, certificate},
+    shown, url,
     usage::ExtendedUsage,
 };
 
@@ -77,6 +77,26 @@ impl Told {
     /// Whether a setting is true.
     pub fn is_true(&self, name: &str) -> bool {
         self.get(name).is_some_and(|v| matches!(v, "true" | "True" | "TRUE" | "1" | "t" | "T"))
+    }
+
+    /// Where a listener of this program is by what it is told: the address, where it is one of several, and the
+    /// port. Nothing where it is told not to listen there with TLS.
+    pub fn listens(&self, listener: &Listener) -> Vec<(Option<IpAddr>, u16)> {
+        // What stands for every address is none to dial.
+        let address = |text: &str| text.parse().ok().filter(|ip: &IpAddr| !ip.is_unspecified());
+        let bound = listener.address_setting.and_then(|name| address(self.set(name)?));
+        let Some(told) = self.set(listener.port_setting) else {
+            return vec![(bound, listener.port)];
+        };
+        if let Ok(port) = told.parse::<u16>() {
+            return (port != 0).then_some((bound, port)).into_iter().collect();
+        }
+        let urls = told.split(',').filter(|url| url.trim().starts_with("https://"));
+        let of_url = |url: &str| {
+            let host = url::host_of(url)?;
+            Some((address(&host), url::port_of(url)?))
+        };
+        urls.filter_map(|url| of_url(url.trim())).collect()
     }
 
     /// Whether this program reads this setting from this file.

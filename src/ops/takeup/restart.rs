@@ -14,6 +14,9 @@ use crate::{
     store,
 };
 
+/// The folder of static pods' manifests, beside the PKI.
+pub(super) const MANIFESTS: &str = "manifests";
+
 /// What restarts a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
@@ -83,7 +86,7 @@ pub fn restart(
     let mut missing = Vec::new();
     // A pod's manifest that is there is surer than a unit's usual name.
     if ways.contains(&How::StaticPods) {
-        let folder = dir.join("manifests");
+        let folder = dir.join(MANIFESTS);
         match find(&folder, component.id)? {
             Some(path) => return annotate(&path, annotations),
             None => missing.push(format!("no manifest in {}", folder.display())),
@@ -114,23 +117,27 @@ fn systemctl(unit: &'static str) -> Result<String, RestartError> {
     }
 }
 
-/// The manifest of the pod that is, or starts, this component. Files whose name begins with a dot are none,
-/// for the kubelet either (`pkg/kubelet/config/file.go`).
-fn find(folder: &Path, component: &str) -> Result<Option<PathBuf>, RestartError> {
-    let error = |e: io::Error| RestartError::Read { path: folder.into(), why: e.to_string() };
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(error(e)),
-    };
+/// The files of static pods in a folder, by their names' order. Files whose name begins with a dot are none, for the
+/// kubelet either (Kubernetes 1.36, `pkg/kubelet/config/file.go`).
+pub(super) fn manifests(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(error)?;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
         if !entry.file_name().as_encoded_bytes().starts_with(b".") {
             paths.push(entry.path());
         }
     }
     paths.sort();
+    Ok(paths)
+}
+
+/// The manifest of the pod that is, or starts, this component.
+fn find(folder: &Path, component: &str) -> Result<Option<PathBuf>, RestartError> {
+    let paths = match manifests(folder) {
+        Ok(paths) => paths,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(RestartError::Read { path: folder.into(), why: e.to_string() }),
+    };
     let names = |path: &PathBuf| match read::file(path) {
         Piece::Present(content) => manifest::names(&content).unwrap_or_default(),
         Piece::Missing | Piece::Bad(_) => Vec::new(),

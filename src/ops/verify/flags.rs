@@ -17,7 +17,7 @@ use variables::Variables;
 use crate::{
     document::flat::{self, Flat},
     model::{
-        catalogue::{COMPONENTS, USES, roles},
+        catalogue::{COMPONENTS, USES, component, roles},
         check::flags::{Content, Setting, Told},
         cluster::Cluster,
         layout::DEFAULT_HOST_DIR,
@@ -190,6 +190,38 @@ pub fn told(file: &Path, content: &[u8]) -> Result<Vec<Told>, String> {
         Said::Unit(_, text) => unit::read(&text).told(file, &Variables::default()),
         Said::Variables(variables) => variables::told(file, &variables).into_iter().collect(),
     })
+}
+
+/// What a process of a component was told when it was started, by its folder below `/proc`.
+pub fn of_process(folder: &Path) -> Option<Told> {
+    let file = folder.join("cmdline");
+    let Piece::Present(content) = read::file(&file) else { return None };
+    let mut told = told(&file, &content).ok()?.into_iter().next()?;
+    if let Piece::Present(environment) = read::file(&folder.join("environ")) {
+        let text = String::from_utf8_lossy(&environment);
+        let pairs = text.split('\0').filter_map(|pair| pair.split_once('='));
+        let own = format!("{}_", argv::shout(told.component));
+        let variables: Variables = pairs
+            .filter(|(name, _)| name.starts_with(&own))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        told.settings.splice(0..0, variables::read_by_itself(told.component, &variables));
+    }
+    Some(with_config(told))
+}
+
+/// The same with what is in the configuration file that it names. Flags go before it.
+pub fn with_config(mut told: Told) -> Told {
+    let config = component(told.component).and_then(|spec| spec.config);
+    let file = config.and_then(|config| Some(PathBuf::from(told.set(config.flag)?)));
+    if let Some(file) = file.filter(|file| file.is_absolute())
+        && let Piece::Present(content) = read::file(&file)
+    {
+        let more = self::told(&file, &content).unwrap_or_default();
+        let own = more.into_iter().filter(|other| other.component == told.component);
+        told.settings.splice(0..0, own.flat_map(|other| other.settings));
+    }
+    told
 }
 
 fn said(file: &Path, content: &[u8]) -> Result<Said, String> {
