@@ -5,9 +5,9 @@ mod support;
 use std::{fmt::Write as _, path::Path};
 
 use certkit::model::catalogue::{
-    self, CERTIFICATES, COMPONENTS, CertSpec, Condition, Credential, Dials, Home, Issuer, KEYS,
-    KeyPolicy, PATHS, Protection, Purpose, Reload, SanRule, Scope, Setting, SubjectRule, USES,
-    Value,
+    self, CERTIFICATES, COMPONENTS, CertId, CertSpec, Condition, Credential, Dials, Home, Issuer,
+    KEYS, KeyPolicy, PATHS, Protection, Purpose, Reload, SanRule, Scope, Setting, SubjectRule,
+    USES, Value,
 };
 use certkit::model::check::code::CODES;
 
@@ -137,7 +137,7 @@ fn paths() -> String {
          |---|---|---|---|---|---|---|---|---|\n",
     );
     for path in PATHS {
-        let ca = |id: Option<&str>| id.map_or("-".to_owned(), |id| format!("`{id}`"));
+        let ca = |id: Option<CertId>| id.map_or("-".to_owned(), |id| format!("`{id}`"));
         let _ = writeln!(
             page,
             "| {} | {} | {} | {} | {} | {} | {} | {} | {} |",

@@ -129,7 +129,7 @@ fn certificates_come_in_the_catalogues_order() {
     let folder = temp_dir();
     let dir = folder.path().join("pki");
     run(certkit().arg("init").arg("--dir").arg(&dir).args(["--host", "cp1=10.0.0.11"]));
-    let place = |id: &str| CERTIFICATES.iter().position(|spec| spec.id == id);
+    let place = |id: &str| CERTIFICATES.iter().position(|spec| spec.id.name() == id);
     for command in
         [&["rotate", "--dry-run", "--all", "-o", "json"][..], &["check-expiration", "-o", "json"]]
     {

@@ -154,7 +154,9 @@ fn the_matrix_of_a_full_cluster_is_as_expected() {
     let direct: BTreeSet<_> = PATHS
         .iter()
         .filter_map(|p| match (p.client, p.server, p.server_trusts) {
-            (Credential::Cert(client), Credential::Cert(server), _) => Some((client, server)),
+            (Credential::Cert(client), Credential::Cert(server), _) => {
+                Some((client, server.name()))
+            }
             (Credential::Cert(client), _, Some(_)) => Some((client, p.id)),
             _ => None,
         })

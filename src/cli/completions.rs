@@ -88,7 +88,7 @@ pub fn certificates() -> ArgValueCandidates {
         let declared = declared::find(&asked_dir()).ok().flatten();
         if let Some(cluster) = &declared {
             for instance in Layout::new(cluster).instances.iter().filter(|i| !i.spec.is_ca()) {
-                for name in [instance.spec.id.to_owned(), instance.label()] {
+                for name in [instance.spec.id.to_string(), instance.label()] {
                     if seen.insert(name.clone()) {
                         found.push((name, instance.spec.about));
                     }
@@ -96,7 +96,7 @@ pub fn certificates() -> ArgValueCandidates {
             }
         } else {
             let leaves = CERTIFICATES.iter().filter(|spec| !spec.is_ca());
-            found.extend(leaves.map(|spec| (spec.id.to_owned(), spec.about)));
+            found.extend(leaves.map(|spec| (spec.id.to_string(), spec.about)));
         }
         found.into_iter().map(|(name, about)| candidate(name, about)).collect()
     })

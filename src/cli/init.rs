@@ -367,7 +367,7 @@ fn overlay(draft: &mut Draft, args: &InitArgs) {
         }
     }
     if !args.sans.is_empty() {
-        let sans = draft.extra_sans.entry(roles::API_SERVING.id.into()).or_default();
+        let sans = draft.extra_sans.entry(roles::API_SERVING.id.to_string()).or_default();
         for san in &args.sans {
             if !sans.contains(san) {
                 sans.push(san.clone());

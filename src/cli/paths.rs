@@ -152,7 +152,7 @@ fn known_as(talk: &Talk) -> String {
 }
 
 fn trust(trusted: Option<&Trusted>) -> String {
-    trusted.map_or_else(|| "-".to_owned(), |trusted| trusted.authority.to_owned())
+    trusted.map_or_else(|| "-".to_owned(), |trusted| trusted.authority.to_string())
 }
 
 fn json(talks: &[Talk], cluster: Option<&str>) -> String {
@@ -164,7 +164,7 @@ fn json(talks: &[Talk], cluster: Option<&str>) -> String {
         })
     };
     let trusted = |trusted: &Option<Trusted>| match trusted {
-        Some(trusted) => serde_json::json!({"ca": trusted.authority, "file": trusted.file}),
+        Some(trusted) => serde_json::json!({"ca": trusted.authority.name(), "file": trusted.file}),
         None => serde_json::Value::Null,
     };
     let items: Vec<_> = talks

@@ -119,7 +119,7 @@ fn renewed(report: &Report) -> Vec<(&'static str, Stage)> {
     let layout = Layout::new(&report.cluster);
     let steps = report.plan.changes().filter(|step| step.key().is_some());
     let specs = steps.filter_map(|step| Some(layout.instances[step.instance()?].spec));
-    specs.filter(|spec| spec.is_ca()).map(|spec| (spec.id, Stage::Introduced)).collect()
+    specs.filter(|spec| spec.is_ca()).map(|spec| (spec.id.name(), Stage::Introduced)).collect()
 }
 
 const ORDER: [Column; 2] = [Column::new("START"), Column::new("ON").least(12)];

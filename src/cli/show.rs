@@ -227,7 +227,8 @@ const SOME: usize = 4;
 
 fn tell(part: &Part, lines: &mut Vec<(&'static str, String)>, all: bool) {
     if !part.signs.is_empty() {
-        lines.push(("signs", part.signs.join(", ")));
+        let signs: Vec<&str> = part.signs.iter().map(|id| id.name()).collect();
+        lines.push(("signs", signs.join(", ")));
     }
     for (index, user) in part.users.iter().enumerate() {
         let name = if index == 0 { "used by" } else { "" };
@@ -294,7 +295,7 @@ fn item(shown: &Shown, now: Timestamp) -> Value {
     let (signer, by) = match &shown.signer {
         Signer::Itself => ("itself", Value::Null),
         Signer::Here(index) => ("item", json!(index)),
-        Signer::Authority(id) => ("authority", json!(id)),
+        Signer::Authority(id) => ("authority", json!(id.name())),
         Signer::Unknown => ("unknown", Value::Null),
     };
     let hex = |octets: Option<&[u8]>| {
@@ -348,6 +349,6 @@ fn part(part: &Part) -> Value {
         "current": part.is_current,
         "usedBy": users,
         "paths": paths,
-        "signs": part.signs,
+        "signs": part.signs.iter().map(|id| id.name()).collect::<Vec<_>>(),
     })
 }

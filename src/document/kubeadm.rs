@@ -135,7 +135,7 @@ fn read_cluster(reader: &mut Reader, document: &Node, draft: &mut Draft, port: O
             let read = |text: &str| San::parse(text).map_err(|error| error.to_string());
             let sans = reader.sans(node, &field, read);
             if !sans.is_empty() {
-                draft.extra_sans.insert(id.to_owned(), sans);
+                draft.extra_sans.insert(id.to_string(), sans);
             }
         }
     }

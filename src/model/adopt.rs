@@ -225,13 +225,13 @@ fn absent(cluster: &Cluster, seen: &Layout<'_>, inventory: &Observed) -> BTreeSe
             || !observed.key.is_missing()
             || observed.kubeconfig.as_ref().is_some_and(|k| !k.state.is_missing());
         if cluster.has(instance.spec.present) && !is_there {
-            absent.insert(instance.spec.id.to_owned());
+            absent.insert(instance.spec.id.to_string());
         }
     }
     for (derived, file) in seen.derived.iter().zip(&inventory.derived) {
         let spec = instances[derived.authority].spec;
         let kind = if derived.is_chain { "chain" } else { "bundle" };
-        let counts = cluster.has(spec.present) && !absent.contains(spec.id);
+        let counts = cluster.has(spec.present) && !absent.contains(spec.id.name());
         if counts && file.is_missing() {
             absent.insert(format!("{}-{kind}", spec.id));
         }
@@ -274,7 +274,7 @@ fn overrides(cluster: &mut Cluster, found: &[(usize, &Instance<'_>, &CertView)],
             let surplus = view.profile.sans.iter().filter(|san| !wants.contains(san));
             let surplus: Vec<San> = surplus.cloned().collect();
             if !surplus.is_empty() {
-                cluster.extra_sans.insert(id.to_owned(), surplus);
+                cluster.extra_sans.insert(id.to_string(), surplus);
             }
         } else {
             over.sans = Some(view.profile.sans.clone());
@@ -287,14 +287,14 @@ fn overrides(cluster: &mut Cluster, found: &[(usize, &Instance<'_>, &CertView)],
         {
             over.usages = Some(usages);
         }
-        over.key_algorithm = view.algorithm.filter(|found| *found != rules.algorithm_of(id));
+        over.key_algorithm = view.algorithm.filter(|found| *found != rules.algorithm_of(id.name()));
         let usual = if instance.spec.is_ca() { rules.validity.ca } else { rules.validity.leaf };
         let term = term(view.validity);
         if (term.0 - usual.0).abs() > Span::days(1).0 {
             over.validity = Some(term);
         }
         if over != Override::default() {
-            cluster.overrides.insert(id.to_owned(), over);
+            cluster.overrides.insert(id.to_string(), over);
         }
     }
 }

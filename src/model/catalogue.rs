@@ -23,6 +23,8 @@ pub use listeners::{API, ETCD_CLIENTS, ETCD_PEERS, LISTENERS};
 pub use paths::PATHS;
 pub use uses::USES;
 
+use std::fmt;
+
 use super::check::{Severity, code::Code};
 
 /// The DNS name in every etcd peer certificate, and in no other: etcd's `--peer-cert-allowed-hostname`
@@ -39,11 +41,42 @@ pub const READS_TRUST_ONCE: &[&str] = &["kubelet"];
 /// What a cluster is said to do without, of which not all members of etcd are declared.
 pub const ALL_ETCD_MEMBERS: &str = "etcd-members";
 
+/// The id of a certificate's row: the name people use, kubeadm's where kubeadm has one, as
+/// `apiserver-kubelet-client`. Only rows make it; what somebody typed becomes one by [`certificate`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CertId(&'static str);
+
+impl CertId {
+    /// The id as text.
+    pub const fn name(self) -> &'static str {
+        self.0
+    }
+
+    /// The row.
+    pub fn spec(self) -> &'static CertSpec {
+        let row = CERTIFICATES.iter().find(|spec| spec.id == self);
+        // An invariant of the rows: none names one that is not there, which their tests hold.
+        row.expect("each id has its row")
+    }
+}
+
+impl fmt::Debug for CertId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.0, f)
+    }
+}
+
+impl fmt::Display for CertId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.0)
+    }
+}
+
 /// One certificate of the cluster: what it is, and where it lives.
 #[derive(Debug)]
 pub struct CertSpec {
-    /// The name people use, kubeadm's where kubeadm has one: `apiserver-kubelet-client`.
-    pub id: &'static str,
+    /// Its name.
+    pub id: CertId,
     /// What it is for, in a few words.
     pub about: &'static str,
     /// Who signs it.
@@ -78,7 +111,7 @@ pub enum Issuer {
     /// Its own key, or the single root's where the cluster has one.
     Root,
     /// The CA with this id.
-    Ca(&'static str),
+    Ca(CertId),
 }
 
 /// How a subject is made.
@@ -291,7 +324,7 @@ pub struct Kubeadm {
     /// `cmd/kubeadm/app/phases/controlplane/volumes.go`, also for what follows).
     pub certificates: Option<&'static str>,
     /// The kubeconfig that it has mounted, by its certificate's id.
-    pub kubeconfig: Option<&'static str>,
+    pub kubeconfig: Option<CertId>,
 }
 
 /// What a program takes from its environment by itself.
@@ -345,19 +378,19 @@ pub struct Use {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value {
     /// The bundle of the CA with this id: trust.
-    Bundle(&'static str),
+    Bundle(CertId),
     /// The certificate file of the certificate with this id; for a CA, its signing certificate.
-    Cert(&'static str),
+    Cert(CertId),
     /// What a verifier of any kind needs to trust this CA: its bundle, and where it is no root, the
     /// chain up to it. Go takes any CA for an anchor; OpenSSL, unless told to accept partial chains, only
     /// a root.
-    Chain(&'static str),
+    Chain(CertId),
     /// The configuration file of the component with this id.
     ConfigFile(&'static str),
     /// The key file of the certificate with this id.
-    Key(&'static str),
+    Key(CertId),
     /// The kubeconfig with this id.
-    Kubeconfig(&'static str),
+    Kubeconfig(CertId),
     /// Always this.
     Literal(&'static str),
     /// The private key of the key pair with this id.
@@ -532,7 +565,7 @@ pub struct Listener {
     /// Its port by default.
     pub port: u16,
     /// The id of the certificate it serves.
-    pub certificate: &'static str,
+    pub certificate: CertId,
     /// Whether it listens on the loopback address too.
     pub loopback: bool,
     /// The flag or field that says where it listens: a port, or URLs.
@@ -559,9 +592,9 @@ pub struct Path {
     /// How the server proves who it is.
     pub server: Credential,
     /// The CA by which the client checks the server.
-    pub client_trusts: Option<&'static str>,
+    pub client_trusts: Option<CertId>,
     /// The CA by which the server checks the client.
-    pub server_trusts: Option<&'static str>,
+    pub server_trusts: Option<CertId>,
     /// The name or address that the client expects in the server's certificate.
     pub dials: Dials,
     /// The settings that make it so: component and flag or field.
@@ -578,7 +611,7 @@ pub struct Path {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Credential {
     /// The certificate with this catalogue id.
-    Cert(&'static str),
+    Cert(CertId),
     /// Nothing.
     None,
     /// A certificate that others issue, described.
@@ -627,11 +660,11 @@ pub enum Protection {
 
 /// The certificate row with this id.
 pub fn certificate(id: &str) -> Option<&'static CertSpec> {
-    CERTIFICATES.iter().find(|spec| spec.id == id)
+    CERTIFICATES.iter().find(|spec| spec.id.0 == id)
 }
 
 /// Whether a component reads the key of this certificate. None can open one that is encrypted.
-pub fn is_key_read(id: &str) -> bool {
+pub fn is_key_read(id: CertId) -> bool {
     USES.iter().any(|row| matches!(row.value, Value::Key(key) if key == id))
 }
 
@@ -679,7 +712,7 @@ impl CertSpec {
     }
 
     /// The CA whose bundle a kubeconfig carries or names: the one that signs the apiserver's certificate.
-    pub fn issuer_id(&self) -> Option<&'static str> {
+    pub fn issuer_id(&self) -> Option<CertId> {
         match self.issuer {
             Issuer::Ca(id) => Some(id),
             Issuer::Own | Issuer::Root => None,

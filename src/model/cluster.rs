@@ -217,7 +217,7 @@ impl Cluster {
             }
             Condition::EtcdPeerName => {
                 let declared =
-                    self.overrides.get(roles::ETCD_PEER.id).and_then(|o| o.sans.as_ref());
+                    self.overrides.get(roles::ETCD_PEER.id.name()).and_then(|o| o.sans.as_ref());
                 let name = San::Dns(catalogue::ETCD_PEER_NAME.to_owned());
                 self.has(Condition::ManagedEtcd) && declared.is_none_or(|s| s.contains(&name))
             }

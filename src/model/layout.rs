@@ -7,8 +7,8 @@ use std::{
 
 use super::{
     catalogue::{
-        self, CERTIFICATES, COMPONENTS, CertSpec, ComponentSpec, Home, Issuer, KEYS, KeySpec,
-        Scope, USES, Use, Value, roles,
+        self, CERTIFICATES, COMPONENTS, CertId, CertSpec, ComponentSpec, Home, Issuer, KEYS,
+        KeySpec, Scope, USES, Use, Value, roles,
     },
     cluster::{Cluster, Host, KubeconfigStyle},
 };
@@ -33,7 +33,7 @@ pub struct Instance<'a> {
     /// The folder its files are in, relative to DIR: empty, or `hosts/NAME`.
     pub root: PathBuf,
     /// The id of the certificate that signs it here; none for a root.
-    pub issuer: Option<&'static str>,
+    pub issuer: Option<CertId>,
     /// Where its certificate and key are.
     pub place: Place,
 }
@@ -116,7 +116,7 @@ pub struct Layout<'a> {
     /// order of the hosts.
     pub config_files: Vec<ConfigFile<'a>>,
     /// The instances by id and root.
-    places: HashMap<(&'static str, PathBuf), usize>,
+    places: HashMap<(CertId, PathBuf), usize>,
 }
 
 impl<'a> Layout<'a> {
@@ -137,17 +137,17 @@ impl<'a> Layout<'a> {
     }
 
     /// The index of the instance with this id on the host with this root; else of the cluster's one.
-    pub fn find(&self, id: &'static str, root: &Path) -> Option<usize> {
+    pub fn find(&self, id: CertId, root: &Path) -> Option<usize> {
         self.at(id, root).or_else(|| self.at(id, Path::new("")))
     }
 
     /// The index of the instance with this id in this folder itself.
-    pub fn at(&self, id: &'static str, root: &Path) -> Option<usize> {
+    pub fn at(&self, id: CertId, root: &Path) -> Option<usize> {
         self.places.get(&(id, root.to_path_buf())).copied()
     }
 
     /// The index of the CA with this id.
-    pub fn authority(&self, id: &'static str) -> Option<usize> {
+    pub fn authority(&self, id: CertId) -> Option<usize> {
         self.at(id, Path::new("")).filter(|index| self.instances[*index].spec.is_ca())
     }
 
@@ -164,7 +164,7 @@ impl<'a> Layout<'a> {
 
 fn instances(cluster: &Cluster) -> Vec<Instance<'_>> {
     let mut instances = Vec::new();
-    let here = |spec: &&CertSpec| cluster.has(spec.present) && !cluster.is_absent(spec.id);
+    let here = |spec: &&CertSpec| cluster.has(spec.present) && !cluster.is_absent(spec.id.name());
     for spec in CERTIFICATES.iter().filter(here) {
         match spec.scope {
             Scope::Cluster => instances.push(instance(cluster, spec, None)),
@@ -258,10 +258,10 @@ fn copied_files(cluster: &Cluster, host: &Host) -> BTreeSet<(&'static str, u32)>
                 files.extend(spec.map(|s| (s.public, PUBLIC)));
                 continue;
             }
-            let Some(spec) = row.subject().and_then(catalogue::certificate) else { continue };
+            let Some(spec) = row.certificate().map(CertId::spec) else { continue };
             // A kubeconfig needs the bundle of the CA that signed the apiserver.
             let authority = match (row.value, spec.issuer_id()) {
-                (Value::Kubeconfig(_), Some(ca)) => catalogue::certificate(ca),
+                (Value::Kubeconfig(_), Some(ca)) => Some(ca.spec()),
                 _ => Some(spec).filter(|s| s.is_ca()),
             };
             let Some(authority) = authority else { continue };
@@ -325,8 +325,8 @@ impl Cluster {
 
     /// What verifiers of a CA are told to trust, `/etc/kubernetes`-relative: its bundle, or where there is
     /// none, the CA itself.
-    pub fn trust_file(&self, id: &str) -> Option<&'static str> {
-        let Home::Authority { cert, bundle, .. } = catalogue::certificate(id)?.home else {
+    pub fn trust_file(&self, id: CertId) -> Option<&'static str> {
+        let Home::Authority { cert, bundle, .. } = id.spec().home else {
             return None;
         };
         Some(bundle.filter(|_| !self.is_absent(&format!("{id}-bundle"))).unwrap_or(cert))
@@ -349,7 +349,7 @@ impl Instance<'_> {
             Some(host) if !self.root.as_os_str().is_empty() => {
                 format!("{} ({})", self.spec.id, host.name)
             }
-            _ => self.spec.id.to_owned(),
+            _ => self.spec.id.to_string(),
         }
     }
 }
@@ -441,7 +441,10 @@ mod tests {
         c.single_root = true;
         c.addons = vec!["istio".into()];
         let layout = Layout::new(&c);
-        let issuer = |id| layout.instances.iter().find(|i| i.spec.id == id).unwrap().issuer;
+        let issuer = |name: &str| {
+            let instance = layout.instances.iter().find(|i| i.spec.id.name() == name).unwrap();
+            instance.issuer.map(CertId::name)
+        };
         assert_eq!(issuer("ca"), Some("root-ca"));
         assert_eq!(issuer("etcd-ca"), Some("root-ca"));
         assert_eq!(issuer("istio-root-ca"), None);

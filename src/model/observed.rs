@@ -10,6 +10,7 @@ use std::{
 use super::{
     algorithm::KeyAlgorithm,
     authority::{Slot, Stage},
+    catalogue::CertId,
     layout::Place,
     name::Name,
     owner::Ownership,
@@ -36,7 +37,7 @@ pub struct Observed {
     /// Copies, in the order of [`super::layout::Layout::copies`].
     pub copies: Vec<HeldCopy>,
     /// What is trusted, by the folder of the host and the CA's id.
-    pub trust: BTreeMap<(PathBuf, &'static str), Trust>,
+    pub trust: BTreeMap<(PathBuf, CertId), Trust>,
     /// Those files of CAs and key pairs that are there and could take another's place.
     pub originals: BTreeSet<PathBuf>,
     /// Files that are there and have a declared owner, by path relative to DIR.

@@ -135,7 +135,8 @@ fn process(component: &'static str) -> &'static str {
 /// The secret that a setting names, by the id of its certificate or key pair.
 fn secret(value: Value) -> Option<&'static str> {
     match value {
-        Value::Key(id) | Value::Kubeconfig(id) | Value::PrivateKey(id) => Some(id),
+        Value::Key(id) | Value::Kubeconfig(id) => Some(id.name()),
+        Value::PrivateKey(id) => Some(id),
         _ => None,
     }
 }
@@ -205,7 +206,7 @@ pub fn files<'a>(
         if on_host(&instance.root) {
             let place = place(index);
             for path in [Some(place.key()), place.kubeconfig()].into_iter().flatten() {
-                add(path.clone(), instance.label(), instance.spec.id);
+                add(path.clone(), instance.label(), instance.spec.id.name());
             }
         }
     }
@@ -215,7 +216,7 @@ pub fn files<'a>(
     for copy in layout.copies.iter().filter(|copy| copy.mode == SECRET) {
         let authority = layout.instances.iter().find(|one| *one.place.key() == copy.from);
         let pair = layout.key_pairs.iter().find(|spec| copy.from == *spec.private);
-        if let Some(id) = authority.map(|one| one.spec.id).or(pair.map(|spec| spec.id)) {
+        if let Some(id) = authority.map(|one| one.spec.id.name()).or(pair.map(|spec| spec.id)) {
             add(copy.to.clone(), id.to_owned(), id);
         }
     }

@@ -25,7 +25,7 @@ pub fn subject(instance: &Instance<'_>, cluster: &Cluster) -> Subject {
         organizations: organizations.iter().map(|o| (*o).to_owned()).collect(),
         common_name,
     };
-    match (cluster.override_of(spec.id).subject, spec.subject) {
+    match (cluster.override_of(spec.id.name()).subject, spec.subject) {
         (Some(subject), _) => subject,
         (None, SubjectRule::Fixed { organizations, common_name }) => {
             fixed(organizations, common_name.to_owned())
@@ -38,7 +38,7 @@ pub fn subject(instance: &Instance<'_>, cluster: &Cluster) -> Subject {
 /// What this certificate must say in this cluster.
 pub fn profile(instance: &Instance<'_>, cluster: &Cluster) -> Profile {
     let spec = instance.spec;
-    let over = cluster.override_of(spec.id);
+    let over = cluster.override_of(spec.id.name());
     let Subject { organizations, common_name } = subject(instance, cluster);
     let organizations: Vec<&str> = organizations.iter().map(String::as_str).collect();
     let common_name = common_name.as_str();
@@ -48,7 +48,7 @@ pub fn profile(instance: &Instance<'_>, cluster: &Cluster) -> Profile {
             spec.sans.iter().flat_map(|rule| names(*rule, instance, cluster, common_name)).collect()
         }
     };
-    sans.extend(cluster.extra_sans.get(spec.id).into_iter().flatten().cloned());
+    sans.extend(cluster.extra_sans.get(spec.id.name()).into_iter().flatten().cloned());
     if spec.sans.contains(&SanRule::Endpoint) {
         sans.extend(cluster.former_endpoints.iter().cloned());
     }
@@ -84,11 +84,12 @@ pub fn profile(instance: &Instance<'_>, cluster: &Cluster) -> Profile {
 
 /// The term of this certificate when it is issued now. Issuing holds it to its CA's.
 pub fn validity(instance: &Instance<'_>, cluster: &Cluster, now: Timestamp) -> Validity {
-    let term =
-        cluster.override_of(instance.spec.id).validity.unwrap_or(match instance.spec.is_ca() {
+    let term = cluster.override_of(instance.spec.id.name()).validity.unwrap_or(
+        match instance.spec.is_ca() {
             true => cluster.validity.ca,
             false => cluster.validity.leaf,
-        });
+        },
+    );
     Validity { not_before: now.minus(BACKDATE), not_after: now.plus(term) }
 }
 

@@ -11,7 +11,7 @@ pub use mount::{Mount, kubeadm_mounts, mounts_missing};
 pub use tree::{Line, Scalar, lines};
 
 use super::{
-    catalogue::{self, ComponentSpec, Home, Reload, Setting, USES, Use, Value, roles},
+    catalogue::{self, CertId, ComponentSpec, Home, Reload, Setting, USES, Use, Value, roles},
     cluster::{Cluster, Etcd, Host, KubeconfigStyle},
 };
 
@@ -61,17 +61,17 @@ pub fn settings(
     let rows: Vec<&'static Use> = USES.iter().filter(|u| u.component == component.id).collect();
     // A certificate whose key is not there serves nothing: a controller manager told to sign with half a
     // pair does not start.
-    let halves: BTreeSet<&str> = rows
+    let halves: BTreeSet<CertId> = rows
         .iter()
         .filter_map(|row| match row.value {
-            Value::Key(id) if place.without_keys.contains(id) => Some(id),
+            Value::Key(id) if place.without_keys.contains(id.name()) => Some(id),
             _ => None,
         })
         .collect();
     let mut found = Vec::new();
     for row in rows {
         if let Value::Cert(id) | Value::Key(id) = row.value
-            && halves.contains(id)
+            && halves.contains(&id)
         {
             continue;
         }
@@ -153,17 +153,13 @@ impl SettingValue {
             Value::Literal(_) | Value::Setting(_) => vec![],
             Value::Kubeconfig(id) => {
                 let mut files = vec![self.value.clone()];
-                if let Some(spec) = catalogue::certificate(id)
-                    && let Home::Kubeconfig { pem: Some(pem), .. } = spec.home
+                let spec = id.spec();
+                if let Home::Kubeconfig { pem: Some(pem), .. } = spec.home
                     && cluster.kubeconfig_style == KubeconfigStyle::Files
                 {
                     files.push(format!("{root}/{pem}"));
-                    let authority = spec.issuer_id().and_then(catalogue::certificate);
-                    files.extend(
-                        authority
-                            .and_then(|ca| cluster.trust_file(ca.id))
-                            .map(|file| format!("{root}/{file}")),
-                    );
+                    let trusted = spec.issuer_id().and_then(|ca| cluster.trust_file(ca));
+                    files.extend(trusted.map(|file| format!("{root}/{file}")));
                 }
                 files
             }
@@ -181,22 +177,22 @@ fn value_of(row: &Use, cluster: &Cluster, host: Option<&Host>, root: &str) -> Op
             None => catalogue::component(component)?.config?.elsewhere.map(str::to_owned),
         },
         Value::Bundle(id) => cluster.trust_file(id).map(in_root),
-        Value::Cert(id) => match catalogue::certificate(id)?.home {
+        Value::Cert(id) => match id.spec().home {
             Home::Files { cert, .. } | Home::Authority { cert, .. } => Some(in_root(cert)),
             Home::Kubeconfig { .. } => None,
         },
-        Value::Key(id) => match catalogue::certificate(id)?.home {
+        Value::Key(id) => match id.spec().home {
             Home::Files { key, .. } | Home::Authority { key, .. } => Some(in_root(key)),
             Home::Kubeconfig { .. } => None,
         },
         Value::Chain(id) => {
-            let spec = catalogue::certificate(id)?;
+            let spec = id.spec();
             match spec.home {
                 Home::Authority { chain, .. } if cluster.is_below(spec) => chain.map(in_root),
                 _ => cluster.trust_file(id).map(in_root),
             }
         }
-        Value::Kubeconfig(id) => match catalogue::certificate(id)?.home {
+        Value::Kubeconfig(id) => match id.spec().home {
             Home::Kubeconfig { file, .. } => Some(in_root(file)),
             _ => None,
         },

@@ -62,7 +62,9 @@ pub fn candidates(layout: &Layout<'_>, dir: &Path) -> Vec<(PathBuf, Why)> {
         let own = external(cluster, host.or(cluster.local()), dir);
         let of_rows = CERTIFICATES
             .iter()
-            .filter(|spec| !cluster.is_absent(spec.id) && spec.present != Condition::SingleRoot)
+            .filter(|spec| {
+                !cluster.is_absent(spec.id.name()) && spec.present != Condition::SingleRoot
+            })
             .flat_map(|spec| spec.home.files().into_iter().map(|file| (file, why(cluster, spec))));
         let of_keys = KEYS.iter().filter(|key| !cluster.is_absent(key.id)).flat_map(|key| {
             [key.private, key.public].into_iter().map(|file| (file, Why::Elsewhere))

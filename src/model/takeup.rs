@@ -108,7 +108,7 @@ pub fn changes<'a>(
                         }
                         continue;
                     }
-                    if row.subject() == Some(instance.spec.id) && cluster.has(row.present) {
+                    if row.certificate() == Some(instance.spec.id) && cluster.has(row.present) {
                         // A kubeconfig itself is read at start only; what it names is read again.
                         let how = match row.value {
                             Value::Kubeconfig(_) if amended.contains(&index) => match row.reload {
@@ -241,7 +241,7 @@ mod tests {
         let layout = Layout::new(cluster);
         let instances = &layout.instances;
         let places: Vec<Place> = instances.iter().map(|i| i.place.clone()).collect();
-        let index = instances.iter().position(|i| i.spec.id == id).unwrap();
+        let index = instances.iter().position(|i| i.spec.id.name() == id).unwrap();
         let found = changes(&layout, &places, &[index], &[], &[]);
         found.iter().map(|change| (change.component.id, change.how)).collect()
     }
@@ -250,7 +250,7 @@ mod tests {
     fn nothing_is_restarted_with_the_layout_certkit_makes() {
         let cluster = cluster(&["kube-proxy"]);
         for instance in Layout::new(&cluster).instances.iter().filter(|i| !i.spec.is_ca()) {
-            for (component, how) in how(&cluster, instance.spec.id) {
+            for (component, how) in how(&cluster, instance.spec.id.name()) {
                 assert_ne!(how, TakeUp::Restart, "{component} for {}", instance.spec.id);
             }
         }
@@ -260,7 +260,7 @@ mod tests {
     fn each_leaf_reaches_somebody() {
         let cluster = cluster(&["kube-proxy", "konnectivity", "istio"]);
         for instance in Layout::new(&cluster).instances.iter().filter(|i| !i.spec.is_ca()) {
-            assert!(!how(&cluster, instance.spec.id).is_empty(), "{}", instance.spec.id);
+            assert!(!how(&cluster, instance.spec.id.name()).is_empty(), "{}", instance.spec.id);
         }
     }
 

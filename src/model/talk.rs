@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::{
     catalogue::{
-        self, Credential, Dials, Home, PATHS, Path, Protection, Scope, USES, Value, certificate,
+        self, CertId, Credential, Dials, Home, PATHS, Path, Protection, Scope, USES, Value,
     },
     cluster::Cluster,
     san::San,
@@ -60,7 +60,7 @@ pub struct Shown {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trusted {
     /// The CA's id.
-    pub authority: &'static str,
+    pub authority: CertId,
     /// The file that holds what is trusted.
     pub file: &'static str,
 }
@@ -136,7 +136,7 @@ fn port(path: &Path, cluster: Option<&Cluster>) -> String {
 
 fn shown(credential: Credential) -> Shown {
     let (what, spec) = match credential {
-        Credential::Cert(id) => (id, certificate(id)),
+        Credential::Cert(id) => (id.name(), Some(id.spec())),
         Credential::None => ("nothing", None),
         Credential::Other(what) | Credential::Token(what) => (what, None),
     };
@@ -147,8 +147,8 @@ fn shown(credential: Credential) -> Shown {
     Shown { what, is_certificate: spec.is_some(), file }
 }
 
-fn trusted(authority: &'static str, cluster: Option<&Cluster>) -> Option<Trusted> {
-    let file = match (cluster, certificate(authority)?.home) {
+fn trusted(authority: CertId, cluster: Option<&Cluster>) -> Option<Trusted> {
+    let file = match (cluster, authority.spec().home) {
         (Some(cluster), _) => cluster.trust_file(authority)?,
         (None, Home::Authority { cert, bundle, .. }) => bundle.unwrap_or(cert),
         (None, Home::Files { .. } | Home::Kubeconfig { .. }) => return None,
@@ -172,8 +172,7 @@ fn names(dials: Dials, cluster: Option<&Cluster>, path: &Path) -> Vec<String> {
         Dials::Fixed(name) => vec![name.into()],
         Dials::HostAddress => {
             let Credential::Cert(server) = path.server else { return Vec::new() };
-            let Some(spec) = certificate(server) else { return Vec::new() };
-            let hosts = cluster.hosts_in(spec.scope);
+            let hosts = cluster.hosts_in(server.spec().scope);
             hosts.filter_map(|h| h.address()).map(|a| a.to_string()).collect()
         }
         Dials::Loopback => vec!["127.0.0.1".into()],
@@ -229,19 +228,18 @@ fn told(component: &'static str, name: &str) -> Told {
 
 /// The file or text that a setting names, where it is the same in every cluster.
 fn file_of(value: Value) -> Option<String> {
-    let home = |id: &str| certificate(id).map(|spec| spec.home);
     let text = match value {
         // Without a root above it, which few clusters have, a CA's chain is its bundle.
-        Value::Bundle(id) | Value::Chain(id) => trusted(certificate(id)?.id, None)?.file,
-        Value::Cert(id) => match home(id)? {
+        Value::Bundle(id) | Value::Chain(id) => trusted(id, None)?.file,
+        Value::Cert(id) => match id.spec().home {
             Home::Files { cert, .. } | Home::Authority { cert, .. } => cert,
             Home::Kubeconfig { file, .. } => file,
         },
-        Value::Key(id) => match home(id)? {
+        Value::Key(id) => match id.spec().home {
             Home::Files { key, .. } | Home::Authority { key, .. } => key,
             Home::Kubeconfig { file, .. } => file,
         },
-        Value::Kubeconfig(id) => match home(id)? {
+        Value::Kubeconfig(id) => match id.spec().home {
             Home::Kubeconfig { file, .. } => file,
             Home::Files { .. } | Home::Authority { .. } => return None,
         },

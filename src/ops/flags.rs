@@ -139,7 +139,7 @@ pub fn keys_elsewhere(cluster: &Cluster, dir: &Path) -> BTreeSet<String> {
     };
     let layout = Layout::new(cluster);
     let found = layout.instances.iter().filter(|instance| is_elsewhere(instance));
-    found.map(|instance| instance.spec.id.to_owned()).collect()
+    found.map(|instance| instance.spec.id.to_string()).collect()
 }
 
 /// Whether it is a path that every format can hold and that means the same everywhere.

@@ -21,7 +21,7 @@ use crate::{
     },
     model::{
         algorithm::KeyAlgorithm,
-        catalogue::{self, ApiServer, CERTIFICATES, CertSpec, Home},
+        catalogue::{ApiServer, CERTIFICATES, CertId, CertSpec, Home},
         duration::Span,
         name::Name,
         observed::Piece,
@@ -356,7 +356,7 @@ fn api(dir: &Path) -> Result<Api, Error> {
 }
 
 fn issuer(request: &Request<'_>) -> Result<Issuer, Error> {
-    let home = like().and_then(CertSpec::issuer_id).and_then(catalogue::certificate);
+    let home = like().and_then(CertSpec::issuer_id).map(CertId::spec);
     let Some(Home::Authority { cert, key, .. }) = home.map(|spec| spec.home) else {
         return Err(Error::NoServer(request.dir.to_path_buf()));
     };

@@ -23,7 +23,7 @@ use super::{config_file, declared, flags::FlagsError, owner::Owners};
 use crate::{
     model::{
         authority::Slot,
-        catalogue::Home,
+        catalogue::{CertId, Home},
         cluster::{Cluster, Etcd, Host},
         layout::{DEFAULT_HOST_DIR, Instance, Layout, PUBLIC, Place},
         observed::{CertView, Held, HeldCopy, HeldKeyPair, KubeconfigView, Observed, Piece, Trust},
@@ -337,7 +337,7 @@ fn trust(
     files: &mut Files<'_>,
     layout: &Layout<'_>,
     declared: bool,
-) -> BTreeMap<(PathBuf, &'static str), Trust> {
+) -> BTreeMap<(PathBuf, CertId), Trust> {
     let cluster = layout.cluster;
     let mut trust = BTreeMap::new();
     let roots: BTreeSet<PathBuf> = std::iter::once(PathBuf::new())

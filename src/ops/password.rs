@@ -9,7 +9,7 @@ use std::{
 use zeroize::Zeroizing;
 
 use crate::{
-    model::catalogue,
+    model::catalogue::{self, CertId},
     pki::key::{KeyError, KeyFormat, PrivateKey, PublicKey, SealedKey},
 };
 
@@ -146,7 +146,7 @@ impl Passwords {
     }
 
     /// The file of a CA's new key: encrypted if a password was given, unless a component reads it.
-    pub fn write(&self, id: &str, key: &PrivateKey) -> Result<Zeroizing<String>, KeyError> {
+    pub fn write(&self, id: CertId, key: &PrivateKey) -> Result<Zeroizing<String>, KeyError> {
         match self {
             Self::Given(password) if !catalogue::is_key_read(id) => {
                 SealedKey::seal(key, password.as_bytes()).map(|sealed| sealed.to_pem().into())

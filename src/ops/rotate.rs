@@ -152,7 +152,7 @@ fn select(
         let inside = Path::new(name).strip_prefix(dir).ok().and_then(Path::to_str);
         let found = find(instances, &places, inside.unwrap_or(name));
         if found.is_empty() {
-            let leaves = instances.iter().filter(|i| !i.spec.is_ca()).map(|i| i.spec.id);
+            let leaves = instances.iter().filter(|i| !i.spec.is_ca()).map(|i| i.spec.id.name());
             let mut known: Vec<&'static str> = leaves.collect();
             known.dedup();
             return Err(Error::Unknown { name: name.clone(), known });

@@ -222,7 +222,7 @@ fn direction(to: Direction, stage: Stage, id: &str) -> Result<Option<Move>, Erro
 
 fn id(layout: &Layout<'_>, subject: Subject) -> &'static str {
     match subject {
-        Subject::Authority(index) => layout.instances[index].spec.id,
+        Subject::Authority(index) => layout.instances[index].spec.id.name(),
         Subject::KeyPair(index) => layout.key_pairs[index].id,
     }
 }
@@ -231,7 +231,7 @@ fn id(layout: &Layout<'_>, subject: Subject) -> &'static str {
 fn select(layout: &Layout<'_>, names: &[String]) -> Result<Vec<Subject>, Error> {
     let authorities = layout.instances.iter().enumerate().filter(|(_, i)| i.spec.is_ca());
     let mut all: Vec<(&'static str, Subject)> =
-        authorities.map(|(index, i)| (i.spec.id, Subject::Authority(index))).collect();
+        authorities.map(|(index, i)| (i.spec.id.name(), Subject::Authority(index))).collect();
     let pairs = layout.key_pairs.iter().enumerate();
     all.extend(pairs.map(|(index, spec)| (spec.id, Subject::KeyPair(index))));
     // What stands over other CAs is replaced by name only: its key is meant to be offline.

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     document::kubeconfig::{self, Material},
     model::{
-        catalogue::{CertSpec, Reload, USES, Use, Value},
+        catalogue::{CertId, CertSpec, Reload, USES, Use, Value},
         layout::{Instance, Layout},
         observed::Piece,
         shown,
@@ -111,7 +111,7 @@ pub enum Signer {
     /// The certificate with this index of the same source.
     Here(usize),
     /// This CA of the cluster, by its id.
-    Authority(&'static str),
+    Authority(CertId),
     /// Nobody whose certificate is at hand.
     Unknown,
 }
@@ -130,7 +130,7 @@ pub struct Part {
     /// The paths it serves, and what their users see when they break.
     pub paths: Vec<Serves>,
     /// What it signs.
-    pub signs: Vec<&'static str>,
+    pub signs: Vec<CertId>,
 }
 
 /// A component's setting that names a certificate.
@@ -486,7 +486,7 @@ fn part(
     let serves = |talk: &&Talk| {
         let trusts = [&talk.client_trusts, &talk.server_trusts];
         let shows = [&talk.client, &talk.server];
-        shows.iter().any(|shown| shown.is_certificate && shown.what == spec.id)
+        shows.iter().any(|shown| shown.is_certificate && shown.what == spec.id.name())
             || trusts.iter().any(|t| t.as_ref().is_some_and(|t| t.authority == spec.id))
     };
     let paths = talks.iter().filter(serves).map(|talk| Serves {
@@ -495,7 +495,7 @@ fn part(
         to: talk.to,
         breaks: talk.breaks,
     });
-    let mut signs: Vec<&'static str> = Vec::new();
+    let mut signs: Vec<CertId> = Vec::new();
     for other in layout.instances.iter().filter(|other| other.issuer == Some(spec.id)) {
         if !signs.contains(&other.spec.id) {
             signs.push(other.spec.id);

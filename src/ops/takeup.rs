@@ -238,7 +238,7 @@ fn outcome(request: &Request<'_>, instances: &[Instance<'_>], change: &Change<'_
     Outcome {
         component: change.component.id,
         host: change.host.map(|host| host.name.to_string()),
-        certificates: (change.instances.iter().map(|i| instances[*i].spec.id))
+        certificates: (change.instances.iter().map(|i| instances[*i].spec.id.name()))
             .chain(change.pairs.iter().copied())
             .map(str::to_owned)
             .collect(),

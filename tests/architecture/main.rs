@@ -358,7 +358,7 @@ fn catalogue_faults(source: &Source) -> Vec<String> {
         .collect();
     let ids: BTreeSet<&str> = CERTIFICATES
         .iter()
-        .map(|spec| spec.id)
+        .map(|spec| spec.id.name())
         .chain(keys().map(|spec| spec.id))
         .chain(COMPONENTS.iter().map(|spec| spec.id))
         .collect();

@@ -132,7 +132,7 @@ const TOLD: usize = 5;
 /// What to do now. Flags come from the same catalogue, so they fit.
 fn next(report: &change::Report, dir: &Path, text: &mut String) {
     // Where it was made before, it may be offline by now.
-    let is_root = |step: &Step| step.label == roles::ROOT.id && step.action != Action::Keep;
+    let is_root = |step: &Step| step.label == roles::ROOT.id.name() && step.action != Action::Keep;
     let root = report.cluster.single_root && report.plan.steps.iter().any(is_root);
     let dir = quoted(&dir.display().to_string());
     let _ = writeln!(text, "\nnext:");

@@ -208,7 +208,7 @@ fn usages() -> impl Strategy<Value = Usages> {
 }
 
 fn id() -> impl Strategy<Value = String> {
-    (0..CERTIFICATES.len()).prop_map(|index| CERTIFICATES[index].id.to_owned())
+    (0..CERTIFICATES.len()).prop_map(|index| CERTIFICATES[index].id.to_string())
 }
 
 prop_compose! {

@@ -167,7 +167,7 @@ impl Found<'_> {
             let found = one.found.unwrap_or_else(|| "not there".to_owned());
             self.row(file, one.field.name(), found, declared, remedy);
         }
-        let algorithm = cluster.algorithm_of(instance.spec.id);
+        let algorithm = cluster.algorithm_of(instance.spec.id.name());
         if certificate.algorithm != Some(algorithm) {
             let found = match certificate.algorithm {
                 Some(found) => found.to_string(),

@@ -1,8 +1,8 @@
 //! Every certificate of a cluster, issuers before issued; this order is the order of all output.
 
 use super::{
-    ApiServer, CertSpec, Condition, ETCD_PEER_NAME, Expected, Home, Issuer, KeyPolicy, Purpose,
-    SanRule, Scope, SubjectRule,
+    ApiServer, CertId, CertSpec, Condition, ETCD_PEER_NAME, Expected, Home, Issuer, KeyPolicy,
+    Purpose, SanRule, Scope, SubjectRule,
 };
 
 /// `pki/STEM.crt` and `pki/STEM.key`.
@@ -37,7 +37,7 @@ const ISTIO: &str = "https://istio.io/latest/docs/tasks/security/cert-management
 /// A CA as kubeadm makes it: named by its common name, which is its one SAN too.
 const fn ca(id: &'static str, about: &'static str, cn: &'static str, home: Home) -> CertSpec {
     CertSpec {
-        id,
+        id: CertId(id),
         about,
         issuer: Issuer::Root,
         subject: named(cn),
@@ -56,9 +56,9 @@ const fn ca(id: &'static str, about: &'static str, cn: &'static str, home: Home)
 /// A leaf; what differs from row to row follows with `..`.
 const fn leaf(id: &'static str, about: &'static str, issuer: &'static str, home: Home) -> CertSpec {
     CertSpec {
-        id,
+        id: CertId(id),
         about,
-        issuer: Issuer::Ca(issuer),
+        issuer: Issuer::Ca(CertId(issuer)),
         subject: SubjectRule::Host,
         sans: &[],
         purpose: Purpose::Client,
@@ -435,7 +435,7 @@ pub static CERTIFICATES: &[CertSpec] = &[
         )
     },
     CertSpec {
-        issuer: Issuer::Ca("istio-root-ca"),
+        issuer: Issuer::Ca(CertId("istio-root-ca")),
         subject: SubjectRule::Fixed { organizations: &["Istio"], common_name: "Intermediate CA" },
         sans: &[SanRule::Dns("istiod.istio-system.svc")],
         purpose: Purpose::Ca { path_len: Some(0) },

@@ -1,6 +1,6 @@
 //! The programs that use the PKI.
 
-use super::{ComponentSpec, Condition, Config, Environment, Kubeadm, Scope};
+use super::{CertId, ComponentSpec, Condition, Config, Environment, Kubeadm, Scope};
 
 /// All of them, in the order in which they are started.
 pub static COMPONENTS: &[ComponentSpec] = &[
@@ -57,7 +57,7 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         kubeadm: Some(Kubeadm {
             section: "controllerManager",
             certificates: Some(""),
-            kubeconfig: Some("controller-manager.conf"),
+            kubeconfig: Some(CertId("controller-manager.conf")),
         }),
         program: None,
         environment: Environment::Nothing,
@@ -82,7 +82,7 @@ pub static COMPONENTS: &[ComponentSpec] = &[
         kubeadm: Some(Kubeadm {
             section: "scheduler",
             certificates: None,
-            kubeconfig: Some("scheduler.conf"),
+            kubeconfig: Some(CertId("scheduler.conf")),
         }),
         program: None,
         environment: Environment::Nothing,

@@ -1,6 +1,6 @@
 //! Where the components listen, and which certificate each listener serves.
 
-use super::Listener;
+use super::{CertId, Listener};
 
 const PORTS: &str = "Kubernetes 1.36, pkg/cluster/ports/ports.go";
 const ETCD: &str = "etcd 3.6, server/embed/config.go";
@@ -10,7 +10,7 @@ const KONNECTIVITY: &str = "https://kubernetes.io/docs/tasks/extend-kubernetes/s
 pub const ETCD_CLIENTS: Listener = Listener {
     component: "etcd",
     port: 2379,
-    certificate: "etcd-server",
+    certificate: CertId("etcd-server"),
     loopback: true,
     port_setting: "listen-client-urls",
     address_setting: None,
@@ -21,7 +21,7 @@ pub const ETCD_CLIENTS: Listener = Listener {
 pub const API: Listener = Listener {
     component: "kube-apiserver",
     port: 6443,
-    certificate: "apiserver",
+    certificate: CertId("apiserver"),
     loopback: true,
     port_setting: "secure-port",
     address_setting: Some("bind-address"),
@@ -32,7 +32,7 @@ pub const API: Listener = Listener {
 pub const ETCD_PEERS: Listener = Listener {
     component: "etcd",
     port: 2380,
-    certificate: "etcd-peer",
+    certificate: CertId("etcd-peer"),
     loopback: false,
     port_setting: "listen-peer-urls",
     address_setting: None,
@@ -47,7 +47,7 @@ pub static LISTENERS: &[Listener] = &[
     Listener {
         component: "kube-controller-manager",
         port: 10257,
-        certificate: "controller-manager",
+        certificate: CertId("controller-manager"),
         loopback: true,
         port_setting: "secure-port",
         address_setting: Some("bind-address"),
@@ -56,7 +56,7 @@ pub static LISTENERS: &[Listener] = &[
     Listener {
         component: "kube-scheduler",
         port: 10259,
-        certificate: "scheduler",
+        certificate: CertId("scheduler"),
         loopback: true,
         port_setting: "secure-port",
         address_setting: Some("bind-address"),
@@ -65,7 +65,7 @@ pub static LISTENERS: &[Listener] = &[
     Listener {
         component: "kubelet",
         port: 10250,
-        certificate: "kubelet",
+        certificate: CertId("kubelet"),
         loopback: true,
         port_setting: "port",
         address_setting: Some("address"),
@@ -74,7 +74,7 @@ pub static LISTENERS: &[Listener] = &[
     Listener {
         component: "konnectivity-server",
         port: 8131,
-        certificate: "konnectivity-server",
+        certificate: CertId("konnectivity-server"),
         loopback: true,
         port_setting: "server-port",
         address_setting: Some("server-bind-address"),
@@ -83,7 +83,7 @@ pub static LISTENERS: &[Listener] = &[
     Listener {
         component: "konnectivity-server",
         port: 8132,
-        certificate: "konnectivity-agent-server",
+        certificate: CertId("konnectivity-agent-server"),
         loopback: true,
         port_setting: "agent-port",
         address_setting: Some("agent-bind-address"),

@@ -1,6 +1,6 @@
 //! Every way a cluster talks.
 
-use super::{Condition, Credential, Dials, Path, Protection};
+use super::{CertId, Condition, Credential, Dials, Path, Protection};
 
 const KONNECTIVITY: Condition = Condition::Addon("konnectivity");
 
@@ -18,8 +18,8 @@ const fn mutual(
         port,
         client: Credential::None,
         server: Credential::None,
-        client_trusts: Some("ca"),
-        server_trusts: Some("ca"),
+        client_trusts: Some(CertId("ca")),
+        server_trusts: Some(CertId("ca")),
         dials: Dials::Nothing,
         settings: &[],
         protection: Protection::MutualTls,
@@ -31,8 +31,8 @@ const fn mutual(
 /// A client of the apiserver with a certificate.
 const fn api_client(id: &'static str, from: &'static str, client: &'static str) -> Path {
     Path {
-        client: Credential::Cert(client),
-        server: Credential::Cert("apiserver"),
+        client: Credential::Cert(CertId(client)),
+        server: Credential::Cert(CertId("apiserver")),
         dials: Dials::Endpoint,
         ..mutual(id, from, "kube-apiserver", "6443")
     }
@@ -85,7 +85,7 @@ pub static PATHS: &[Path] = &[
     },
     Path {
         client: Credential::Token("service-account token, signed by sa.key"),
-        server: Credential::Cert("apiserver"),
+        server: Credential::Cert(CertId("apiserver")),
         server_trusts: None,
         dials: Dials::ServiceAddress,
         settings: &[
@@ -98,8 +98,8 @@ pub static PATHS: &[Path] = &[
         ..mutual("pods-to-apiserver", "pods", "kube-apiserver (service kubernetes)", "443")
     },
     Path {
-        client: Credential::Cert("apiserver-kubelet-client"),
-        server: Credential::Cert("kubelet"),
+        client: Credential::Cert(CertId("apiserver-kubelet-client")),
+        server: Credential::Cert(CertId("kubelet")),
         dials: Dials::HostAddress,
         settings: &[
             ("kube-apiserver", "kubelet-certificate-authority"),
@@ -132,10 +132,10 @@ pub static PATHS: &[Path] = &[
         ..mutual("ssh-tunnels", "kube-apiserver", "nodes", "22")
     },
     Path {
-        client: Credential::Cert("konnectivity-egress-client"),
-        server: Credential::Cert("konnectivity-server"),
-        client_trusts: Some("konnectivity-ca"),
-        server_trusts: Some("konnectivity-ca"),
+        client: Credential::Cert(CertId("konnectivity-egress-client")),
+        server: Credential::Cert(CertId("konnectivity-server")),
+        client_trusts: Some(CertId("konnectivity-ca")),
+        server_trusts: Some(CertId("konnectivity-ca")),
         dials: Dials::Loopback,
         settings: &[
             ("kube-apiserver", "egress-selector-config-file"),
@@ -148,10 +148,10 @@ pub static PATHS: &[Path] = &[
         ..mutual("apiserver-to-konnectivity", "kube-apiserver", "konnectivity-server", "8131")
     },
     Path {
-        client: Credential::Cert("konnectivity-agent"),
-        server: Credential::Cert("konnectivity-agent-server"),
-        client_trusts: Some("konnectivity-agent-ca"),
-        server_trusts: Some("konnectivity-agent-ca"),
+        client: Credential::Cert(CertId("konnectivity-agent")),
+        server: Credential::Cert(CertId("konnectivity-agent-server")),
+        client_trusts: Some(CertId("konnectivity-agent-ca")),
+        server_trusts: Some(CertId("konnectivity-agent-ca")),
         dials: Dials::Endpoint,
         settings: &[
             ("konnectivity-agent", "ca-cert"),
@@ -171,10 +171,10 @@ pub static PATHS: &[Path] = &[
         ..api_client("konnectivity-to-apiserver", "konnectivity-server", "konnectivity-server.conf")
     },
     Path {
-        client: Credential::Cert("apiserver-etcd-client"),
-        server: Credential::Cert("etcd-server"),
-        client_trusts: Some("etcd-ca"),
-        server_trusts: Some("etcd-ca"),
+        client: Credential::Cert(CertId("apiserver-etcd-client")),
+        server: Credential::Cert(CertId("etcd-server")),
+        client_trusts: Some(CertId("etcd-ca")),
+        server_trusts: Some(CertId("etcd-ca")),
         dials: Dials::HostAddress,
         settings: &[
             ("kube-apiserver", "etcd-cafile"),
@@ -189,10 +189,10 @@ pub static PATHS: &[Path] = &[
         ..mutual("apiserver-to-etcd", "kube-apiserver", "etcd", "2379")
     },
     Path {
-        client: Credential::Cert("etcd-peer"),
-        server: Credential::Cert("etcd-peer"),
-        client_trusts: Some("etcd-ca"),
-        server_trusts: Some("etcd-ca"),
+        client: Credential::Cert(CertId("etcd-peer")),
+        server: Credential::Cert(CertId("etcd-peer")),
+        client_trusts: Some(CertId("etcd-ca")),
+        server_trusts: Some(CertId("etcd-ca")),
         dials: Dials::HostAddress,
         settings: &[
             ("etcd", "peer-cert-file"),
@@ -205,10 +205,10 @@ pub static PATHS: &[Path] = &[
         ..mutual("etcd-to-etcd", "etcd", "etcd", "2380")
     },
     Path {
-        client: Credential::Cert("etcd-healthcheck-client"),
-        server: Credential::Cert("etcd-server"),
-        client_trusts: Some("etcd-ca"),
-        server_trusts: Some("etcd-ca"),
+        client: Credential::Cert(CertId("etcd-healthcheck-client")),
+        server: Credential::Cert(CertId("etcd-server")),
+        client_trusts: Some(CertId("etcd-ca")),
+        server_trusts: Some(CertId("etcd-ca")),
         dials: Dials::Loopback,
         settings: &[("etcdctl", "cacert"), ("etcdctl", "cert"), ("etcd", "trusted-ca-file")],
         breaks: "health checks, backups and repair by hand",
@@ -216,10 +216,10 @@ pub static PATHS: &[Path] = &[
         ..mutual("etcdctl-to-etcd", "etcdctl and health checks", "etcd", "2379")
     },
     Path {
-        client: Credential::Cert("front-proxy-client"),
+        client: Credential::Cert(CertId("front-proxy-client")),
         server: Credential::Other("the aggregated server's own, for SERVICE.NAMESPACE.svc"),
         client_trusts: None,
-        server_trusts: Some("front-proxy-ca"),
+        server_trusts: Some(CertId("front-proxy-ca")),
         settings: &[
             ("kube-apiserver", "proxy-client-cert-file"),
             ("kube-apiserver", "requestheader-client-ca-file"),
@@ -230,7 +230,7 @@ pub static PATHS: &[Path] = &[
     },
     Path {
         client: Credential::Token("service-account token or client certificate of the cluster CA"),
-        server: Credential::Cert("controller-manager"),
+        server: Credential::Cert(CertId("controller-manager")),
         dials: Dials::HostAddress,
         settings: &[
             ("kube-controller-manager", "tls-cert-file"),
@@ -248,7 +248,7 @@ pub static PATHS: &[Path] = &[
     },
     Path {
         client: Credential::Token("service-account token or client certificate of the cluster CA"),
-        server: Credential::Cert("scheduler"),
+        server: Credential::Cert(CertId("scheduler")),
         dials: Dials::HostAddress,
         settings: &[
             ("kube-scheduler", "tls-cert-file"),
@@ -261,7 +261,7 @@ pub static PATHS: &[Path] = &[
     },
     Path {
         client: Credential::Token("service-account token"),
-        server: Credential::Cert("kubelet"),
+        server: Credential::Cert(CertId("kubelet")),
         dials: Dials::HostAddress,
         settings: &[("kubelet", "tlsCertFile"), ("kubelet", "authentication.webhook.enabled")],
         protection: Protection::ServerTls,
@@ -298,7 +298,7 @@ pub static PATHS: &[Path] = &[
         client: Credential::Token(
             "bootstrap token, exchanged for a certificate through the CSR API",
         ),
-        server: Credential::Cert("apiserver"),
+        server: Credential::Cert(CertId("apiserver")),
         server_trusts: None,
         dials: Dials::Endpoint,
         settings: &[
@@ -312,8 +312,8 @@ pub static PATHS: &[Path] = &[
     Path {
         client: Credential::Other("a workload certificate of istio-ca (SPIFFE id)"),
         server: Credential::Other("a workload certificate of istio-ca (SPIFFE id)"),
-        client_trusts: Some("istio-root-ca"),
-        server_trusts: Some("istio-root-ca"),
+        client_trusts: Some(CertId("istio-root-ca")),
+        server_trusts: Some(CertId("istio-root-ca")),
         settings: &[("istiod", "cacerts.ca-cert\\.pem"), ("istiod", "cacerts.root-cert\\.pem")],
         breaks: "services of the mesh refuse each other",
         present: Condition::Addon("istio"),

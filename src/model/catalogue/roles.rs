@@ -77,7 +77,7 @@ pub const KUBELET: &ComponentSpec = component("kubelet");
 const fn certificate(id: &str) -> &'static CertSpec {
     let mut row = 0;
     while row < CERTIFICATES.len() {
-        if is_same(CERTIFICATES[row].id, id) {
+        if is_same(CERTIFICATES[row].id.name(), id) {
             return &CERTIFICATES[row];
         }
         row += 1;

@@ -7,13 +7,31 @@ use super::*;
 #[test]
 fn ids_are_unique() {
     let mut seen = BTreeSet::new();
-    for id in CERTIFICATES.iter().map(|s| s.id).chain(KEYS.iter().map(|k| k.id)) {
+    for id in CERTIFICATES.iter().map(|s| s.id.name()).chain(KEYS.iter().map(|k| k.id)) {
         assert!(seen.insert(id), "{id} twice");
     }
     let paths: BTreeSet<_> = PATHS.iter().map(|p| p.id).collect();
     assert_eq!(paths.len(), PATHS.len());
     let components: BTreeSet<_> = COMPONENTS.iter().map(|c| c.id).collect();
     assert_eq!(components.len(), COMPONENTS.len());
+}
+
+#[test]
+fn each_id_that_a_row_names_has_a_row() {
+    let issuers = CERTIFICATES.iter().filter_map(CertSpec::issuer_id);
+    let used = USES.iter().filter_map(Use::certificate);
+    let trusted = PATHS.iter().flat_map(|path| [path.client_trusts, path.server_trusts]);
+    let shown = PATHS.iter().flat_map(|path| [path.client, path.server]);
+    let shown = shown.filter_map(|credential| match credential {
+        Credential::Cert(id) => Some(id),
+        Credential::None | Credential::Other(_) | Credential::Token(_) => None,
+    });
+    let served = LISTENERS.iter().map(|listener| listener.certificate);
+    let mounted = COMPONENTS.iter().filter_map(|component| component.kubeadm?.kubeconfig);
+    let all = issuers.chain(used).chain(trusted.flatten()).chain(shown).chain(served);
+    for id in all.chain(mounted) {
+        assert!(certificate(id.name()).is_some(), "{id} has no row");
+    }
 }
 
 #[test]
@@ -34,8 +52,8 @@ fn issuers_come_first_and_are_authorities() {
     let mut earlier = BTreeSet::new();
     for spec in CERTIFICATES {
         if let Issuer::Ca(id) = spec.issuer {
-            assert!(earlier.contains(id), "{} before its issuer {id}", spec.id);
-            assert!(certificate(id).is_some_and(CertSpec::is_ca));
+            assert!(earlier.contains(&id), "{} before its issuer {id}", spec.id);
+            assert!(id.spec().is_ca());
         }
         assert_eq!(
             spec.is_ca(),
@@ -50,7 +68,7 @@ fn issuers_come_first_and_are_authorities() {
 #[test]
 fn every_certificate_is_used_by_something() {
     for spec in CERTIFICATES {
-        let used = USES.iter().any(|u| u.subject() == Some(spec.id));
+        let used = USES.iter().any(|u| u.certificate() == Some(spec.id));
         let above = CERTIFICATES.iter().any(|s| s.issuer == Issuer::Ca(spec.id));
         let root = spec.present == Condition::SingleRoot;
         assert!(used || above || root, "{} is used by nothing", spec.id);
@@ -111,12 +129,11 @@ fn every_path_has_both_ends() {
     for path in PATHS {
         for credential in [path.client, path.server] {
             if let Credential::Cert(id) = credential {
-                let spec = certificate(id).expect(id);
-                assert!(!spec.is_ca());
+                assert!(!id.spec().is_ca());
             }
         }
         for ca in [path.client_trusts, path.server_trusts].into_iter().flatten() {
-            assert!(certificate(ca).is_some_and(CertSpec::is_ca), "{}: {ca}", path.id);
+            assert!(ca.spec().is_ca(), "{}: {ca}", path.id);
         }
         for (component, setting) in path.settings {
             assert!(
@@ -155,8 +172,7 @@ fn listeners_serve_what_their_component_is_told_to() {
         assert!(ports.insert(listener.port), "{} twice", listener.port);
         let component = component(listener.component);
         assert!(component.is_some(), "{}", listener.component);
-        let spec = certificate(listener.certificate);
-        assert!(spec.is_some_and(CertSpec::is_server), "{}", listener.certificate);
+        assert!(listener.certificate.spec().is_server(), "{}", listener.certificate);
         let told = USES.iter().any(|u| {
             u.component == listener.component && u.value == Value::Cert(listener.certificate)
         });
@@ -174,7 +190,7 @@ fn what_is_usual_comes_with_its_authority() {
     let usual: Vec<_> = CERTIFICATES.iter().filter(is_usual).collect();
     assert_eq!(usual.len(), 13, "as many as kubeadm has");
     for spec in usual {
-        let authority = spec.issuer_id().and_then(certificate);
+        let authority = spec.issuer_id().map(CertId::spec);
         assert!(authority.is_none_or(|ca| is_usual(&ca)), "{}", spec.id);
         assert!(matches!(spec.present, Condition::Always | Condition::ManagedEtcd), "{}", spec.id);
     }

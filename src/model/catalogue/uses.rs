@@ -3,7 +3,7 @@
 //! Trust names bundles and signing names the single CA certificate, so that a CA rotation changes files
 //! and no setting. Reload behaviour is Kubernetes 1.36's and etcd 3.6's, read from their source.
 
-use super::{Condition, Reload, Setting, Use, Value};
+use super::{CertId, Condition, Reload, Setting, Use, Value};
 
 /// A setting that can be a flag and has no configuration file field.
 const fn flag(
@@ -84,7 +84,7 @@ pub static USES: &[Use] = &[
     etcd(
         "cert-file",
         "client-transport-security.cert-file",
-        Value::Cert("etcd-server"),
+        Value::Cert(CertId("etcd-server")),
         Reload::Handshake,
         "clients are served without TLS",
         "what clients check",
@@ -92,7 +92,7 @@ pub static USES: &[Use] = &[
     etcd(
         "key-file",
         "client-transport-security.key-file",
-        Value::Key("etcd-server"),
+        Value::Key(CertId("etcd-server")),
         Reload::Handshake,
         "clients are served without TLS",
         "the key of cert-file",
@@ -100,7 +100,7 @@ pub static USES: &[Use] = &[
     etcd(
         "trusted-ca-file",
         "client-transport-security.trusted-ca-file",
-        Value::Bundle("etcd-ca"),
+        Value::Bundle(CertId("etcd-ca")),
         Reload::Restart,
         "the system's roots",
         "only certificates of the etcd CA open the store; without it any public CA's would",
@@ -116,7 +116,7 @@ pub static USES: &[Use] = &[
     etcd(
         "peer-cert-file",
         "peer-transport-security.cert-file",
-        Value::Cert("etcd-peer"),
+        Value::Cert(CertId("etcd-peer")),
         Reload::Handshake,
         "peers talk without TLS",
         "shown both when dialling and when dialled",
@@ -124,7 +124,7 @@ pub static USES: &[Use] = &[
     etcd(
         "peer-key-file",
         "peer-transport-security.key-file",
-        Value::Key("etcd-peer"),
+        Value::Key(CertId("etcd-peer")),
         Reload::Handshake,
         "peers talk without TLS",
         "the key of peer-cert-file",
@@ -132,7 +132,7 @@ pub static USES: &[Use] = &[
     etcd(
         "peer-trusted-ca-file",
         "peer-transport-security.trusted-ca-file",
-        Value::Bundle("etcd-ca"),
+        Value::Bundle(CertId("etcd-ca")),
         Reload::Restart,
         "the system's roots",
         "only certificates of the etcd CA join the cluster",
@@ -224,7 +224,7 @@ pub static USES: &[Use] = &[
     flag(
         API,
         "client-ca-file",
-        Value::Bundle("ca"),
+        Value::Bundle(CertId("ca")),
         Reload::Watch,
         "no client certificate is accepted",
         "who may log in with a certificate",
@@ -249,7 +249,7 @@ pub static USES: &[Use] = &[
     flag(
         API,
         "etcd-cafile",
-        Value::Bundle("etcd-ca"),
+        Value::Bundle(CertId("etcd-ca")),
         Reload::Restart,
         "the system's roots",
         "which etcd is the right one",
@@ -258,7 +258,7 @@ pub static USES: &[Use] = &[
     flag(
         API,
         "etcd-certfile",
-        Value::Cert("apiserver-etcd-client"),
+        Value::Cert(CertId("apiserver-etcd-client")),
         Reload::Handshake,
         "no client certificate",
         "the apiserver's identity towards etcd",
@@ -267,7 +267,7 @@ pub static USES: &[Use] = &[
     flag(
         API,
         "etcd-keyfile",
-        Value::Key("apiserver-etcd-client"),
+        Value::Key(CertId("apiserver-etcd-client")),
         Reload::Handshake,
         "no client certificate",
         "the key of etcd-certfile",
@@ -285,7 +285,7 @@ pub static USES: &[Use] = &[
     flag(
         API,
         "kubelet-certificate-authority",
-        Value::Bundle("ca"),
+        Value::Bundle(CertId("ca")),
         Reload::Poll(300),
         "kubelets are not verified at all",
         "exec, logs and port-forward go to the real kubelet only",
@@ -293,7 +293,7 @@ pub static USES: &[Use] = &[
     flag(
         API,
         "kubelet-client-certificate",
-        Value::Cert("apiserver-kubelet-client"),
+        Value::Cert(CertId("apiserver-kubelet-client")),
         Reload::Poll(300),
         "no client certificate: kubelets refuse",
         "the apiserver's identity towards kubelets",
@@ -301,7 +301,7 @@ pub static USES: &[Use] = &[
     flag(
         API,
         "kubelet-client-key",
-        Value::Key("apiserver-kubelet-client"),
+        Value::Key(CertId("apiserver-kubelet-client")),
         Reload::Poll(300),
         "no client certificate: kubelets refuse",
         "the key of kubelet-client-certificate",
@@ -309,7 +309,7 @@ pub static USES: &[Use] = &[
     flag(
         API,
         "proxy-client-cert-file",
-        Value::Cert("front-proxy-client"),
+        Value::Cert(CertId("front-proxy-client")),
         Reload::Watch,
         "aggregated API servers cannot tell the apiserver from anyone",
         "the apiserver's identity towards aggregated API servers",
@@ -317,7 +317,7 @@ pub static USES: &[Use] = &[
     flag(
         API,
         "proxy-client-key-file",
-        Value::Key("front-proxy-client"),
+        Value::Key(CertId("front-proxy-client")),
         Reload::Watch,
         "aggregated API servers cannot tell the apiserver from anyone",
         "the key of proxy-client-cert-file",
@@ -333,7 +333,7 @@ pub static USES: &[Use] = &[
     flag(
         API,
         "requestheader-client-ca-file",
-        Value::Bundle("front-proxy-ca"),
+        Value::Bundle(CertId("front-proxy-ca")),
         Reload::Watch,
         "request headers are not believed",
         "who may say on whose behalf it asks",
@@ -405,7 +405,7 @@ pub static USES: &[Use] = &[
     flag(
         API,
         "tls-cert-file",
-        Value::Cert("apiserver"),
+        Value::Cert(CertId("apiserver")),
         Reload::Watch,
         SELF_SIGNED,
         "what every client of the API checks",
@@ -421,7 +421,7 @@ pub static USES: &[Use] = &[
     flag(
         API,
         "tls-private-key-file",
-        Value::Key("apiserver"),
+        Value::Key(CertId("apiserver")),
         Reload::Watch,
         SELF_SIGNED,
         "the key of tls-cert-file",
@@ -430,7 +430,7 @@ pub static USES: &[Use] = &[
     flag(
         KCM,
         "authentication-kubeconfig",
-        Value::Kubeconfig("controller-manager.conf"),
+        Value::Kubeconfig(CertId("controller-manager.conf")),
         Reload::Kubeconfig,
         "everyone is anonymous",
         "who scrapes metrics is checked with the apiserver",
@@ -438,7 +438,7 @@ pub static USES: &[Use] = &[
     flag(
         KCM,
         "authorization-kubeconfig",
-        Value::Kubeconfig("controller-manager.conf"),
+        Value::Kubeconfig(CertId("controller-manager.conf")),
         Reload::Kubeconfig,
         "nobody is authorized",
         "who may scrape metrics is checked with the apiserver",
@@ -446,7 +446,7 @@ pub static USES: &[Use] = &[
     flag(
         KCM,
         "client-ca-file",
-        Value::Bundle("ca"),
+        Value::Bundle(CertId("ca")),
         Reload::Watch,
         IN_CLUSTER,
         "client certificates are accepted even while the apiserver is down",
@@ -454,7 +454,7 @@ pub static USES: &[Use] = &[
     flag(
         KCM,
         "cluster-signing-cert-file",
-        Value::Cert("ca"),
+        Value::Cert(CertId("ca")),
         Reload::Watch,
         "certificate requests are not signed",
         "signs requests of the CSR API; must hold exactly one certificate",
@@ -462,7 +462,7 @@ pub static USES: &[Use] = &[
     flag(
         KCM,
         "cluster-signing-key-file",
-        Value::Key("ca"),
+        Value::Key(CertId("ca")),
         Reload::Watch,
         "certificate requests are not signed",
         "the key of cluster-signing-cert-file",
@@ -470,7 +470,7 @@ pub static USES: &[Use] = &[
     flag(
         KCM,
         "kubeconfig",
-        Value::Kubeconfig("controller-manager.conf"),
+        Value::Kubeconfig(CertId("controller-manager.conf")),
         Reload::Kubeconfig,
         "required",
         "its identity towards the apiserver",
@@ -486,7 +486,7 @@ pub static USES: &[Use] = &[
     flag(
         KCM,
         "requestheader-client-ca-file",
-        Value::Bundle("front-proxy-ca"),
+        Value::Bundle(CertId("front-proxy-ca")),
         Reload::Watch,
         IN_CLUSTER,
         "who may say on whose behalf it asks",
@@ -494,7 +494,7 @@ pub static USES: &[Use] = &[
     flag(
         KCM,
         "root-ca-file",
-        Value::Chain("ca"),
+        Value::Chain(CertId("ca")),
         Reload::Restart,
         "the CA embedded in its kubeconfig, none when the kubeconfig names a file",
         "becomes ConfigMap kube-root-ca.crt, by which pods check the apiserver; under a single root it \
@@ -511,7 +511,7 @@ pub static USES: &[Use] = &[
     flag(
         KCM,
         "tls-cert-file",
-        Value::Cert("controller-manager"),
+        Value::Cert(CertId("controller-manager")),
         Reload::Watch,
         SELF_SIGNED,
         "monitoring can verify whom it scrapes",
@@ -527,7 +527,7 @@ pub static USES: &[Use] = &[
     flag(
         KCM,
         "tls-private-key-file",
-        Value::Key("controller-manager"),
+        Value::Key(CertId("controller-manager")),
         Reload::Watch,
         SELF_SIGNED,
         "the key of tls-cert-file",
@@ -544,7 +544,7 @@ pub static USES: &[Use] = &[
     flag(
         SCHEDULER,
         "authentication-kubeconfig",
-        Value::Kubeconfig("scheduler.conf"),
+        Value::Kubeconfig(CertId("scheduler.conf")),
         Reload::Kubeconfig,
         "everyone is anonymous",
         "who scrapes metrics is checked with the apiserver",
@@ -552,7 +552,7 @@ pub static USES: &[Use] = &[
     flag(
         SCHEDULER,
         "authorization-kubeconfig",
-        Value::Kubeconfig("scheduler.conf"),
+        Value::Kubeconfig(CertId("scheduler.conf")),
         Reload::Kubeconfig,
         "nobody is authorized",
         "who may scrape metrics is checked with the apiserver",
@@ -560,7 +560,7 @@ pub static USES: &[Use] = &[
     flag(
         SCHEDULER,
         "client-ca-file",
-        Value::Bundle("ca"),
+        Value::Bundle(CertId("ca")),
         Reload::Watch,
         IN_CLUSTER,
         "client certificates are accepted even while the apiserver is down",
@@ -577,7 +577,7 @@ pub static USES: &[Use] = &[
     flag(
         SCHEDULER,
         "kubeconfig",
-        Value::Kubeconfig("scheduler.conf"),
+        Value::Kubeconfig(CertId("scheduler.conf")),
         Reload::Kubeconfig,
         "required",
         "its identity towards the apiserver",
@@ -594,7 +594,7 @@ pub static USES: &[Use] = &[
     flag(
         SCHEDULER,
         "requestheader-client-ca-file",
-        Value::Bundle("front-proxy-ca"),
+        Value::Bundle(CertId("front-proxy-ca")),
         Reload::Watch,
         IN_CLUSTER,
         "who may say on whose behalf it asks",
@@ -602,7 +602,7 @@ pub static USES: &[Use] = &[
     flag(
         SCHEDULER,
         "tls-cert-file",
-        Value::Cert("scheduler"),
+        Value::Cert(CertId("scheduler")),
         Reload::Watch,
         SELF_SIGNED,
         "monitoring can verify whom it scrapes",
@@ -618,7 +618,7 @@ pub static USES: &[Use] = &[
     flag(
         SCHEDULER,
         "tls-private-key-file",
-        Value::Key("scheduler"),
+        Value::Key(CertId("scheduler")),
         Reload::Watch,
         SELF_SIGNED,
         "the key of tls-cert-file",
@@ -626,7 +626,7 @@ pub static USES: &[Use] = &[
     field(
         SCHEDULER,
         "clientConnection.kubeconfig",
-        Value::Kubeconfig("scheduler.conf"),
+        Value::Kubeconfig(CertId("scheduler.conf")),
         Reload::Kubeconfig,
         "required",
         "its identity towards the apiserver",
@@ -643,7 +643,7 @@ pub static USES: &[Use] = &[
     flag(
         KUBELET,
         "kubeconfig",
-        Value::Kubeconfig("kubelet.conf"),
+        Value::Kubeconfig(CertId("kubelet.conf")),
         // With a kubeconfig that names files client-go polls the pair; the CA in it is read once when the
         // kubelet rotates by itself (pkg/kubelet/certificate/transport.go), which certkit leaves off.
         Reload::Kubeconfig,
@@ -669,7 +669,7 @@ pub static USES: &[Use] = &[
     field(
         KUBELET,
         "authentication.x509.clientCAFile",
-        Value::Bundle("ca"),
+        Value::Bundle(CertId("ca")),
         Reload::Watch,
         "no client certificate is accepted",
         "who may log in with a certificate: the apiserver",
@@ -701,7 +701,7 @@ pub static USES: &[Use] = &[
     field(
         KUBELET,
         "tlsCertFile",
-        Value::Cert("kubelet"),
+        Value::Cert(CertId("kubelet")),
         Reload::Watch,
         "a certificate signed by itself, made once and never renewed",
         "the apiserver can verify the kubelet",
@@ -717,7 +717,7 @@ pub static USES: &[Use] = &[
     field(
         KUBELET,
         "tlsPrivateKeyFile",
-        Value::Key("kubelet"),
+        Value::Key(CertId("kubelet")),
         Reload::Watch,
         "a certificate signed by itself, made once and never renewed",
         "the key of tlsCertFile",
@@ -727,7 +727,7 @@ pub static USES: &[Use] = &[
         component: "kube-proxy",
         flag: Some("kubeconfig"),
         field: Some("clientConnection.kubeconfig"),
-        value: Value::Kubeconfig("kube-proxy.conf"),
+        value: Value::Kubeconfig(CertId("kube-proxy.conf")),
         reload: Reload::Kubeconfig,
         default: "the service account of its pod",
         why: "its identity towards the apiserver where it runs outside a pod",
@@ -746,7 +746,7 @@ pub static USES: &[Use] = &[
     flag(
         "konnectivity-server",
         "cluster-ca-cert",
-        Value::Bundle("konnectivity-agent-ca"),
+        Value::Bundle(CertId("konnectivity-agent-ca")),
         Reload::Restart,
         "no certificate is asked of agents",
         "only agents of this cluster may offer routes",
@@ -755,7 +755,7 @@ pub static USES: &[Use] = &[
     flag(
         "konnectivity-server",
         "cluster-cert",
-        Value::Cert("konnectivity-agent-server"),
+        Value::Cert(CertId("konnectivity-agent-server")),
         Reload::Restart,
         "required",
         "what agents check",
@@ -764,7 +764,7 @@ pub static USES: &[Use] = &[
     flag(
         "konnectivity-server",
         "cluster-key",
-        Value::Key("konnectivity-agent-server"),
+        Value::Key(CertId("konnectivity-agent-server")),
         Reload::Restart,
         "required",
         "the key of cluster-cert",
@@ -773,7 +773,7 @@ pub static USES: &[Use] = &[
     flag(
         "konnectivity-server",
         "kubeconfig",
-        Value::Kubeconfig("konnectivity-server.conf"),
+        Value::Kubeconfig(CertId("konnectivity-server.conf")),
         Reload::Restart,
         "agents' tokens cannot be checked",
         "its identity towards the apiserver",
@@ -791,7 +791,7 @@ pub static USES: &[Use] = &[
     flag(
         "konnectivity-server",
         "server-ca-cert",
-        Value::Bundle("konnectivity-ca"),
+        Value::Bundle(CertId("konnectivity-ca")),
         Reload::Restart,
         "no certificate is asked of the apiserver",
         "only the apiserver may dial into the node network",
@@ -800,7 +800,7 @@ pub static USES: &[Use] = &[
     flag(
         "konnectivity-server",
         "server-cert",
-        Value::Cert("konnectivity-server"),
+        Value::Cert(CertId("konnectivity-server")),
         Reload::Restart,
         "the apiserver's side has no TLS",
         "what the apiserver checks",
@@ -809,7 +809,7 @@ pub static USES: &[Use] = &[
     flag(
         "konnectivity-server",
         "server-key",
-        Value::Key("konnectivity-server"),
+        Value::Key(CertId("konnectivity-server")),
         Reload::Restart,
         "the apiserver's side has no TLS",
         "the key of server-cert",
@@ -827,7 +827,7 @@ pub static USES: &[Use] = &[
     flag(
         "konnectivity-agent",
         "agent-cert",
-        Value::Cert("konnectivity-agent"),
+        Value::Cert(CertId("konnectivity-agent")),
         Reload::Restart,
         "a service-account token only",
         "the agent's identity",
@@ -836,7 +836,7 @@ pub static USES: &[Use] = &[
     flag(
         "konnectivity-agent",
         "agent-key",
-        Value::Key("konnectivity-agent"),
+        Value::Key(CertId("konnectivity-agent")),
         Reload::Restart,
         "a service-account token only",
         "the key of agent-cert",
@@ -845,7 +845,7 @@ pub static USES: &[Use] = &[
     flag(
         "konnectivity-agent",
         "ca-cert",
-        Value::Bundle("konnectivity-agent-ca"),
+        Value::Bundle(CertId("konnectivity-agent-ca")),
         Reload::Restart,
         "the system's roots",
         "which server is the right one",
@@ -899,7 +899,7 @@ pub static USES: &[Use] = &[
     field(
         "egress-selector",
         "egressSelections.0.connection.transport.tcp.tlsConfig.caBundle",
-        Value::Bundle("konnectivity-ca"),
+        Value::Bundle(CertId("konnectivity-ca")),
         Reload::Restart,
         "the system's roots",
         "which server is the right one",
@@ -908,7 +908,7 @@ pub static USES: &[Use] = &[
     field(
         "egress-selector",
         "egressSelections.0.connection.transport.tcp.tlsConfig.clientCert",
-        Value::Cert("konnectivity-egress-client"),
+        Value::Cert(CertId("konnectivity-egress-client")),
         Reload::Restart,
         "required with https",
         "the apiserver's identity towards Konnectivity",
@@ -917,7 +917,7 @@ pub static USES: &[Use] = &[
     field(
         "egress-selector",
         "egressSelections.0.connection.transport.tcp.tlsConfig.clientKey",
-        Value::Key("konnectivity-egress-client"),
+        Value::Key(CertId("konnectivity-egress-client")),
         Reload::Restart,
         "required with https",
         "the key of clientCert",
@@ -927,7 +927,7 @@ pub static USES: &[Use] = &[
     field(
         "istiod",
         "cacerts.ca-cert\\.pem",
-        Value::Cert("istio-ca"),
+        Value::Cert(CertId("istio-ca")),
         Reload::Watch,
         "istiod makes a root of its own",
         "the mesh's signer",
@@ -936,7 +936,7 @@ pub static USES: &[Use] = &[
     field(
         "istiod",
         "cacerts.ca-key\\.pem",
-        Value::Key("istio-ca"),
+        Value::Key(CertId("istio-ca")),
         Reload::Watch,
         "istiod makes a root of its own",
         "the key of ca-cert.pem",
@@ -945,7 +945,7 @@ pub static USES: &[Use] = &[
     field(
         "istiod",
         "cacerts.root-cert\\.pem",
-        Value::Cert("istio-root-ca"),
+        Value::Cert(CertId("istio-root-ca")),
         Reload::Watch,
         "istiod makes a root of its own",
         "what workloads trust",
@@ -954,7 +954,7 @@ pub static USES: &[Use] = &[
     field(
         "istiod",
         "cacerts.cert-chain\\.pem",
-        Value::Chain("istio-ca"),
+        Value::Chain(CertId("istio-ca")),
         Reload::Watch,
         "istiod makes a root of its own",
         "the chain from the signer to the root",
@@ -964,7 +964,7 @@ pub static USES: &[Use] = &[
     flag(
         "etcdctl",
         "cacert",
-        Value::Bundle("etcd-ca"),
+        Value::Bundle(CertId("etcd-ca")),
         Reload::Nothing,
         "the system's roots",
         "which etcd is the right one",
@@ -973,7 +973,7 @@ pub static USES: &[Use] = &[
     flag(
         "etcdctl",
         "cert",
-        Value::Cert("etcd-healthcheck-client"),
+        Value::Cert(CertId("etcd-healthcheck-client")),
         Reload::Nothing,
         "no client certificate: etcd refuses",
         "an identity of its own, so that the apiserver's stays with the apiserver",
@@ -991,7 +991,7 @@ pub static USES: &[Use] = &[
     flag(
         "etcdctl",
         "key",
-        Value::Key("etcd-healthcheck-client"),
+        Value::Key(CertId("etcd-healthcheck-client")),
         Reload::Nothing,
         "no client certificate: etcd refuses",
         "the key of cert",
@@ -1000,7 +1000,7 @@ pub static USES: &[Use] = &[
     flag(
         "kubectl",
         "kubeconfig",
-        Value::Kubeconfig("admin.conf"),
+        Value::Kubeconfig(CertId("admin.conf")),
         Reload::Nothing,
         "~/.kube/config",
         "the administrator's identity",
@@ -1009,7 +1009,7 @@ pub static USES: &[Use] = &[
         component: "kubectl",
         flag: None,
         field: Some("break-glass"),
-        value: Value::Kubeconfig("super-admin.conf"),
+        value: Value::Kubeconfig(CertId("super-admin.conf")),
         reload: Reload::Nothing,
         default: "",
         why: "for when RBAC itself is broken, and to bind the administrators' group once",
@@ -1024,17 +1024,27 @@ impl Use {
         self
     }
 
-    /// The certificate, CA or key pair that the value is a file of, if it is one.
+    /// The certificate, CA or key pair that the value is a file of, if it is one, by its name.
     pub fn subject(&self) -> Option<&'static str> {
+        match self.value {
+            Value::PrivateKey(id) | Value::PublicKey(id) => Some(id),
+            _ => self.certificate().map(CertId::name),
+        }
+    }
+
+    /// The certificate or CA that the value is a file of, if it is one.
+    pub fn certificate(&self) -> Option<CertId> {
         match self.value {
             Value::Bundle(id)
             | Value::Cert(id)
             | Value::Chain(id)
             | Value::Key(id)
-            | Value::Kubeconfig(id)
-            | Value::PrivateKey(id)
-            | Value::PublicKey(id) => Some(id),
-            Value::ConfigFile(_) | Value::Literal(_) | Value::Setting(_) => None,
+            | Value::Kubeconfig(id) => Some(id),
+            Value::ConfigFile(_)
+            | Value::Literal(_)
+            | Value::PrivateKey(_)
+            | Value::PublicKey(_)
+            | Value::Setting(_) => None,
         }
     }
 }

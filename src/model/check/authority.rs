@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{code::Code, evidence::Evidence, finding::Finding};
 use crate::model::observed::{CertView, FoundKey};
 use crate::model::{
-    catalogue::{USES, Value, roles},
+    catalogue::{CertId, USES, Value, roles},
     observed::Piece,
     profile::Kind,
     usage::KeyUsages,
@@ -63,7 +63,7 @@ fn one(evidence: &Evidence<'_>, index: usize, found: &mut Vec<Finding>) {
 }
 
 /// How many CAs of the catalogue stand below this one.
-fn depth(evidence: &Evidence<'_>, id: &str) -> usize {
+fn depth(evidence: &Evidence<'_>, id: CertId) -> usize {
     let below = evidence.layout.instances.iter().filter(|i| i.spec.is_ca() && i.issuer == Some(id));
     below.map(|i| 1 + depth(evidence, i.spec.id)).max().unwrap_or(0)
 }
@@ -112,9 +112,9 @@ fn shared(evidence: &Evidence<'_>, authorities: &[usize], found: &mut Vec<Findin
 
 fn bundles(evidence: &Evidence<'_>, found: &mut Vec<Finding>) {
     for ((root, id), trust) in &evidence.observed.trust {
-        let index = evidence.find(id, root);
+        let index = evidence.find(*id, root);
         let subject = match root.as_os_str().is_empty() {
-            true => (*id).to_owned(),
+            true => id.to_string(),
             false => format!("{id} ({})", root.display()),
         };
         let finding = |code, what: String| {
@@ -166,7 +166,7 @@ fn overlap(evidence: &Evidence<'_>, found: &mut Vec<Finding>) {
         ) else {
             continue;
         };
-        let of = |id: &'static str| evidence.find(id, &root);
+        let of = |id: CertId| evidence.find(id, &root);
         let (Some(ca), Some(proxy_ca)) = (of(roles::CLUSTER_CA.id), of(roles::FRONT_PROXY_CA.id))
         else {
             continue;
@@ -187,7 +187,8 @@ fn overlap(evidence: &Evidence<'_>, found: &mut Vec<Finding>) {
                 front.display(),
                 clients.display()
             );
-            let finding = Finding::new(Code::FrontProxyOverlap, roles::FRONT_PROXY_CA.id, what);
+            let finding =
+                Finding::new(Code::FrontProxyOverlap, roles::FRONT_PROXY_CA.id.name(), what);
             found.push(finding.file(front).file(clients).about(proxy_ca).about(ca));
         }
     }

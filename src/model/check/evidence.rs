@@ -3,7 +3,7 @@
 use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
 use crate::model::{
-    catalogue::{CertSpec, Dials, Home, Path, certificate},
+    catalogue::{CertId, CertSpec, Dials, Home, Path},
     cluster::Cluster,
     layout::{Copy, Layout},
     observed::{CertView, Held, HeldCopy, Observed},
@@ -89,7 +89,7 @@ impl Evidence<'_> {
     }
 
     /// The index of the instance with this id on the host with this root; else of the cluster's one.
-    pub fn find(&self, id: &'static str, root: &std::path::Path) -> Option<usize> {
+    pub fn find(&self, id: CertId, root: &std::path::Path) -> Option<usize> {
         self.layout.find(id, root)
     }
 
@@ -154,7 +154,7 @@ impl Evidence<'_> {
     /// What the host with this root trusts of a CA.
     pub fn trusted(
         &self,
-        authority: &'static str,
+        authority: CertId,
         root: &std::path::Path,
     ) -> Option<(PathBuf, Arc<Vec<CertView>>)> {
         let trust = self.observed.trust.get(&(root.to_path_buf(), authority))?;
@@ -163,7 +163,7 @@ impl Evidence<'_> {
 }
 
 /// The CA whose role a certificate is issued for.
-pub fn role(spec: &CertSpec) -> Option<&'static str> {
+pub fn role(spec: &CertSpec) -> Option<CertId> {
     spec.issuer_id()
 }
 
@@ -176,7 +176,7 @@ pub fn is_local(spec: &CertSpec) -> bool {
 /// The row of a path's server, if the catalogue has it.
 pub fn server_of(path: &Path) -> Option<&'static CertSpec> {
     match path.server {
-        crate::model::catalogue::Credential::Cert(id) => certificate(id),
+        crate::model::catalogue::Credential::Cert(id) => Some(id.spec()),
         _ => None,
     }
 }

@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
 use super::{code::Code, evidence::Evidence, finding::Finding};
 use crate::model::observed::{CertView, FoundKey};
 use crate::model::{
-    catalogue::{CertSpec, Listener, Purpose, USES, Use, Value, certificate},
+    catalogue::{CertId, CertSpec, Listener, Purpose, USES, Use, Value},
     shown, url,
     usage::ExtendedUsage,
 };
@@ -166,7 +166,7 @@ fn named(
     match row.value {
         Value::Bundle(id) => trust(evidence, told, name, id, (file, certificates), found),
         Value::Cert(id) => {
-            let Some(spec) = certificate(id) else { return };
+            let spec = id.spec();
             match spec.is_ca() {
                 true => signing(evidence, told, name, id, (file, certificates), found),
                 false => leaf(evidence, told, name, spec, (file, certificates), found),
@@ -183,7 +183,7 @@ fn trust(
     evidence: &Evidence<'_>,
     told: &Told,
     name: &str,
-    id: &'static str,
+    id: CertId,
     (file, certificates): File<'_>,
     found: &mut Vec<Finding>,
 ) {
@@ -229,7 +229,7 @@ fn signing(
     evidence: &Evidence<'_>,
     told: &Told,
     name: &str,
-    id: &'static str,
+    id: CertId,
     (file, certificates): File<'_>,
     found: &mut Vec<Finding>,
 ) {

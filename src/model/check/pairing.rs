@@ -15,8 +15,8 @@ pub use conclude::{Summary, conclude, name, summary};
 
 use super::evidence::{Evidence, is_local, role, server_of};
 use crate::model::catalogue::{
-    CERTIFICATES, CertSpec, Condition, Credential, Dials, ETCD_PEER_NAME, PATHS, Path, Purpose,
-    SanRule, Scope, certificate, roles,
+    CERTIFICATES, CertId, CertSpec, Condition, Credential, Dials, ETCD_PEER_NAME, PATHS, Path,
+    Purpose, SanRule, Scope, roles,
 };
 use crate::model::san::has_name;
 
@@ -123,9 +123,9 @@ pub struct Listener {
     /// Its name: the id of what it shows, or of its path if that is somebody else's.
     pub id: &'static str,
     /// What it shows, or what stands in for it.
-    pub shows: &'static str,
+    pub shows: CertId,
     /// The CA whose clients it lets in.
-    pub trusts: &'static str,
+    pub trusts: CertId,
     /// Whether it lets nobody in without a certificate.
     pub required: bool,
     /// Whether it lets in etcd peers only.
@@ -133,7 +133,7 @@ pub struct Listener {
 }
 
 /// What stands in for a server that is somebody else's.
-const STAND_IN: &str = roles::API_SERVING.id;
+const STAND_IN: CertId = roles::API_SERVING.id;
 
 /// The listener of a path.
 pub fn listener(path: &Path) -> Option<Listener> {
@@ -154,7 +154,13 @@ pub fn listener(path: &Path) -> Option<Listener> {
     let trusts = same().find_map(|p| p.server_trusts)?;
     // Whoever has tokens for clients must answer those without a certificate.
     let required = same().all(|p| matches!(p.client, Credential::Cert(_)));
-    Some(Listener { id: server.id, shows: server.id, trusts, required, peers: is_peer(server) })
+    Some(Listener {
+        id: server.id.name(),
+        shows: server.id,
+        trusts,
+        required,
+        peers: is_peer(server),
+    })
 }
 
 /// Whether the row has the name that only etcd's peers have.
@@ -178,7 +184,7 @@ pub fn pairings(evidence: &Evidence<'_>) -> Vec<Pairing> {
     for path in PATHS.iter().filter(|path| evidence.cluster.has(path.present)) {
         own(evidence, &index, path, &mut all);
     }
-    let tried: BTreeSet<(&str, &str)> = PATHS
+    let tried: BTreeSet<(CertId, &str)> = PATHS
         .iter()
         .filter_map(|path| match path.client {
             Credential::Cert(client) => Some((client, listener(path)?.id)),
@@ -199,11 +205,11 @@ pub fn pairings(evidence: &Evidence<'_>) -> Vec<Pairing> {
 }
 
 /// The instances that are here, by id.
-struct Index(BTreeMap<&'static str, Vec<usize>>);
+struct Index(BTreeMap<CertId, Vec<usize>>);
 
 impl Index {
     fn new(evidence: &Evidence<'_>) -> Self {
-        let mut by_id: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        let mut by_id: BTreeMap<CertId, Vec<usize>> = BTreeMap::new();
         for (index, held) in evidence.held().iter().enumerate() {
             let here = !held.certificates.is_missing()
                 && !matches!(held.key, crate::model::observed::FoundKey::Missing);
@@ -214,12 +220,12 @@ impl Index {
         Self(by_id)
     }
 
-    fn of(&self, id: &str) -> &[usize] {
-        self.0.get(id).map(Vec::as_slice).unwrap_or_default()
+    fn of(&self, id: CertId) -> &[usize] {
+        self.0.get(&id).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// One that stands for all of its kind: sound if there is one.
-    fn representative(&self, evidence: &Evidence<'_>, id: &str) -> Option<usize> {
+    fn representative(&self, evidence: &Evidence<'_>, id: CertId) -> Option<usize> {
         let all = self.of(id);
         let sound = |i: &&usize| {
             evidence.held()[**i].certificate().is_some()
@@ -248,7 +254,7 @@ fn own(evidence: &Evidence<'_>, index: &Index, path: &'static Path, all: &mut Ve
         End::NoCertificate(root) => root.clone(),
     };
     let same_host = path.dials == Dials::Loopback
-        || matches!(path.client, Credential::Cert(id) if certificate(id).is_some_and(is_local));
+        || matches!(path.client, Credential::Cert(id) if is_local(id.spec()));
     let mut push = |client: &End, server: usize| {
         let instance = match client {
             End::Instance(i) => Some(*i),
@@ -329,7 +335,7 @@ fn as_clients(
     index: &Index,
     path: &'static Path,
     listener: Listener,
-    tried: &BTreeSet<(&str, &str)>,
+    tried: &BTreeSet<(CertId, &str)>,
     all: &mut Vec<Pairing>,
 ) {
     let Some(server) = index.representative(evidence, listener.shows) else { return };

@@ -11,8 +11,8 @@ use crate::model::observed::CertView;
 use crate::model::san::has_name;
 use crate::model::{
     catalogue::{
-        Condition, Credential, Dials, ETCD_PEER_NAME, Home, PATHS, Purpose, SanRule, SubjectRule,
-        certificate, roles,
+        CertId, Condition, Credential, Dials, ETCD_PEER_NAME, Home, PATHS, Purpose, SanRule,
+        SubjectRule, roles,
     },
     profile::Kind,
     resolve,
@@ -144,11 +144,11 @@ fn demanded(evidence: &Evidence<'_>, index: usize, san: &San) -> bool {
 fn dialled(evidence: &Evidence<'_>, index: usize) -> Vec<(String, String)> {
     let instance = &evidence.layout.instances[index];
     let server = Credential::Cert(instance.spec.id);
-    let clients: Vec<&str> = PATHS
+    let clients: Vec<CertId> = PATHS
         .iter()
         .filter(|p| p.server == server && p.dials != Dials::Nothing)
         .filter_map(|p| match p.client {
-            Credential::Cert(id) => certificate(id),
+            Credential::Cert(id) => Some(id.spec()),
             _ => None,
         })
         .filter(|spec| matches!(spec.home, Home::Kubeconfig { .. }))

@@ -42,7 +42,7 @@ pub fn is_due(validity: Validity, within: Option<Threshold>, now: Timestamp) -> 
 pub fn find(instances: &[Instance<'_>], places: &[Place], name: &str) -> BTreeSet<usize> {
     let is = |index: usize, instance: &Instance<'_>| {
         let place = &places[index];
-        instance.spec.id == name
+        instance.spec.id.name() == name
             || instance.label() == name
             || place.files().iter().chain(place.kubeconfig()).any(|f| f.as_os_str() == name)
     };
@@ -330,7 +330,7 @@ impl Reconciler<'_> {
     }
 
     fn algorithm_difference(&self, index: usize, certificate: &CertView) -> Option<String> {
-        let declared = self.cluster.algorithm_of(self.spec_of(index).spec.id);
+        let declared = self.cluster.algorithm_of(self.spec_of(index).spec.id.name());
         algorithm_difference(declared, certificate)
     }
 
@@ -392,7 +392,7 @@ impl Reconciler<'_> {
             self.policy.renewal.is_some() && !self.observed.declared && !instance.spec.is_ca()
         });
         let declared = resolve::validity(instance, self.cluster, self.now);
-        let usual = self.cluster.algorithm_of(instance.spec.id);
+        let usual = self.cluster.algorithm_of(instance.spec.id.name());
         Order {
             instance: index,
             place: held.place.clone(),

@@ -88,7 +88,7 @@ pub fn fields(instance: &Instance<'_>, cluster: &Cluster, observed: &Held) -> Ve
         differences.push(Difference {
             field: Field::Issuer,
             found: Some(certificate.issuer.to_string()),
-            declared: Some(instance.issuer.unwrap_or_default().to_owned()),
+            declared: instance.issuer.map(|id| id.to_string()),
         });
     }
     differences.extend(profile_fields(&certificate.profile, &resolve::profile(instance, cluster)));

@@ -223,7 +223,7 @@ pub fn former_service_addresses(layout: &Layout<'_>, observed: &Observed) -> Vec
     let mut former = Vec::new();
     for (instance, held) in layout.instances.iter().zip(&observed.instances) {
         let is_named = instance.spec.sans.contains(&SanRule::ServiceAddress)
-            && layout.cluster.override_of(instance.spec.id).sans.is_none();
+            && layout.cluster.override_of(instance.spec.id.name()).sans.is_none();
         let (true, Some(certificate)) = (is_named, held.certificate()) else { continue };
         let addresses = |sans: &[San]| {
             let is_address = |san: &&San| matches!(san, San::Ip(_));

@@ -64,7 +64,7 @@ impl Reconciler<'_> {
         match instance.spec.home {
             Home::Authority { bundle: Some(_), .. } if self.layout.bundle_of(index).is_some() => {}
             Home::Authority { bundle: Some(_), .. } => {
-                return Some(Obstacle::Bundleless { id: instance.spec.id });
+                return Some(Obstacle::Bundleless { id: instance.spec.id.name() });
             }
             _ => return Some(Obstacle::TrustedAbove),
         }
@@ -170,7 +170,7 @@ impl Reconciler<'_> {
     fn next_order(&self, index: usize, old: &CertView, files: (PathBuf, PathBuf)) -> Order {
         let instance = self.spec_of(index);
         let mut profile = resolve::profile(instance, self.cluster);
-        let before = old.common_name.clone().unwrap_or_else(|| instance.spec.id.to_owned());
+        let before = old.common_name.clone().unwrap_or_else(|| instance.spec.id.to_string());
         let name = successor(&before);
         let organizations: Vec<&str> = old.organizations.iter().map(String::as_str).collect();
         for san in &mut profile.sans {
@@ -186,7 +186,7 @@ impl Reconciler<'_> {
             place: Place::Pair { cert, key },
             request: (request_file(instance), request_key_file(instance)),
             key: KeyChoice::New,
-            algorithm: self.cluster.algorithm_of(instance.spec.id),
+            algorithm: self.cluster.algorithm_of(instance.spec.id.name()),
             profile,
             validity: resolve::validity(instance, self.cluster, self.now),
             copies: false,
@@ -356,7 +356,7 @@ impl Reconciler<'_> {
             place: Place::Pair { cert: cert.clone(), key: key.clone() },
             request: (request_file(instance), request_key_file(instance)),
             key: KeyChoice::Existing,
-            algorithm: self.cluster.algorithm_of(instance.spec.id),
+            algorithm: self.cluster.algorithm_of(instance.spec.id.name()),
             profile: old.profile.clone(),
             validity: match self.observed.declared {
                 true => declared,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::SettingValue;
 use crate::model::{
-    catalogue::{ComponentSpec, certificate},
+    catalogue::{CertId, ComponentSpec},
     cluster::Cluster,
     layout::DEFAULT_HOST_DIR,
 };
@@ -27,7 +27,7 @@ pub fn kubeadm_mounts(component: &ComponentSpec, certificates: &str) -> Vec<Stri
         "" => certificates.to_owned(),
         folder => format!("{certificates}/{folder}"),
     });
-    let kubeconfig = kubeadm.kubeconfig.and_then(certificate);
+    let kubeconfig = kubeadm.kubeconfig.map(CertId::spec);
     let kubeconfig = kubeconfig.map(|spec| format!("{DEFAULT_HOST_DIR}/{}", spec.home.cert()));
     folder.into_iter().chain(kubeconfig).collect()
 }

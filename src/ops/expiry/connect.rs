@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     model::{
-        catalogue::{self, LISTENERS, Listener, Reload, USES, Value},
+        catalogue::{self, CertId, LISTENERS, Listener, Reload, USES, Value},
         check::expiry::{Found, Inside, Origin, Remark, Role, Row},
         cluster::Host,
         san::San,
@@ -26,7 +26,7 @@ const PARALLEL: usize = 16;
 /// A listener to ask, and what it should serve.
 struct Ask {
     target: Target,
-    id: Option<&'static str>,
+    id: Option<CertId>,
     host: Option<String>,
 }
 
@@ -137,12 +137,10 @@ fn runs(
             .is_some_and(|c| declared.has(c.present) && host.is_in(c.scope));
     }
     let uses = USES.iter().filter(|u| u.component == listener.component);
-    let mut ids = uses
-        .filter_map(|u| u.subject())
-        .filter(|id| catalogue::certificate(id).is_some_and(|spec| !spec.is_ca()));
+    let mut ids = uses.filter_map(|u| u.certificate()).filter(|id| !id.spec().is_ca());
     ids.any(|id| {
         let is = |row: &Row| {
-            row.name == id && row.host.as_deref() == name && row.found != Found::Missing
+            row.name == id.name() && row.host.as_deref() == name && row.found != Found::Missing
         };
         gathered.rows.iter().any(is)
     })
@@ -197,7 +195,7 @@ fn serving(ask: &Ask, served: Served, gathered: &Gathered, details: bool, rows: 
 }
 
 struct Compared {
-    id: Option<&'static str>,
+    id: Option<CertId>,
     remark: Option<Remark>,
 }
 
@@ -237,7 +235,7 @@ fn compare(ask: &Ask, served: &Certificate, servers: &[OnDisk]) -> Compared {
 }
 
 /// How the component that serves this certificate takes up another.
-fn reload(id: &str) -> Option<Reload> {
+fn reload(id: CertId) -> Option<Reload> {
     let component = LISTENERS.iter().find(|l| l.certificate == id)?.component;
     let uses = |u: &&catalogue::Use| {
         u.component == component && matches!(u.value, Value::Cert(cert) if cert == id)
@@ -245,7 +243,7 @@ fn reload(id: &str) -> Option<Reload> {
     USES.iter().find(uses).map(|u| u.reload)
 }
 
-fn name(ask: &Ask, id: Option<&str>) -> String {
+fn name(ask: &Ask, id: Option<CertId>) -> String {
     match id {
         Some(id) => format!("{} ({id})", ask.target),
         None => ask.target.to_string(),

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     model::{
         catalogue::{
-            self, CERTIFICATES, CertSpec, ComponentSpec, Condition, Expected, Home, Scope, roles,
+            CERTIFICATES, CertId, CertSpec, ComponentSpec, Condition, Expected, Home, Scope, roles,
         },
         check::expiry::{Found, Origin, Role, Row},
         cluster::{Cluster as Declared, Etcd},
@@ -54,11 +54,11 @@ pub struct Tree {
     /// What paths on the host begin with that lie in this tree.
     host_dirs: Vec<PathBuf>,
     /// What must be there.
-    required: BTreeSet<&'static str>,
+    required: BTreeSet<CertId>,
     /// What waits for its signature.
-    requested: BTreeSet<&'static str>,
+    requested: BTreeSet<CertId>,
     /// Certificates of an etcd that is somebody else's: the catalogue's id, and the file on the host.
-    external: Vec<(&'static str, String)>,
+    external: Vec<(CertId, String)>,
     /// Whether certkit.yaml says what must be there.
     is_declared: bool,
     scopes: Scopes,
@@ -67,9 +67,9 @@ pub struct Tree {
 /// What a declaration demands of one host's tree.
 #[derive(Default)]
 struct Demand {
-    required: BTreeSet<&'static str>,
-    requested: BTreeSet<&'static str>,
-    external: Vec<(&'static str, String)>,
+    required: BTreeSet<CertId>,
+    requested: BTreeSet<CertId>,
+    external: Vec<(CertId, String)>,
 }
 
 impl Demand {
@@ -130,7 +130,7 @@ enum Scopes {
 /// A server's certificate on disk, to compare with what is served.
 pub struct OnDisk {
     /// The catalogue's id.
-    pub id: &'static str,
+    pub id: CertId,
     /// The host, in a workspace.
     pub host: Option<String>,
     /// The file.
@@ -149,7 +149,7 @@ pub struct Gathered {
     /// The servers' certificates.
     pub servers: Vec<OnDisk>,
     /// Who signs, by the id of the CA: in this tree, or in DIR above it.
-    pub issuing: BTreeMap<&'static str, Arc<Issuing>>,
+    pub issuing: BTreeMap<CertId, Arc<Issuing>>,
 }
 
 impl Cluster {
@@ -327,7 +327,6 @@ impl Tree {
     /// at all. A part is a CA and what it signs; hand-made clusters may have no front proxy, and etcd may be
     /// somebody else's.
     fn require_usual(&mut self) {
-        let here = |id: &str| catalogue::certificate(id).is_some_and(|s| self.is_here(s));
         let usual = || CERTIFICATES.iter().filter(|s| s.expected == Expected::Usually);
         let any = |scope: Scope| {
             usual().any(|s| s.scope == scope && s.present == Condition::Always && self.is_here(s))
@@ -342,7 +341,7 @@ impl Tree {
                 continue;
             }
             let is_part = spec.issuer_id().is_some_and(|ca| {
-                here(ca)
+                self.is_here(ca.spec())
                     || CERTIFICATES.iter().any(|s| s.issuer_id() == Some(ca) && self.is_here(s))
             });
             let host = match spec.scope {
@@ -355,7 +354,7 @@ impl Tree {
             }
         }
         // On hosts of a workspace the CAs are DIR's.
-        required.retain(|id| catalogue::certificate(id).is_some_and(|s| self.has(s.scope)));
+        required.retain(|id| self.has(id.spec().scope));
         self.required = required;
     }
 
@@ -376,7 +375,7 @@ impl Tree {
             }
         }
         for (id, file) in &self.external {
-            gatherer.external(id, file);
+            gatherer.external(*id, file);
         }
         gatherer.kubelet();
     }

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     model::{
         algorithm::KeyAlgorithm,
-        catalogue::roles,
+        catalogue::{CertId, roles},
         check::evidence::is_local,
         layout::Layout,
         observed::{CertView, Held, Signer, Trust},
@@ -23,13 +23,13 @@ type Found = BTreeMap<usize, Vec<Certificate>>;
 pub fn signers(
     layout: &Layout<'_>,
     found: &Found,
-    trust: &BTreeMap<(PathBuf, &'static str), Trust>,
+    trust: &BTreeMap<(PathBuf, CertId), Trust>,
 ) -> Vec<Option<Signer>> {
     let instances = &layout.instances;
     let authorities: Vec<usize> =
         (0..instances.len()).filter(|i| instances[*i].spec.is_ca()).collect();
     // While one CA follows another, both are in what is trusted.
-    let trusted: HashMap<&str, Vec<Certificate>> = trust
+    let trusted: HashMap<CertId, Vec<Certificate>> = trust
         .iter()
         .filter(|((root, _), _)| root.as_os_str().is_empty())
         .filter_map(|((_, id), trust)| {
@@ -44,7 +44,7 @@ pub fn signers(
             let id = instances[index].issuer?;
             let expected = layout.authority(id).and_then(|above| found.get(&above));
             let Some(expected) = expected else { return Some(Signer::NoCa) };
-            let others = trusted.get(id).map(Vec::as_slice).unwrap_or_default();
+            let others = trusted.get(&id).map(Vec::as_slice).unwrap_or_default();
             Some(signer(leaf, expected, others, &authorities, found))
         })
         .collect()

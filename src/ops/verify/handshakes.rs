@@ -10,7 +10,7 @@ use std::{
 use super::stand_in::{self, StandIn};
 use crate::{
     model::{
-        catalogue::{Credential, ETCD_PEER_NAME, certificate},
+        catalogue::{CertId, Credential, ETCD_PEER_NAME},
         check::{
             evidence::Evidence,
             forecast::Break,
@@ -107,7 +107,7 @@ pub fn confirm(scene: &Scene<'_>, pairings: &[Pairing], breaks: &mut [Break]) {
 
 /// What a server is prepared for: its certificate, the end that is tested, the CA it trusts, and where
 /// only it matters the client.
-type ServerKey = (usize, Role, &'static str, Option<usize>);
+type ServerKey = (usize, Role, Option<CertId>, Option<usize>);
 /// What a client is prepared for: its certificate, its host, the end that is tested, the path.
 type ClientKey = (Option<usize>, PathBuf, Role, &'static str);
 
@@ -153,7 +153,7 @@ impl<'g, 'a> Stage<'g, 'a> {
         // Only etcd's peers look at where a client comes from.
         let role = pairing.role;
         let peers = pairing::listener(pairing.path).is_some_and(|l| l.peers);
-        let trusts = pairing::listener(pairing.path).map_or("", |l| l.trusts);
+        let trusts = pairing::listener(pairing.path).map(|l| l.trusts);
         let key =
             (pairing.server, role, trusts, client.filter(|_| peers && role != Role::AsServer));
         if let Some(known) = self.servers.get(&key) {
@@ -243,8 +243,7 @@ impl<'g, 'a> Stage<'g, 'a> {
                 ders(&trusted.ok_or("what the client trusts is not here")?.1)
             }
         };
-        let peers = matches!(pairing.path.server, Credential::Cert(id)
-            if certificate(id).is_some_and(is_peer));
+        let peers = matches!(pairing.path.server, Credential::Cert(id) if is_peer(id.spec()));
         let demanded = match (pairing.role, client) {
             (Role::AsClient | Role::StandIn, _) | (_, None) => false,
             (_, Some(client)) => peers && demands_peer_name(evidence, client),

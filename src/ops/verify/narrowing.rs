@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     model::{
+        catalogue::CertId,
         check::pairing::{self, End, Expect, Outcome, Pairing, Role},
         cluster::Cluster,
         layout::Layout,
@@ -29,7 +30,7 @@ use crate::{
 const OF_A_KIND: usize = 2;
 
 /// A certificate, as its row's id and the folder of its host.
-pub type Which = (&'static str, PathBuf);
+pub type Which = (CertId, PathBuf);
 
 /// A path that works now and would not.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use super::{Gathered, KUBELET_FILES, OnDisk, Tree};
 use crate::{
     model::{
-        catalogue::{self, CertSpec, Home, Scope, roles},
+        catalogue::{CertId, CertSpec, Home, Scope, roles},
         check::expiry::{Found, Inside, Origin, Remark, Role, Row},
         observed::Piece,
         timestamp::Timestamp,
@@ -38,7 +38,7 @@ impl Gatherer<'_> {
         let Home::Authority { cert, key, bundle, chain } = spec.home else { return };
         let issuing = self.issuing(spec.id, Path::new(cert), Path::new(key));
         for (file, name, required) in [
-            (Some(cert), spec.id.to_owned(), self.tree.required.contains(spec.id)),
+            (Some(cert), spec.id.to_string(), self.tree.required.contains(&spec.id)),
             (bundle, format!("{}-bundle", spec.id), false),
             (chain, format!("{}-chain", spec.id), false),
         ] {
@@ -67,7 +67,7 @@ impl Gatherer<'_> {
     }
 
     /// Reads what signs here. What a workspace declares is signed by DIR's CAs, not by a host's copies.
-    fn issuing(&mut self, id: &'static str, cert: &Path, key: &Path) -> Option<Arc<Issuing>> {
+    fn issuing(&mut self, id: CertId, cert: &Path, key: &Path) -> Option<Arc<Issuing>> {
         let is_copy = self.tree.host.is_some() && self.tree.is_declared;
         let is_here = |file: &Path| self.tree.root.join(file).symlink_metadata().is_ok();
         if is_copy && !is_here(key) || !is_here(cert) {
@@ -83,8 +83,8 @@ impl Gatherer<'_> {
     }
 
     pub fn leaf(&mut self, spec: &'static CertSpec, path: &Path) {
-        let found = self.file(path, self.tree.required.contains(spec.id));
-        self.leaves(spec, spec.id, path, None, found);
+        let found = self.file(path, self.tree.required.contains(&spec.id));
+        self.leaves(spec, spec.id.name(), path, None, found);
     }
 
     /// The first is the leaf itself, the rest its chain.
@@ -115,13 +115,13 @@ impl Gatherer<'_> {
         let content = match read::file(path) {
             Piece::Present(content) => content,
             Piece::Missing => {
-                if self.tree.required.contains(spec.id) {
-                    self.push(spec.id, origin, Role::Leaf, None, None, spec);
+                if self.tree.required.contains(&spec.id) {
+                    self.push(spec.id.name(), origin, Role::Leaf, None, None, spec);
                 }
                 return;
             }
             Piece::Bad(why) => {
-                return self.push(spec.id, origin, Role::Leaf, Some(Err(why)), None, spec);
+                return self.push(spec.id.name(), origin, Role::Leaf, Some(Err(why)), None, spec);
             }
         };
         let tree = self.tree;
@@ -129,7 +129,7 @@ impl Gatherer<'_> {
         let entries = match kubeconfig::entries(&content, path, &locate) {
             Ok(entries) => entries,
             Err(why) => {
-                return self.push(spec.id, origin, Role::Leaf, Some(Err(why)), None, spec);
+                return self.push(spec.id.name(), origin, Role::Leaf, Some(Err(why)), None, spec);
             }
         };
         for entry in entries {
@@ -144,7 +144,13 @@ impl Gatherer<'_> {
                     }
                 }
                 Inside::User(_) if entry.current => {
-                    self.leaves(spec, spec.id, &entry.path, Some(entry.inside.clone()), found);
+                    self.leaves(
+                        spec,
+                        spec.id.name(),
+                        &entry.path,
+                        Some(entry.inside.clone()),
+                        found,
+                    );
                 }
                 Inside::User(name) => {
                     let name = format!("{} (user {name})", spec.id);
@@ -157,16 +163,16 @@ impl Gatherer<'_> {
 
     /// A declared file of an etcd that is somebody else's. In a workspace only what is inside the host's tree can
     /// be looked at.
-    pub fn external(&mut self, id: &str, file: &str) {
-        let Some(spec) = catalogue::certificate(id) else { return };
+    pub fn external(&mut self, id: CertId, file: &str) {
+        let spec = id.spec();
         if self.tree.host.is_some() && !self.tree.has_inside(Path::new(file)) {
             return;
         }
-        let Ok(path) = self.tree.locate(&self.tree.root.join(id), file) else { return };
+        let Ok(path) = self.tree.locate(&self.tree.root.join(id.name()), file) else { return };
         let text = shown(&path);
         if !self.all.rows.iter().any(|row| row.origin.path == text) {
             let found = self.file(&path, true);
-            self.leaves(spec, spec.id, &path, None, found);
+            self.leaves(spec, spec.id.name(), &path, None, found);
         }
     }
 
@@ -227,7 +233,7 @@ impl Gatherer<'_> {
                     _ => Found::Missing,
                 };
                 let mut row = Row { host, ..row(name, origin, expected, found) };
-                if row.found == Found::Missing && self.tree.requested.contains(spec.id) {
+                if row.found == Found::Missing && self.tree.requested.contains(&spec.id) {
                     row.remarks.push(Remark::Note("waits for its signature".into()));
                 }
                 return self.all.rows.push(row);
@@ -246,8 +252,8 @@ impl Gatherer<'_> {
         let role = role(&certificate);
         let signer = authority::signer(&certificate, known.iter());
         // Only the catalogue's own leaves are renewed, not what else lies in their files.
-        let issuing = spec.issuer_id().filter(|_| name == spec.id && !spec.is_ca());
-        let issuing = issuing.and_then(|id| self.all.issuing.get(id));
+        let issuing = spec.issuer_id().filter(|_| name == spec.id.name() && !spec.is_ca());
+        let issuing = issuing.and_then(|id| self.all.issuing.get(&id));
         let row = Row {
             host,
             authority: match signer {
