@@ -20,7 +20,7 @@ use certkit::{
         usage::{ExtendedUsage, KeyUsages},
     },
     pki::{
-        issue::{self, Issuer, Order},
+        issue::{self, Issuance, Issuer},
         key::PrivateKey,
     },
 };
@@ -141,7 +141,7 @@ fn certificates(count: usize) -> Vec<String> {
                 key_usages: KeyUsages::LEAF,
                 extended_usages: vec![ExtendedUsage::ServerAuth, ExtendedUsage::ClientAuth],
             };
-            let order = Order { profile: &profile, validity, public_key: key.public_key() };
+            let order = Issuance { profile: &profile, validity, public_key: key.public_key() };
             issue::issue(&order, &ca).expect("a leaf").certificate.to_pem()
         })
         .collect()

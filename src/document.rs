@@ -23,8 +23,8 @@ pub use self::{
     draft::{Draft, EtcdDraft, HostDraft},
 };
 use self::{
-    field::Reader,
-    yaml::{Node, Place, SyntaxError},
+    field::FieldReader,
+    yaml::{Node, Position, SyntaxError},
 };
 
 /// How many octets a configuration may have: 4 MiB are some 50,000 hosts.
@@ -34,7 +34,7 @@ pub const LIMIT: u64 = 4 << 20;
 /// `apiVersion` and `kind`. `file` is what errors call it.
 pub fn read(bytes: &[u8], file: &str) -> Result<Draft, DocumentError> {
     let documents = documents(bytes, file)?;
-    let mut reader = Reader::default();
+    let mut reader = FieldReader::default();
     let mut own = Vec::new();
     let mut kubeadm = Vec::new();
     let mut other = None;
@@ -147,7 +147,7 @@ pub enum DocumentError {
         /// The file.
         file: String,
         /// Where.
-        place: Place,
+        place: Position,
         /// What is wrong there.
         #[source]
         cause: SyntaxError,
@@ -174,7 +174,7 @@ impl DocumentError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
     /// Where, if it stands anywhere.
-    pub place: Option<Place>,
+    pub place: Option<Position>,
     /// The field's path: `controlPlane[0].addresses[1]`.
     pub field: String,
     /// What is wrong.

@@ -70,13 +70,13 @@ pub use engine::Committed;
 pub use error::{Error, Operation};
 pub use lock::Holder;
 pub use recover::Recovery;
-pub use snapshot::{Entry as SnapshotEntry, settled, snapshot};
+pub use snapshot::{SnapshotEntry, settled, snapshot};
 pub use transaction::{After, Content, Transaction};
 
-use disk::{Disk, Kind};
+use disk::{Disk, FileKind};
 use engine::Engine;
 use gate::Gate;
-use place::Place;
+use place::StorePath;
 use plan::{Ground, Look};
 use real::RealDisk;
 use transaction::Action;
@@ -276,7 +276,8 @@ pub fn refusals<'a>(
     let mut refused = Vec::new();
     for (file, owner) in files {
         let probe = Action::probe(owner);
-        let admitted = Place::parse(file, &gate.path).and_then(|place| ground.admit(place, &probe));
+        let admitted =
+            StorePath::parse(file, &gate.path).and_then(|place| ground.admit(place, &probe));
         refused.extend(admitted.err().map(|error| (file.to_owned(), error)));
     }
     Ok(refused)
@@ -319,22 +320,22 @@ fn below<D: Disk>(
     let mut places = Vec::with_capacity(files.len());
     let mut missing = Vec::new();
     for (path, _) in files {
-        let place = Place::parse(path, &gate.path)?;
+        let place = StorePath::parse(path, &gate.path)?;
         let reject = |key: &str, reason| Error::Path { path: gate.full(key), reason };
         if place.is_outside() {
             return Err(reject(place.as_str(), "it is not below the directory"));
         }
         for (end, _) in place.as_str().match_indices('/') {
-            let folder = Place::own(&place.as_str()[..end]);
+            let folder = StorePath::own(&place.as_str()[..end]);
             match gate.status(&folder)?.map(|status| status.kind) {
-                Some(Kind::Directory) => {}
+                Some(FileKind::Directory) => {}
                 Some(_) => return Err(reject(folder.as_str(), "it is not a directory")),
                 None if missing.contains(&folder) => {}
                 None => missing.push(folder),
             }
         }
         match gate.status(&place)?.map(|status| status.kind) {
-            None | Some(Kind::File) => places.push(place),
+            None | Some(FileKind::File) => places.push(place),
             Some(_) => return Err(reject(place.as_str(), "it is not a regular file")),
         }
     }
@@ -381,9 +382,9 @@ fn write_one<D: Disk>(disk: &D, path: &Path, content: &[u8], mode: u32) -> Resul
     let found = disk.status(&dir, name).map_err(Error::io(Operation::Inspect, path))?;
     if let Some(status) = found {
         match status.kind {
-            Kind::Directory => return Err(reject("it is a directory")),
-            Kind::File => {}
-            Kind::Other | Kind::Symlink => return Err(reject("it is not a regular file")),
+            FileKind::Directory => return Err(reject("it is a directory")),
+            FileKind::File => {}
+            FileKind::Other | FileKind::Symlink => return Err(reject("it is not a regular file")),
         }
     }
     replace(disk, &dir, name, path, (content, mode))

@@ -5,8 +5,8 @@ mod support;
 use std::{fmt::Write as _, path::Path};
 
 use certkit::model::catalogue::{
-    self, CERTIFICATES, COMPONENTS, CertId, CertSpec, Condition, Credential, Dials, Home, Issuer,
-    KEYS, KeyPolicy, PATHS, Protection, Purpose, Reload, SanRule, Scope, Setting, SubjectRule,
+    self, CERTIFICATES, COMPONENTS, CertId, CertSpec, ClusterValue, Condition, Credential, Dials,
+    Home, Issuer, KEYS, KeyPolicy, PATHS, Protection, Purpose, Reload, SanRule, Scope, SubjectRule,
     USES, Value,
 };
 use certkit::model::check::code::CODES;
@@ -103,7 +103,7 @@ fn catalogue() -> String {
     for component in COMPONENTS {
         let _ = write!(
             page,
-            "\n### {}\n\n| Setting | Value | A change is taken up | Without it | Why |\n|---|---|---|---|---|\n",
+            "\n### {}\n\n| ClusterValue | Value | A change is taken up | Without it | Why |\n|---|---|---|---|---|\n",
             component.id
         );
         for row in USES.iter().filter(|u| u.component == component.id) {
@@ -286,21 +286,21 @@ fn value(value: Value) -> String {
         Value::Literal(text) => format!("`{text}`"),
         Value::PrivateKey(id) => format!("private key of `{id}`"),
         Value::PublicKey(id) => format!("public keys of `{id}`"),
-        Value::Setting(Setting::AdvertiseAddress) => "the host's address".into(),
-        Value::Setting(Setting::ApiPort) => "the port of the host's apiserver".into(),
-        Value::Setting(Setting::EtcdClientUrl) => "the host's client URL".into(),
-        Value::Setting(Setting::EtcdClientUrls) => {
+        Value::Setting(ClusterValue::AdvertiseAddress) => "the host's address".into(),
+        Value::Setting(ClusterValue::ApiPort) => "the port of the host's apiserver".into(),
+        Value::Setting(ClusterValue::EtcdClientUrl) => "the host's client URL".into(),
+        Value::Setting(ClusterValue::EtcdClientUrls) => {
             "client URLs of the loopback address and of the host's".into()
         }
-        Value::Setting(Setting::EtcdMembers) => "`NAME=URL` of every member".into(),
-        Value::Setting(Setting::EtcdPeerUrl) => "the host's URL for peers".into(),
-        Value::Setting(Setting::HostName) => "the host's name".into(),
-        Value::Setting(Setting::EndpointHost) => "the endpoint's host".into(),
-        Value::Setting(Setting::EtcdServers) => "etcd's client URLs".into(),
-        Value::Setting(Setting::ServiceAccountIssuer) => {
+        Value::Setting(ClusterValue::EtcdMembers) => "`NAME=URL` of every member".into(),
+        Value::Setting(ClusterValue::EtcdPeerUrl) => "the host's URL for peers".into(),
+        Value::Setting(ClusterValue::HostName) => "the host's name".into(),
+        Value::Setting(ClusterValue::EndpointHost) => "the endpoint's host".into(),
+        Value::Setting(ClusterValue::EtcdServers) => "etcd's client URLs".into(),
+        Value::Setting(ClusterValue::ServiceAccountIssuer) => {
             "`https://kubernetes.default.svc.DOMAIN`".into()
         }
-        Value::Setting(Setting::ServiceSubnets) => "the service subnets".into(),
+        Value::Setting(ClusterValue::ServiceSubnets) => "the service subnets".into(),
     }
 }
 

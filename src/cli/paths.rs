@@ -16,7 +16,7 @@ use super::{
     print,
 };
 use crate::{
-    model::talk::{self, Shown, Talk, Trusted},
+    model::talk::{self, EndShown, Talk, Trusted},
     ops::declared,
 };
 
@@ -156,7 +156,7 @@ fn trust(trusted: Option<&Trusted>) -> String {
 }
 
 fn json(talks: &[Talk], cluster: Option<&str>) -> String {
-    let shown = |shown: &Shown| {
+    let shown = |shown: &EndShown| {
         serde_json::json!({
             "shows": shown.what,
             "certificate": shown.is_certificate.then_some(shown.what),

@@ -4,11 +4,13 @@ use std::fmt::Write;
 
 use super::{
     draft::{Draft, EtcdDraft, HostDraft},
-    field::{Reader, not},
+    field::{FieldReader, not},
     yaml::{Node, scalar},
 };
 use crate::model::{
-    cluster::{Cluster, Etcd, ExternalEtcdFiles, Host, KubeconfigStyle, Override, Subject, Usages},
+    cluster::{
+        Cluster, DeclaredSubject, Etcd, ExternalEtcdFiles, Host, KubeconfigStyle, Override, Usages,
+    },
     der::SEQUENCE,
     name::Name,
     owner,
@@ -47,7 +49,7 @@ const FIELDS: &[&str] = &[
 /// The fields of `externalEtcd`: kubeadm's.
 const EXTERNAL: [&str; 4] = ["caFile", "certFile", "keyFile", "endpoints"];
 
-pub(super) fn read(reader: &mut Reader, document: &Node) -> Draft {
+pub(super) fn read(reader: &mut FieldReader, document: &Node) -> Draft {
     let mut draft = Draft::default();
     for (key, field, node) in reader.fields(document, "", FIELDS) {
         let field = field.as_str();
@@ -134,7 +136,7 @@ pub(super) fn read(reader: &mut Reader, document: &Node) -> Draft {
 /// The hosts that have an apiserver, and so a port of their own.
 const CONTROL_PLANE: &str = "controlPlane";
 
-fn hosts(reader: &mut Reader, node: &Node, path: &str) -> Vec<HostDraft> {
+fn hosts(reader: &mut FieldReader, node: &Node, path: &str) -> Vec<HostDraft> {
     let mut hosts = Vec::new();
     let known = match path {
         CONTROL_PLANE => &["name", "addresses", "port"][..],
@@ -166,7 +168,7 @@ fn hosts(reader: &mut Reader, node: &Node, path: &str) -> Vec<HostDraft> {
 
 /// An etcd elsewhere, from fields of the same names in certkit's file and kubeadm's.
 pub(super) fn external_etcd(
-    reader: &mut Reader,
+    reader: &mut FieldReader,
     node: &Node,
     path: &str,
     fields: Vec<(&str, String, &Node)>,
@@ -214,7 +216,7 @@ pub(super) fn external_etcd(
     EtcdDraft::External { endpoints, files }
 }
 
-fn read_override(reader: &mut Reader, node: &Node, path: &str) -> Override {
+fn read_override(reader: &mut FieldReader, node: &Node, path: &str) -> Override {
     let mut over = Override::default();
     let known = ["validity", "keyAlgorithm", "subject", "sans", "usages"];
     for (key, field, node) in reader.fields(node, path, &known) {
@@ -222,10 +224,11 @@ fn read_override(reader: &mut Reader, node: &Node, path: &str) -> Override {
             "validity" => over.validity = reader.parse(node, &field),
             "keyAlgorithm" => over.key_algorithm = reader.parse(node, &field),
             "subject" => {
-                let mut subject = Subject::default();
+                let mut subject = DeclaredSubject::default();
                 let known = ["organizations", "commonName", "der"];
                 for (key, field, node) in reader.fields(node, &field, &known) {
-                    let text = |reader: &mut Reader| reader.text(node, &field).map(str::to_owned);
+                    let text =
+                        |reader: &mut FieldReader| reader.text(node, &field).map(str::to_owned);
                     match key {
                         "organizations" => subject.organizations = reader.texts(node, &field),
                         "commonName" => subject.common_name = text(reader).unwrap_or_default(),
@@ -465,7 +468,7 @@ fn override_fields(over: &Override) -> String {
     if let Some(algorithm) = over.key_algorithm {
         fields.push(format!("keyAlgorithm: {algorithm}"));
     }
-    if let Some(Subject { organizations, common_name }) = &over.subject {
+    if let Some(DeclaredSubject { organizations, common_name }) = &over.subject {
         let organizations = row(organizations.iter().cloned());
         let name = scalar(common_name);
         fields.push(format!("subject: {{organizations: {organizations}, commonName: {name}}}"));

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use super::{DocumentError, Mistake, yaml::Place};
+use super::{DocumentError, Mistake, yaml::Position};
 use crate::model::{
     algorithm::KeyAlgorithm,
     cluster::{
@@ -59,7 +59,7 @@ pub struct Draft {
     /// What the cluster does without.
     pub absent: std::collections::BTreeSet<String>,
     /// Where each field stands in its file, by path; empty for what came from flags.
-    pub places: BTreeMap<String, Place>,
+    pub places: BTreeMap<String, Position>,
 }
 
 /// A machine as described; kubeadm's documents may leave either half to the machine they are used on.

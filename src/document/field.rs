@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Display, net::IpAddr, str::FromStr};
 
 use super::{
     DocumentError, Mistake,
-    yaml::{Node, Place},
+    yaml::{Node, Position},
 };
 use crate::model::{
     cluster::Subnet,
@@ -15,12 +15,12 @@ use crate::model::{
 
 /// Reads values out of nodes and collects what is wrong.
 #[derive(Default)]
-pub(super) struct Reader {
+pub(super) struct FieldReader {
     mistakes: Vec<Mistake>,
-    places: BTreeMap<String, Place>,
+    places: BTreeMap<String, Position>,
 }
 
-impl Reader {
+impl FieldReader {
     /// Whether nothing was wrong so far.
     pub fn is_content(&self) -> bool {
         self.mistakes.is_empty()
@@ -48,7 +48,7 @@ impl Reader {
     }
 
     /// Where each field stood, or all that was wrong.
-    pub fn finish(mut self, file: &str) -> Result<BTreeMap<String, Place>, DocumentError> {
+    pub fn finish(mut self, file: &str) -> Result<BTreeMap<String, Position>, DocumentError> {
         if self.is_content() {
             return Ok(self.places);
         }

@@ -5,7 +5,7 @@
 use super::{
     declaration::external_etcd,
     draft::{Draft, HostDraft},
-    field::{Reader, not},
+    field::{FieldReader, not},
     yaml::Node,
 };
 use crate::model::{
@@ -23,7 +23,7 @@ pub(super) const KINDS: [&str; 2] = ["ClusterConfiguration", "InitConfiguration"
 /// Where kubeadm keeps certificates, and where Kubernetes looks for the rest.
 const DIR: &str = "/etc/kubernetes";
 
-pub(super) fn read(reader: &mut Reader, documents: &[&Node]) -> Draft {
+pub(super) fn read(reader: &mut FieldReader, documents: &[&Node]) -> Draft {
     let mut draft = Draft::default();
     let [mut cluster, mut init] = [None, None];
     for document in documents {
@@ -52,7 +52,7 @@ pub(super) fn read(reader: &mut Reader, documents: &[&Node]) -> Draft {
 }
 
 /// InitConfiguration: this control-plane host. Returns the port its apiserver binds.
-fn read_init(reader: &mut Reader, document: &Node, draft: &mut Draft) -> Option<u16> {
+fn read_init(reader: &mut FieldReader, document: &Node, draft: &mut Draft) -> Option<u16> {
     let mut host = HostDraft::default();
     let mut port = None;
     if let Some((field, node)) =
@@ -94,7 +94,7 @@ fn read_init(reader: &mut Reader, document: &Node, draft: &mut Draft) -> Option<
     port
 }
 
-fn read_cluster(reader: &mut Reader, document: &Node, draft: &mut Draft, port: Option<u16>) {
+fn read_cluster(reader: &mut FieldReader, document: &Node, draft: &mut Draft, port: Option<u16>) {
     if let Some((field, node)) = at(reader, document, &["clusterName"], "name") {
         draft.name = reader.text(node, &field).map(str::to_owned);
     }
@@ -164,7 +164,7 @@ fn read_cluster(reader: &mut Reader, document: &Node, draft: &mut Draft, port: O
 /// empty text, which is how kubeadm's own output leaves things out. Faults that certkit finds later call
 /// it `own`, as in `certkit.yaml`.
 fn at<'n>(
-    reader: &mut Reader,
+    reader: &mut FieldReader,
     document: &'n Node,
     path: &[&str],
     own: &str,

@@ -15,7 +15,7 @@ pub use self::{
 };
 use super::{
     data,
-    yaml::{self, Node, Value, scalar},
+    yaml::{self, Node, NodeValue, scalar},
 };
 use crate::model::shown::{is_path, quoted};
 
@@ -31,7 +31,7 @@ pub struct Kubeconfig {
     /// What the apiserver's certificate is verified by.
     pub authority: Authority,
     /// Who the user is.
-    pub credential: Credential,
+    pub credential: ClientCredential,
 }
 
 /// The CA certificates a client trusts.
@@ -45,7 +45,7 @@ pub enum Authority {
 
 /// A client's certificate and key.
 #[derive(Clone, PartialEq)]
-pub enum Credential {
+pub enum ClientCredential {
     /// As PEM, in the file itself.
     Data {
         /// The certificate.
@@ -62,7 +62,7 @@ pub enum Credential {
     },
 }
 
-impl fmt::Debug for Credential {
+impl fmt::Debug for ClientCredential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Data { cert, .. } => f
@@ -88,11 +88,11 @@ pub fn render(config: &Kubeconfig) -> Zeroizing<String> {
         Authority::File(path) => format!("certificate-authority: {}", scalar(path)),
     };
     let (cert, key) = match &config.credential {
-        Credential::Data { cert, key } => (
+        ClientCredential::Data { cert, key } => (
             Zeroizing::new(format!("client-certificate-data: {}", data::encode(cert).as_str())),
             Zeroizing::new(format!("client-key-data: {}", data::encode(key).as_str())),
         ),
-        Credential::Files { cert, key } => (
+        ClientCredential::Files { cert, key } => (
             Zeroizing::new(format!("client-certificate: {}", scalar(cert))),
             Zeroizing::new(format!("client-key: {}", scalar(key))),
         ),
@@ -303,7 +303,7 @@ fn entries(
         }
         match item.get(inner) {
             // `user:` with nothing after it.
-            None => found.push((name, Node::at(item.place, Value::Map(Vec::new())))),
+            None => found.push((name, Node::at(item.place, NodeValue::Map(Vec::new())))),
             Some(node) if node.map().is_some() => {
                 let shared = document.shared || list_is_shared || item.shared || node.shared;
                 found.push((name, Node { shared, ..node.clone() }));

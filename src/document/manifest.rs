@@ -1,6 +1,6 @@
 //! Static pods' manifests: which program one starts, and annotations put into it in place.
 
-use super::yaml::{self, Node, Style, SyntaxError, Value};
+use super::yaml::{self, Node, NodeValue, Style, SyntaxError};
 
 /// Why a manifest cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +105,7 @@ fn annotated(source: &str, name: &str, value: &str) -> Result<String, ManifestEr
     };
     match annotations.get(name) {
         Some(Node { value: old, span: Some(span), .. })
-            if matches!(&**old, Value::Scalar { style: Style::Plain | Style::Quoted, .. }) =>
+            if matches!(&**old, NodeValue::Scalar { style: Style::Plain | Style::Quoted, .. }) =>
         {
             Ok(spliced(source, span.clone(), &format!("\"{value}\"")))
         }
@@ -148,11 +148,11 @@ fn spliced(source: &str, range: std::ops::Range<usize>, text: &str) -> String {
 /// Whether two trees are the same but for these annotations, wherever such keys stand.
 fn same(a: &Node, b: &Node, except: &[&str]) -> bool {
     match (&*a.value, &*b.value) {
-        (Value::Scalar { text: a, .. }, Value::Scalar { text: b, .. }) => a == b,
-        (Value::List(a), Value::List(b)) => {
+        (NodeValue::Scalar { text: a, .. }, NodeValue::Scalar { text: b, .. }) => a == b,
+        (NodeValue::List(a), NodeValue::List(b)) => {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b, except))
         }
-        (Value::Map(a), Value::Map(b)) => {
+        (NodeValue::Map(a), NodeValue::Map(b)) => {
             let rest = |entries: &[(Node, Node)]| {
                 let kept = entries.iter().filter(|(key, value)| {
                     let only_ours = key.text() == Some("annotations")

@@ -20,14 +20,14 @@ use self::source::{Meter, Metered, skip_blanks};
 pub use self::text::{CA_BUNDLE, MARKERS};
 use super::{
     DocumentError, Mistake, data,
-    yaml::{self, Node, Place, Token},
+    yaml::{self, Node, Position, Token},
 };
 
 /// What may hold certificates in an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Item {
     /// Where it begins; JSON does not say.
-    pub place: Option<Place>,
+    pub place: Option<Position>,
     /// Its kind; none for documents that are no objects.
     pub kind: Option<String>,
     /// Its namespace.
@@ -37,21 +37,21 @@ pub struct Item {
     /// A Secret's type: `kubernetes.io/tls`.
     pub secret_type: Option<String>,
     /// The values that may hold certificates.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<ObjectValue>,
     /// Why it cannot be read as what it is.
     pub fault: Option<String>,
 }
 
 /// A value of an object.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct ObjectValue {
     /// Its key, `tls.crt`, or where it stands: `webhooks[x.example.com].clientConfig.caBundle`.
     pub key: String,
     /// The value, or what is wrong with it.
     pub value: Result<Zeroizing<Vec<u8>>, String>,
 }
 
-impl std::fmt::Debug for Entry {
+impl std::fmt::Debug for ObjectValue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let length = self.value.as_ref().map(|value| value.len());
         f.debug_struct("Entry").field("key", &self.key).field("octets", &length).finish()
@@ -60,7 +60,7 @@ impl std::fmt::Debug for Entry {
 
 /// What was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
+pub struct Extent {
     /// Secrets, the faulty ones among them.
     pub secrets: usize,
     /// Items and documents of other kinds.
@@ -76,12 +76,12 @@ pub fn objects(
     reader: impl Read + 'static,
     file: &str,
     each: &mut dyn FnMut(Item) -> ControlFlow<()>,
-) -> Result<Summary, DocumentError> {
+) -> Result<Extent, DocumentError> {
     let meter = Meter::default();
     let mut source = BufReader::with_capacity(64 << 10, reader);
     let first = skip_blanks(&mut source).map_err(DocumentError::Read)?;
     let source = Metered { source, meter: meter.clone() };
-    let mut sink = Sink { each, summary: Summary::default(), meter: meter.clone() };
+    let mut sink = Sink { each, summary: Extent::default(), meter: meter.clone() };
     let result = match first {
         None => return Err(DocumentError::Empty { file: file.to_owned() }),
         Some(b'{' | b'[') => json::read(source, file, &mut sink),
@@ -137,7 +137,7 @@ pub fn looks_like_objects(prefix: &[u8], whole: bool) -> bool {
 /// Where items go.
 struct Sink<'e> {
     each: &'e mut dyn FnMut(Item) -> ControlFlow<()>,
-    summary: Summary,
+    summary: Extent,
     meter: Meter,
 }
 
@@ -196,8 +196,8 @@ fn faulty(node: &Node, why: String) -> Item {
     Item { place: placed(node), fault: Some(why), ..Item::default() }
 }
 
-fn placed(node: &Node) -> Option<Place> {
-    Some(node.place).filter(|place| *place != Place::NOWHERE)
+fn placed(node: &Node) -> Option<Position> {
+    Some(node.place).filter(|place| *place != Position::NOWHERE)
 }
 
 fn item(node: &Node) -> Item {
@@ -233,7 +233,7 @@ fn item(node: &Node) -> Item {
                 Ok(octets) => is_certificate_key(&key) || text::may_hold_certificates(octets),
             };
             if counts {
-                item.entries.push(Entry { key, value });
+                item.entries.push(ObjectValue { key, value });
             }
         }
     }
@@ -320,7 +320,7 @@ fn read_yaml<R: Read + 'static>(
         }
         sink.meter.octets.set(0);
         if !is_list {
-            let document = Node::at(place, yaml::Value::Map(fields));
+            let document = Node::at(place, yaml::NodeValue::Map(fields));
             if sink.take(fault.map_or(Ok(document), Err)).is_break() {
                 return Ok(ControlFlow::Break(()));
             }

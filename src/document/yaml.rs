@@ -26,19 +26,19 @@ const DEPTH: usize = 64;
 
 /// Where a value stands in its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct Position {
     /// Counted from 1.
     pub line: usize,
     /// Counted from 1, in characters.
     pub column: usize,
 }
 
-impl Place {
+impl Position {
     /// Where values stand that were read from no YAML.
     pub(super) const NOWHERE: Self = Self { line: 0, column: 0 };
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.line, self.column)
     }
@@ -49,7 +49,7 @@ impl fmt::Display for Place {
 #[error("line {}, column {}: {why}", .place.line, .place.column)]
 pub struct SyntaxError {
     /// Where reading stopped.
-    pub place: Place,
+    pub place: Position,
     /// What is wrong there.
     pub why: String,
 }
@@ -58,16 +58,16 @@ pub struct SyntaxError {
 #[derive(Clone)]
 pub(super) struct Node {
     /// Where it begins.
-    pub place: Place,
+    pub place: Position,
     /// Its octets in the source; for what was read from a stream, nothing.
     pub span: Option<Range<usize>>,
     /// Whether it stands elsewhere too, by an anchor or an alias.
     pub shared: bool,
-    pub value: Rc<Value>,
+    pub value: Rc<NodeValue>,
 }
 
 /// What a [`Node`] holds.
-pub(super) enum Value {
+pub(super) enum NodeValue {
     Scalar { text: Zeroizing<String>, style: Style },
     List(Vec<Node>),
     Map(Vec<(Node, Node)>),
@@ -83,33 +83,33 @@ pub(super) enum Style {
 
 impl Node {
     /// A value of which no more is known than where it stands.
-    pub fn at(place: Place, value: Value) -> Self {
+    pub fn at(place: Position, value: NodeValue) -> Self {
         Self { place, span: None, shared: false, value: Rc::new(value) }
     }
 
     /// The text of a scalar that is not null.
     pub fn text(&self) -> Option<&str> {
         match &*self.value {
-            Value::Scalar { text, .. } if !self.is_null() => Some(text),
+            NodeValue::Scalar { text, .. } if !self.is_null() => Some(text),
             _ => None,
         }
     }
 
     pub fn is_null(&self) -> bool {
-        matches!(&*self.value, Value::Scalar { text, style: Style::Plain }
+        matches!(&*self.value, NodeValue::Scalar { text, style: Style::Plain }
             if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
 
     pub fn list(&self) -> Option<&[Node]> {
         match &*self.value {
-            Value::List(items) => Some(items),
+            NodeValue::List(items) => Some(items),
             _ => None,
         }
     }
 
     pub fn map(&self) -> Option<&[(Node, Node)]> {
         match &*self.value {
-            Value::Map(entries) => Some(entries),
+            NodeValue::Map(entries) => Some(entries),
             _ => None,
         }
     }
@@ -123,10 +123,10 @@ impl Node {
     /// What kind of value it is, in words.
     pub fn kind(&self) -> &'static str {
         match &*self.value {
-            Value::Scalar { .. } if self.is_null() => "nothing",
-            Value::Scalar { .. } => "a text",
-            Value::List(_) => "a list",
-            Value::Map(_) => "a mapping",
+            NodeValue::Scalar { .. } if self.is_null() => "nothing",
+            NodeValue::Scalar { .. } => "a text",
+            NodeValue::List(_) => "a list",
+            NodeValue::Map(_) => "a mapping",
         }
     }
 }
@@ -193,7 +193,7 @@ impl<'i, I: BorrowedInput<'i>> Events<'i, I> {
     }
 
     /// The next token, `None` at the end of the stream.
-    pub fn token(&mut self) -> Result<Option<(Token, Place)>, SyntaxError> {
+    pub fn token(&mut self) -> Result<Option<(Token, Position)>, SyntaxError> {
         while let Some((event, span)) = self.next()? {
             let at = place(&span);
             let token = match event {
@@ -247,7 +247,7 @@ impl<'i, I: BorrowedInput<'i>> Events<'i, I> {
             Some(Err(error)) => {
                 self.broken = true;
                 let marker = error.marker();
-                let place = Place { line: marker.line(), column: marker.col() + 1 };
+                let place = Position { line: marker.line(), column: marker.col() + 1 };
                 Err(SyntaxError { place, why: error.info().to_string() })
             }
         }
@@ -290,7 +290,7 @@ impl<'i, I: BorrowedInput<'i>> Events<'i, I> {
                     ScalarStyle::Literal | ScalarStyle::Folded => Style::Block,
                 };
                 let text = Zeroizing::new(text.into_owned());
-                (Value::Scalar { text, style }, anchor, span.byte_range())
+                (NodeValue::Scalar { text, style }, anchor, span.byte_range())
             }
             Event::SequenceStart(_, anchor, _) => {
                 let mut items = Vec::new();
@@ -300,9 +300,11 @@ impl<'i, I: BorrowedInput<'i>> Events<'i, I> {
                         (event, at) => items.push(self.node(event, at)?),
                     }
                 }
-                (Value::List(items), anchor, None)
+                (NodeValue::List(items), anchor, None)
             }
-            Event::MappingStart(_, anchor, _) => (Value::Map(self.entries(&span)?), anchor, None),
+            Event::MappingStart(_, anchor, _) => {
+                (NodeValue::Map(self.entries(&span)?), anchor, None)
+            }
             _ => return Err(fault(&span, "a value is missing")),
         };
         let shared = anchor != 0;
@@ -322,7 +324,7 @@ impl<'i, I: BorrowedInput<'i>> Events<'i, I> {
                 return Ok(entries);
             }
             let key = self.node(event, at)?;
-            let Value::Scalar { text, style } = &*key.value else {
+            let NodeValue::Scalar { text, style } = &*key.value else {
                 return Err(fault(&at, "a key must be a text"));
             };
             if text.as_str() == "<<" && *style == Style::Plain {
@@ -346,8 +348,8 @@ impl<'i, I: BorrowedInput<'i>> Events<'i, I> {
     }
 }
 
-fn place(span: &Span) -> Place {
-    Place { line: span.start.line(), column: span.start.col() + 1 }
+fn place(span: &Span) -> Position {
+    Position { line: span.start.line(), column: span.start.col() + 1 }
 }
 
 fn fault(span: &Span, why: impl Into<String>) -> SyntaxError {

@@ -14,8 +14,8 @@ use super::{
     algorithm::KeyAlgorithm,
     catalogue::{self, COMPONENTS, CertSpec, Condition, KEYS, roles},
     cluster::{
-        API_PORT, Cluster, Endpoint, Etcd, Host, HostName, KubeconfigStyle, Override, Subject,
-        Subnet, Usages,
+        API_PORT, Cluster, DeclaredSubject, Endpoint, Etcd, Host, HostName, KubeconfigStyle,
+        Override, Subnet, Usages,
     },
     duration::Span,
     layout::{Instance, Layout, Place},
@@ -68,7 +68,7 @@ pub struct Hints {
     /// The configuration files that are in the tree, by their names.
     pub config_files: BTreeSet<&'static str>,
     /// Subjects, by the instances' indices, as organizations and common name.
-    pub subjects: BTreeMap<usize, Subject>,
+    pub subjects: BTreeMap<usize, DeclaredSubject>,
 }
 
 /// The declaration of what was observed of [`anything`].
@@ -300,7 +300,7 @@ fn overrides(cluster: &mut Cluster, found: &[(usize, &Instance<'_>, &CertView)],
 }
 
 /// Whether organizations and a common name are all that a subject says.
-fn says(subject: &Subject, name: &Name) -> bool {
+fn says(subject: &DeclaredSubject, name: &Name) -> bool {
     let organizations: Vec<&str> = subject.organizations.iter().map(String::as_str).collect();
     let again = Name::new(&organizations, &subject.common_name);
     again.is_written_otherwise(name)

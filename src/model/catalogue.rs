@@ -398,12 +398,12 @@ pub enum Value {
     /// The public keys of the key pair with this id.
     PublicKey(&'static str),
     /// Something of this cluster or host.
-    Setting(Setting),
+    Setting(ClusterValue),
 }
 
 /// Values that depend on the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Setting {
+pub enum ClusterValue {
     /// The address that the host's apiserver advertises.
     AdvertiseAddress,
     /// The port on which the host's apiserver listens.
@@ -428,7 +428,7 @@ pub enum Setting {
     ServiceSubnets,
 }
 
-impl Setting {
+impl ClusterValue {
     /// Whether it is another one on each host.
     pub fn is_of_host(self) -> bool {
         match self {

@@ -139,7 +139,7 @@ pub struct Override {
     /// Its own key algorithm.
     pub key_algorithm: Option<KeyAlgorithm>,
     /// Its subject, instead of the catalogue's: organizations and common name.
-    pub subject: Option<Subject>,
+    pub subject: Option<DeclaredSubject>,
     /// The same as DER, for what organizations and a common name cannot say.
     pub raw_subject: Option<Name>,
     /// All of its names, instead of the catalogue's.
@@ -159,7 +159,7 @@ pub struct Usages {
 
 /// A declared subject.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Subject {
+pub struct DeclaredSubject {
     /// O, in order.
     pub organizations: Vec<String>,
     /// CN

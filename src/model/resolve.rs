@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{
     catalogue::{Purpose, SanRule, SubjectRule},
-    cluster::{Cluster, Subject},
+    cluster::{Cluster, DeclaredSubject},
     duration::Span,
     layout::Instance,
     name::Name,
@@ -18,10 +18,10 @@ use super::{
 pub const BACKDATE: Span = Span(300);
 
 /// Whom this certificate names: organizations (Kubernetes groups) and common name (the Kubernetes user).
-pub fn subject(instance: &Instance<'_>, cluster: &Cluster) -> Subject {
+pub fn subject(instance: &Instance<'_>, cluster: &Cluster) -> DeclaredSubject {
     let spec = instance.spec;
     let host = instance.host.map(|h| h.name.to_string()).unwrap_or_default();
-    let fixed = |organizations: &[&str], common_name: String| Subject {
+    let fixed = |organizations: &[&str], common_name: String| DeclaredSubject {
         organizations: organizations.iter().map(|o| (*o).to_owned()).collect(),
         common_name,
     };
@@ -39,7 +39,7 @@ pub fn subject(instance: &Instance<'_>, cluster: &Cluster) -> Subject {
 pub fn profile(instance: &Instance<'_>, cluster: &Cluster) -> Profile {
     let spec = instance.spec;
     let over = cluster.override_of(spec.id.name());
-    let Subject { organizations, common_name } = subject(instance, cluster);
+    let DeclaredSubject { organizations, common_name } = subject(instance, cluster);
     let organizations: Vec<&str> = organizations.iter().map(String::as_str).collect();
     let common_name = common_name.as_str();
     let mut sans = match over.sans {

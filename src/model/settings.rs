@@ -11,7 +11,7 @@ pub use mount::{Mount, kubeadm_mounts, mounts_missing};
 pub use tree::{Line, Scalar, lines};
 
 use super::{
-    catalogue::{self, CertId, ComponentSpec, Home, Reload, Setting, USES, Use, Value, roles},
+    catalogue::{self, CertId, ClusterValue, ComponentSpec, Home, Reload, USES, Use, Value, roles},
     cluster::{Cluster, Etcd, Host, KubeconfigStyle},
 };
 
@@ -203,25 +203,25 @@ fn value_of(row: &Use, cluster: &Cluster, host: Option<&Host>, root: &str) -> Op
 }
 
 /// Nothing where it is not known.
-fn of_cluster(setting: Setting, cluster: &Cluster, host: Option<&Host>) -> Option<String> {
+fn of_cluster(setting: ClusterValue, cluster: &Cluster, host: Option<&Host>) -> Option<String> {
     let list = |all: Vec<String>| Some(all.join(",")).filter(|text| !text.is_empty());
     match setting {
-        Setting::AdvertiseAddress => cluster.advertised(host?).map(|ip| ip.to_string()),
-        Setting::ApiPort => Some(cluster.api_port(host?).to_string()),
-        Setting::EndpointHost => Some(cluster.endpoint.host_text()),
-        Setting::EtcdClientUrl => cluster.etcd_client_url(host?),
-        Setting::EtcdClientUrls => list(cluster.etcd_client_urls(host?)),
-        Setting::EtcdMembers => {
+        ClusterValue::AdvertiseAddress => cluster.advertised(host?).map(|ip| ip.to_string()),
+        ClusterValue::ApiPort => Some(cluster.api_port(host?).to_string()),
+        ClusterValue::EndpointHost => Some(cluster.endpoint.host_text()),
+        ClusterValue::EtcdClientUrl => cluster.etcd_client_url(host?),
+        ClusterValue::EtcdClientUrls => list(cluster.etcd_client_urls(host?)),
+        ClusterValue::EtcdMembers => {
             let member = |(name, url): (&str, String)| format!("{name}={url}");
             list(cluster.etcd_members().into_iter().map(member).collect())
         }
-        Setting::EtcdPeerUrl => cluster.etcd_peer_url(host?),
-        Setting::EtcdServers => list(cluster.etcd_endpoints(host)),
-        Setting::HostName => Some(host?.name.to_string()),
-        Setting::ServiceAccountIssuer => {
+        ClusterValue::EtcdPeerUrl => cluster.etcd_peer_url(host?),
+        ClusterValue::EtcdServers => list(cluster.etcd_endpoints(host)),
+        ClusterValue::HostName => Some(host?.name.to_string()),
+        ClusterValue::ServiceAccountIssuer => {
             Some(format!("https://kubernetes.default.svc.{}", cluster.dns_domain))
         }
-        Setting::ServiceSubnets => {
+        ClusterValue::ServiceSubnets => {
             list(cluster.service_subnets.iter().map(ToString::to_string).collect())
         }
     }
@@ -234,7 +234,7 @@ fn external(row: &Use, etcd: &Etcd) -> Option<String> {
         return None;
     }
     match row.value {
-        Value::Setting(Setting::EtcdServers) => Some(endpoints.join(",")),
+        Value::Setting(ClusterValue::EtcdServers) => Some(endpoints.join(",")),
         Value::Bundle(id) if id == roles::ETCD_CA.id => files.as_ref().map(|f| f.ca.clone()),
         Value::Cert(id) if id == roles::API_TO_ETCD.id => files.as_ref().map(|f| f.cert.clone()),
         Value::Key(id) if id == roles::API_TO_ETCD.id => files.as_ref().map(|f| f.key.clone()),

@@ -24,9 +24,9 @@ pub struct Talk {
     /// The TCP port, or several.
     pub port: String,
     /// What the client shows.
-    pub client: Shown,
+    pub client: EndShown,
     /// What the server shows.
-    pub server: Shown,
+    pub server: EndShown,
     /// The names or addresses by which the client knows the server; empty where none is checked.
     pub names: Vec<String>,
     /// The CA by which the client checks the server.
@@ -34,7 +34,7 @@ pub struct Talk {
     /// The CA by which the server checks the client.
     pub server_trusts: Option<Trusted>,
     /// The settings that make it so.
-    pub settings: Vec<Told>,
+    pub settings: Vec<SettingTold>,
     /// What protects it, in a few words.
     pub protection: &'static str,
     /// Why certificates cannot protect it, where they cannot.
@@ -47,7 +47,7 @@ pub struct Talk {
 
 /// What an end shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shown {
+pub struct EndShown {
     /// The certificate's id, or a description.
     pub what: &'static str,
     /// Whether it is a certificate of the catalogue.
@@ -67,7 +67,7 @@ pub struct Trusted {
 
 /// A setting of a component and what it is set to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct SettingTold {
     /// The component.
     pub component: &'static str,
     /// The flag, with dashes, or the configuration field.
@@ -134,7 +134,7 @@ fn port(path: &Path, cluster: Option<&Cluster>) -> String {
     }
 }
 
-fn shown(credential: Credential) -> Shown {
+fn shown(credential: Credential) -> EndShown {
     let (what, spec) = match credential {
         Credential::Cert(id) => (id.name(), Some(id.spec())),
         Credential::None => ("nothing", None),
@@ -144,7 +144,7 @@ fn shown(credential: Credential) -> Shown {
         Home::Files { cert, .. } | Home::Authority { cert, .. } => cert,
         Home::Kubeconfig { file, .. } => file,
     });
-    Shown { what, is_certificate: spec.is_some(), file }
+    EndShown { what, is_certificate: spec.is_some(), file }
 }
 
 fn trusted(authority: CertId, cluster: Option<&Cluster>) -> Option<Trusted> {
@@ -196,7 +196,7 @@ pub fn plain(san: &San) -> String {
 }
 
 /// A setting as this cluster's components are told it; nothing for what they are not told.
-fn told_in(cluster: &Cluster, component: &'static str, name: &str) -> Option<Told> {
+fn told_in(cluster: &Cluster, component: &'static str, name: &str) -> Option<SettingTold> {
     let spec = catalogue::component(component)?;
     let without_keys = BTreeSet::new();
     let place = Placement { dir: ROOT, without_keys: &without_keys };
@@ -209,13 +209,16 @@ fn told_in(cluster: &Cluster, component: &'static str, name: &str) -> Option<Tol
         None => found.value.clone(),
     };
     // What is another one on each host is no host's here.
-    Some(Told { value: Some(value).filter(|_| !found.is_of_host()), ..told(component, name) })
+    Some(SettingTold {
+        value: Some(value).filter(|_| !found.is_of_host()),
+        ..told(component, name)
+    })
 }
 
 /// A folder that stands for every host's tree.
 const ROOT: &str = "/HOST";
 
-fn told(component: &'static str, name: &str) -> Told {
+fn told(component: &'static str, name: &str) -> SettingTold {
     let row = USES
         .iter()
         .find(|u| u.component == component && (u.flag == Some(name) || u.field == Some(name)));
@@ -223,7 +226,7 @@ fn told(component: &'static str, name: &str) -> Told {
         Some(row) if row.flag == Some(name) => format!("--{name}"),
         _ => name.replace("\\.", "."),
     };
-    Told { component, setting, value: row.and_then(|row| file_of(row.value)) }
+    SettingTold { component, setting, value: row.and_then(|row| file_of(row.value)) }
 }
 
 /// The file or text that a setting names, where it is the same in every cluster.

@@ -15,7 +15,7 @@ use crate::{
         adopt::{self, Difference, Hints},
         catalogue::{COMPONENTS, ComponentSpec, roles},
         check::code::Code,
-        cluster::{Cluster, Endpoint, Etcd, ExternalEtcdFiles, Subject},
+        cluster::{Cluster, DeclaredSubject, Endpoint, Etcd, ExternalEtcdFiles},
         layout::{Layout, PUBLIC},
         observed::Piece,
         plan::{Action, Policy, Reason, Step, reconcile::reconcile},
@@ -269,8 +269,8 @@ fn hints(seen: &Cluster, dir: &Path, observation: &Observation) -> Hints {
     hints
 }
 
-fn subjects(observation: &Observation) -> BTreeMap<usize, Subject> {
-    let subject = |certificate: &Certificate| Subject {
+fn subjects(observation: &Observation) -> BTreeMap<usize, DeclaredSubject> {
+    let subject = |certificate: &Certificate| DeclaredSubject {
         organizations: certificate.organizations(),
         common_name: certificate.common_name().unwrap_or_default(),
     };

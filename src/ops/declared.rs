@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::read;
 use crate::{
-    document::{self, DocumentError, Mistake, yaml::Place},
+    document::{self, DocumentError, Mistake, yaml::Position},
     model::{
         catalogue::{CERTIFICATES, Scope},
         cluster::Cluster,
@@ -132,7 +132,7 @@ pub fn complete(dir: &Path, mut draft: Draft, source: &str) -> Result<Cluster, E
 /// Refuses owners that this machine does not know, each where it stands in its file.
 pub fn know_owners(
     unknown: &[(String, String)],
-    places: &BTreeMap<String, Place>,
+    places: &BTreeMap<String, Position>,
     source: &str,
 ) -> Result<(), Error> {
     let mistake = |(field, why): &(String, String)| Mistake {

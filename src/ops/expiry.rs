@@ -28,7 +28,7 @@ use self::{
 use super::observe::with_causes;
 use crate::{
     model::{
-        check::expiry::{Details, Facts, Found, Origin, Role, Row},
+        check::expiry::{Details, Facts, Found, Origin, Row, RowRole},
         near,
         timestamp::Timestamp,
     },
@@ -115,13 +115,13 @@ impl Fault {
             ),
         };
         let origin = Origin { path: shown(dir), inside: None };
-        row(shown(dir), origin, Role::Leaf, Found::Unreadable(why))
+        row(shown(dir), origin, RowRole::Leaf, Found::Unreadable(why))
     }
 }
 
 /// The files that were looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Files {
+pub struct FileCount {
     /// All of them.
     pub looked_at: usize,
     /// Those that gave rows.
@@ -139,7 +139,7 @@ pub fn run<T: Send>(
     request: &Request<'_>,
     render: impl Fn(Row) -> T + Sync,
     mut done: impl FnMut(Vec<T>) -> io::Result<()>,
-) -> io::Result<Option<Files>> {
+) -> io::Result<Option<FileCount>> {
     let mut files = None;
     if !request.paths.is_empty() {
         let roots: Vec<Root> = request.paths.iter().map(|_| Root::default()).collect();
@@ -171,10 +171,10 @@ pub fn run<T: Send>(
         )?;
         let empty = request.paths.iter().zip(&roots).filter_map(|(path, root)| {
             let origin = Origin { path: shown(path), inside: None };
-            Some(row(shown(path), origin, Role::Leaf, Found::Unreadable(root.nothing()?)))
+            Some(row(shown(path), origin, RowRole::Leaf, Found::Unreadable(root.nothing()?)))
         });
         done(empty.map(&render).collect())?;
-        files = Some(Files {
+        files = Some(FileCount {
             looked_at: roots.iter().map(Root::files).sum(),
             holding: roots.iter().map(Root::holding).sum(),
         });
@@ -234,15 +234,15 @@ fn facts(certificate: &Certificate, details: bool) -> Found {
     }))
 }
 
-fn role(certificate: &Certificate) -> Role {
+fn role(certificate: &Certificate) -> RowRole {
     match certificate.is_ca() {
-        true => Role::Authority,
-        false => Role::Leaf,
+        true => RowRole::Authority,
+        false => RowRole::Leaf,
     }
 }
 
 /// A row about something in a file that nothing more is known of.
-fn row(name: String, origin: Origin, role: Role, found: Found) -> Row {
+fn row(name: String, origin: Origin, role: RowRole, found: Found) -> Row {
     Row {
         name,
         host: None,

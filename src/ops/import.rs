@@ -30,7 +30,7 @@ use crate::{
         usage::ExtendedUsage,
     },
     pki::{
-        chain::{self, Purpose},
+        chain::{self, LeafUse},
         inspect::{self, Certificate, Request as Csr},
         key::PrivateKey,
         pem::{self, Block},
@@ -325,8 +325,8 @@ impl Judged<'_> {
         }
         let purpose = match self.certificate.extended_usages().contains(&ExtendedUsage::ClientAuth)
         {
-            true => Purpose::Client,
-            false => Purpose::Server { name: None },
+            true => LeafUse::Client,
+            false => LeafUse::Server { name: None },
         };
         let verified = chain::verify(self.certificate, others, &trusted, now, purpose);
         verified.err().map(|error| format!("does not lead to {file}: {}", with_causes(&error)))

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     document::{
-        kubeconfig::{self, Authority, Credential, Kubeconfig},
+        kubeconfig::{self, Authority, ClientCredential, Kubeconfig},
         signing,
     },
     model::{
@@ -32,7 +32,7 @@ use crate::{
     },
     pki::{
         inspect,
-        issue::{self, IssueError, Issuer, Order},
+        issue::{self, Issuance, IssueError, Issuer},
         key::{CaKey, KeyError, KeyFormat, PrivateKey},
         pem,
     },
@@ -213,7 +213,7 @@ pub fn run(request: &Request<'_>) -> Result<Made, Error> {
     let key = generate(user, api.algorithm)?;
     let profile = profile(request);
     let (not_before, not_after) = (request.now.minus(BACKDATE), request.now.plus(request.validity));
-    let order = Order {
+    let order = Issuance {
         profile: &profile,
         validity: Validity { not_before, not_after },
         public_key: key.public_key(),
@@ -234,7 +234,7 @@ pub fn run(request: &Request<'_>) -> Result<Made, Error> {
         "reason": "asked for",
     });
     let (warnings, recovered) = record(request, line.to_string())?;
-    let credential = Credential::Data {
+    let credential = ClientCredential::Data {
         cert: certificate.to_pem().into_bytes(),
         key: Zeroizing::new(key.to_pem(KeyFormat::Traditional).as_bytes().to_vec()),
     };
@@ -272,7 +272,7 @@ pub fn ask(request: &Request<'_>, files: (&str, &str)) -> Result<Asked, Error> {
         "reason": "asked for",
     });
     let (warnings, recovered) = record(request, line.to_string())?;
-    let credential = Credential::Files { cert: files.0.to_owned(), key: files.1.to_owned() };
+    let credential = ClientCredential::Files { cert: files.0.to_owned(), key: files.1.to_owned() };
     let pem = pem::encode("CERTIFICATE REQUEST", &csr);
     Ok(Asked {
         manifest: signing::request(&object, pem.as_bytes(), request.validity),
@@ -385,7 +385,7 @@ fn issuer(request: &Request<'_>) -> Result<Issuer, Error> {
         .map_err(|source| Error::Issue { user: request.name.to_owned(), source })
 }
 
-fn text(api: &Api, user: &str, credential: Credential) -> Zeroizing<String> {
+fn text(api: &Api, user: &str, credential: ClientCredential) -> Zeroizing<String> {
     kubeconfig::render(&Kubeconfig {
         cluster: api.cluster.clone(),
         server: api.server.clone(),

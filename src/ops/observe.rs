@@ -145,7 +145,8 @@ impl Observation {
             }
             Place::Named { kubeconfig, .. } | Place::Embedded { kubeconfig } => {
                 let host_dir = on_host(cluster, instance.host, files.dir(), self.observed.declared);
-                let tree = kubeconfig::Tree { dir: files.dir(), root: &instance.root, host_dir };
+                let tree =
+                    kubeconfig::NamedPaths { dir: files.dir(), root: &instance.root, host_dir };
                 let (view, found, content) =
                     kubeconfig::follow(files, &tree, kubeconfig, &instance.place);
                 if let Some(content) = content {

@@ -42,7 +42,7 @@ use crate::{
     store::{self, Transaction},
 };
 use authority::Ca;
-use credential::{Credential, Located};
+use credential::{Located, Renewable};
 
 /// What is wanted.
 #[derive(Clone, Debug)]
@@ -81,7 +81,7 @@ pub struct Request<'a> {
 
 /// What was done, or would be.
 #[derive(Debug)]
-pub struct Renewal {
+pub struct Renewed {
     /// The directory whose lock and backups it was.
     pub dir: PathBuf,
     /// What was done, as `certkit rotate` tells it.
@@ -244,7 +244,7 @@ pub fn directory(request: &Request<'_>) -> Result<PathBuf, Error> {
 }
 
 /// Renews the certificates in the files that are named, or says what would be done.
-pub fn run(request: &Request<'_>) -> Result<Renewal, Error> {
+pub fn run(request: &Request<'_>) -> Result<Renewed, Error> {
     let (dir, files) = locate(request)?;
     refuse_declared(&dir, &files)?;
     // Once: what is named may be a pipe.
@@ -302,7 +302,7 @@ pub fn run(request: &Request<'_>) -> Result<Renewal, Error> {
 /// What was found, and what follows from it.
 struct Work {
     /// By the number that the plan's steps have.
-    credentials: Vec<Option<Credential>>,
+    credentials: Vec<Option<Renewable>>,
     plan: Plan,
     dir: PathBuf,
 }
@@ -327,7 +327,7 @@ impl Work {
             Self { credentials: Vec::new(), plan: Plan::default(), dir: dir.to_path_buf() };
         for located in files {
             let is_key_needed = request.choice != Some(KeyChoice::Existing);
-            let found = Credential::read(located, request.key, dir, is_key_needed);
+            let found = Renewable::read(located, request.key, dir, is_key_needed);
             let number = work.credentials.len();
             match found {
                 Ok(credential) if credential.certificate().is_ca() => {
@@ -354,7 +354,7 @@ impl Work {
         request: &Request<'_>,
         ca: &Ca,
         number: usize,
-        credential: &Credential,
+        credential: &Renewable,
         now: Timestamp,
     ) {
         let certificate = credential.certificate();
@@ -544,7 +544,7 @@ impl Work {
             };
             let public_key = fresh.as_ref().map_or(old.public_key(), PrivateKey::public_key);
             let wanted =
-                issue::Order { profile: &order.profile, validity: order.validity, public_key };
+                issue::Issuance { profile: &order.profile, validity: order.validity, public_key };
             let issued = issue::reissue(&wanted, &issuer, old)
                 .map_err(|source| Error::Issue { file: file(), source })?;
             let chain = ca.chain(credential);
@@ -574,7 +574,7 @@ impl Work {
         Ok(Some(made))
     }
 
-    fn renewal(self, recovered: Option<String>) -> Renewal {
+    fn renewal(self, recovered: Option<String>) -> Renewed {
         let report = Report {
             cluster: undeclared(&self.dir),
             declared: false,
@@ -587,7 +587,7 @@ impl Work {
             aftermath: session::Aftermath::default(),
             recovered,
         };
-        Renewal { dir: self.dir, report, changed: Vec::new() }
+        Renewed { dir: self.dir, report, changed: Vec::new() }
     }
 }
 

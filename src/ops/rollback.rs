@@ -75,7 +75,7 @@ pub struct Report {
 
 /// What speaks against undoing something.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Obstacle {
+pub enum Objection {
     /// A CA or key that everything hangs on would be gone.
     Authority(PathBuf),
     /// A certificate that comes back has expired.
@@ -88,7 +88,7 @@ pub enum Obstacle {
     Stranger(PathBuf),
 }
 
-impl fmt::Display for Obstacle {
+impl fmt::Display for Objection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Authority(file) => {
@@ -134,7 +134,7 @@ pub enum Error {
         /// The changes.
         what: Vec<String>,
         /// What speaks against it.
-        why: Vec<Obstacle>,
+        why: Vec<Objection>,
     },
     /// The disk.
     #[error(transparent)]
@@ -149,8 +149,8 @@ pub enum Error {
     },
 }
 
-fn list(why: &[Obstacle]) -> String {
-    why.iter().map(Obstacle::to_string).collect::<Vec<_>>().join("\n  ")
+fn list(why: &[Objection]) -> String {
+    why.iter().map(Objection::to_string).collect::<Vec<_>>().join("\n  ")
 }
 
 impl Error {
@@ -308,12 +308,12 @@ fn judge(
     let mut why = Vec::new();
     // What a change did whose backup is damaged cannot be told from what somebody else did.
     if is_whole {
-        why.extend(strangers.iter().cloned().map(Obstacle::Stranger));
+        why.extend(strangers.iter().cloned().map(Objection::Stranger));
     }
     why.extend(lost(&layout, dir, change));
     why.extend(expired(&layout, dir, change, now));
     let broken = narrowing::broken(cluster, declared, dir, change, now);
-    why.extend(broken.into_iter().map(|broken| Obstacle::Path(broken.path)));
+    why.extend(broken.into_iter().map(|broken| Objection::Path(broken.path)));
     let mut seen = BTreeSet::new();
     why.retain(|one| seen.insert(one.to_string()));
     if why.is_empty() {
@@ -324,7 +324,7 @@ fn judge(
 }
 
 /// The CAs and keys without certificates that would be gone.
-fn lost(layout: &Layout<'_>, dir: &Path, change: &Transaction) -> Vec<Obstacle> {
+fn lost(layout: &Layout<'_>, dir: &Path, change: &Transaction) -> Vec<Objection> {
     let authorities = layout.instances.iter().filter(|instance| instance.spec.is_ca());
     let mut vital: BTreeSet<PathBuf> =
         authorities.flat_map(|instance| instance.place.files()).collect();
@@ -335,11 +335,16 @@ fn lost(layout: &Layout<'_>, dir: &Path, change: &Transaction) -> Vec<Obstacle> 
         let inside = path.strip_prefix(dir).unwrap_or(path);
         matches!(after, After::Nothing) && vital.contains(inside)
     });
-    gone.map(|(path, _)| Obstacle::Authority(path.to_path_buf())).collect()
+    gone.map(|(path, _)| Objection::Authority(path.to_path_buf())).collect()
 }
 
 /// Certificates that would come back though they, or their CAs, have expired.
-fn expired(layout: &Layout<'_>, dir: &Path, change: &Transaction, now: Timestamp) -> Vec<Obstacle> {
+fn expired(
+    layout: &Layout<'_>,
+    dir: &Path,
+    change: &Transaction,
+    now: Timestamp,
+) -> Vec<Objection> {
     let after: BTreeMap<&Path, After<'_>> = change.outcomes().collect();
     let is_over = |certificate: &Certificate| certificate.validity().not_after < now;
     let mut dead: Vec<(PathBuf, Certificate)> = Vec::new();
@@ -366,9 +371,9 @@ fn expired(layout: &Layout<'_>, dir: &Path, change: &Transaction, now: Timestamp
                 own.issuer() == ca.subject() && own.signed_by(ca)
             };
             if is_over(&own) {
-                found.push(Obstacle::Expired(file, own.validity().not_after));
+                found.push(Objection::Expired(file, own.validity().not_after));
             } else if let Some((authority, ca)) = dead.iter().find(of_dead) {
-                found.push(Obstacle::Orphan(file, authority.clone(), ca.validity().not_after));
+                found.push(Objection::Orphan(file, authority.clone(), ca.validity().not_after));
             }
         }
     }

@@ -57,7 +57,7 @@ pub enum Source<'a> {
 #[derive(Debug)]
 pub struct Report {
     /// The listener's side, where it is one.
-    pub listener: Option<Listener>,
+    pub listener: Option<Heard>,
     /// Each certificate, in the order it was found in.
     pub certificates: Vec<Shown>,
     /// Whether there is a cluster in which to look what they are.
@@ -66,7 +66,7 @@ pub struct Report {
 
 /// What a listener said of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
+pub struct Heard {
     /// The address that answered.
     pub address: String,
     /// The version of TLS.
@@ -202,7 +202,7 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     let found = match request.source {
         Source::Listener(target) => {
             let served = probe::probe(target, request.timeout)?;
-            listener = Some(Listener {
+            listener = Some(Heard {
                 address: served.address.to_string(),
                 version: served.version,
                 wants_certificate: served.client_certificate_requested,
@@ -385,7 +385,7 @@ fn beside(found: &mut [Found], content: &[u8], path: &Path) {
 }
 
 /// Says of each certificate who signed it, what it is in the cluster, and who needs it.
-fn explain(found: Vec<Found>, listener: Option<Listener>, dir: &Path) -> Report {
+fn explain(found: Vec<Found>, listener: Option<Heard>, dir: &Path) -> Report {
     let signers: Vec<Option<Signer>> =
         (0..found.len()).map(|index| signer(&found, index)).collect();
     let all =

@@ -27,7 +27,7 @@ use crate::model::{
         evidence::Evidence,
         finding::Finding,
         forecast::{self, Break},
-        pairing::{self, Expect, Outcome, Pairing, Summary},
+        pairing::{self, Expect, Outcome, Pairing, Tally},
     },
     layout::Layout,
     timestamp::Timestamp,
@@ -64,7 +64,7 @@ pub struct Report {
     /// What was tried, and what came of it.
     pub tried: Vec<Tried>,
     /// How many of each kind.
-    pub summary: Summary,
+    pub summary: Tally,
     /// When each path breaks, if that was asked for.
     pub forecast: Option<Vec<Break>>,
 }

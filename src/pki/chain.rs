@@ -13,7 +13,7 @@ use crate::model::{san::San, timestamp::Timestamp};
 
 /// What the leaf is used for.
 #[derive(Clone, Copy, Debug)]
-pub enum Purpose<'a> {
+pub enum LeafUse<'a> {
     /// It authenticates a client.
     Client,
     /// It authenticates a server.
@@ -85,7 +85,7 @@ pub fn verify(
     intermediates: &[&Certificate],
     anchors: &[&Certificate],
     at: Timestamp,
-    purpose: Purpose<'_>,
+    purpose: LeafUse<'_>,
 ) -> Result<(), ChainError> {
     let map = |error| chain_error(error, purpose);
     let der = CertificateDer::from(leaf.der());
@@ -97,8 +97,8 @@ pub fn verify(
     let trusted =
         trusted.iter().map(anchor_from_trusted_cert).collect::<Result<Vec<_>, _>>().map_err(map)?;
     let usage = match purpose {
-        Purpose::Client => KeyUsage::client_auth(),
-        Purpose::Server { .. } => KeyUsage::server_auth(),
+        LeafUse::Client => KeyUsage::client_auth(),
+        LeafUse::Server { .. } => KeyUsage::server_auth(),
     };
     let seconds = u64::try_from(at.unix()).unwrap_or_default();
     let time = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
@@ -106,7 +106,7 @@ pub fn verify(
     entity
         .verify_for_usage(&algorithms, &trusted, &intermediates, time, usage, None, None)
         .map_err(map)?;
-    if let Purpose::Server { name: Some(san) } = purpose {
+    if let LeafUse::Server { name: Some(san) } = purpose {
         let name = server_name(san).ok_or_else(|| ChainError::NameKind(san.clone()))?;
         entity.verify_is_valid_for_subject_name(&name).map_err(map)?;
     }
@@ -121,7 +121,7 @@ fn server_name(san: &San) -> Option<ServerName<'static>> {
     }
 }
 
-fn chain_error(error: Error, purpose: Purpose<'_>) -> ChainError {
+fn chain_error(error: Error, purpose: LeafUse<'_>) -> ChainError {
     let timestamp =
         |time: UnixTime| Timestamp::from_unix(i64::try_from(time.as_secs()).unwrap_or(i64::MAX));
     match error {
@@ -133,7 +133,7 @@ fn chain_error(error: Error, purpose: Purpose<'_>) -> ChainError {
             ChainError::NotYetValid { not_before: timestamp(not_before) }
         }
         Error::CertNotValidForName(_) => match purpose {
-            Purpose::Server { name: Some(san) } => ChainError::WrongName(san.clone()),
+            LeafUse::Server { name: Some(san) } => ChainError::WrongName(san.clone()),
             _ => ChainError::Malformed("it has no usable name".into()),
         },
         Error::EndEntityUsedAsCa => ChainError::LeafAsCa,
@@ -141,8 +141,8 @@ fn chain_error(error: Error, purpose: Purpose<'_>) -> ChainError {
         Error::NameConstraintViolation => ChainError::NameConstraint,
         Error::PathLenConstraintViolated => ChainError::PathLength,
         Error::RequiredEkuNotFoundContext(_) => ChainError::WrongUsage(match purpose {
-            Purpose::Client => "serving as a client (clientAuth)",
-            Purpose::Server { .. } => "serving as a server (serverAuth)",
+            LeafUse::Client => "serving as a client (clientAuth)",
+            LeafUse::Server { .. } => "serving as a server (serverAuth)",
         }),
         Error::UnknownIssuer => ChainError::UnknownIssuer,
         Error::UnsupportedSignatureAlgorithmContext(_)

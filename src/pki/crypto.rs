@@ -54,22 +54,22 @@ pub enum CryptoError {
 }
 
 /// A private key ready to sign.
-pub enum Signer {
+pub enum SigningKey {
     Ecdsa(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
     #[cfg(feature = "rsa-keygen")]
-    P521(aws::Signer),
+    P521(aws::P521Key),
     Rsa(RsaKeyPair),
 }
 
-impl Signer {
+impl SigningKey {
     /// A key on a curve; the point must belong to the scalar.
     pub fn ec(curve: Curve, scalar: &[u8], point: &[u8]) -> Result<Self, CryptoError> {
         let algorithm = match curve {
             Curve::P256 => &ECDSA_P256_SHA256_ASN1_SIGNING,
             Curve::P384 => &ECDSA_P384_SHA384_ASN1_SIGNING,
             #[cfg(feature = "rsa-keygen")]
-            Curve::P521 => return aws::Signer::new(scalar, point).map(Self::P521),
+            Curve::P521 => return aws::P521Key::new(scalar, point).map(Self::P521),
             #[cfg(not(feature = "rsa-keygen"))]
             Curve::P521 => return Err(CryptoError::NeedsFeature),
         };

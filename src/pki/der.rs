@@ -22,11 +22,11 @@ pub struct Element<'a> {
 
 /// Reads one element after the other.
 #[derive(Clone, Copy, Debug)]
-pub struct Reader<'a> {
+pub struct DerReader<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Reader<'a> {
+impl<'a> DerReader<'a> {
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn only_minimal_definite_lengths_are_read() {
-        assert_eq!(Reader::only(&[4, 2, 7, 7], OCTET_STRING), Ok(&[7, 7][..]));
+        assert_eq!(DerReader::only(&[4, 2, 7, 7], OCTET_STRING), Ok(&[7, 7][..]));
         for bad in [
             &[][..],
             &[4],
@@ -117,7 +117,7 @@ mod tests {
             &[0x1f, 0x81, 1, 0],
             &[4, 1, 7, 7],
         ] {
-            assert_eq!(Reader::only(bad, OCTET_STRING), Err(Malformed), "{bad:?}");
+            assert_eq!(DerReader::only(bad, OCTET_STRING), Err(Malformed), "{bad:?}");
         }
     }
 }

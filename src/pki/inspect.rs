@@ -23,7 +23,7 @@ pub use stray::{first_of, what_else};
 
 use super::{
     crypto::{self, Curve},
-    der::{Element, Reader},
+    der::{DerReader, Element},
     key::{KeyError, PublicKey},
     pem::{self, PemError},
 };
@@ -197,13 +197,13 @@ impl Certificate {
     /// read here all the same; Go, and so every component of a cluster, refuses the certificate.
     pub fn has_strict_dates(&self) -> bool {
         let validity = || {
-            let mut certificate = Reader::new(Reader::only(&self.der, SEQUENCE)?);
-            let mut tbs = Reader::new(certificate.expect(SEQUENCE)?);
+            let mut certificate = DerReader::new(DerReader::only(&self.der, SEQUENCE)?);
+            let mut tbs = DerReader::new(certificate.expect(SEQUENCE)?);
             tbs.optional(0xa0)?;
             for _serial_algorithm_issuer in 0..3 {
                 tbs.element()?;
             }
-            Reader::new(tbs.expect(SEQUENCE)?).elements()
+            DerReader::new(tbs.expect(SEQUENCE)?).elements()
         };
         let is_strict = |time: &Element<'_>| {
             let length = if time.tag == 0x17 { 12 } else { 14 };

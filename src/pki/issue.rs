@@ -29,7 +29,7 @@ use crate::model::{
     timestamp::Timestamp,
     usage::{ExtendedUsage, KeyUsages},
 };
-use splice::Replacement;
+use splice::Splice;
 
 /// A certificate authority that can sign: its certificate and the key that belongs to it.
 pub struct Issuer {
@@ -45,7 +45,7 @@ impl fmt::Debug for Issuer {
 
 /// A certificate to be issued.
 #[derive(Clone, Copy, Debug)]
-pub struct Order<'a> {
+pub struct Issuance<'a> {
     /// What it says.
     pub profile: &'a Profile,
     /// Its term, cut at the end of the issuer's.
@@ -173,7 +173,7 @@ pub fn self_signed(
     validity: Validity,
     key: &PrivateKey,
 ) -> Result<Certificate, IssueError> {
-    let order = Order { profile, validity, public_key: key.public_key() };
+    let order = Issuance { profile, validity, public_key: key.public_key() };
     sign(&order, &profile.subject, None, key, None)
 }
 
@@ -185,12 +185,12 @@ pub fn renew_self_signed(
     key: &PrivateKey,
 ) -> Result<Certificate, IssueError> {
     let profile = old.profile();
-    let order = Order { profile: &profile, validity, public_key: key.public_key() };
+    let order = Issuance { profile: &profile, validity, public_key: key.public_key() };
     sign(&order, old.subject(), None, key, Some(&old.raw_extensions()))
 }
 
 /// Makes a certificate that a CA signs.
-pub fn issue(order: &Order<'_>, issuer: &Issuer) -> Result<Issued, IssueError> {
+pub fn issue(order: &Issuance<'_>, issuer: &Issuer) -> Result<Issued, IssueError> {
     issue_with(order, issuer, None)
 }
 
@@ -198,7 +198,7 @@ pub fn issue(order: &Order<'_>, issuer: &Issuer) -> Result<Issued, IssueError> {
 /// meaning or not. Only what identifies the two keys is written for the ones of today, and what a log or a CA
 /// said of that one certificate is left out. The order's profile gives the subject.
 pub fn reissue(
-    order: &Order<'_>,
+    order: &Issuance<'_>,
     issuer: &Issuer,
     old: &Certificate,
 ) -> Result<Issued, IssueError> {
@@ -237,7 +237,7 @@ const SUBJECT_KEY_IDENTIFIER: &str = "2.5.29.14";
 const CERTIFICATE_TRANSPARENCY: &str = "1.3.6.1.4.1.11129.2.4.";
 
 fn issue_with(
-    order: &Order<'_>,
+    order: &Issuance<'_>,
     issuer: &Issuer,
     extensions: Option<&[RawExtension]>,
 ) -> Result<Issued, IssueError> {
@@ -250,7 +250,7 @@ fn issue_with(
     let end = ca.validity().not_after;
     let clamped = order.validity.not_after > end;
     let validity = Validity { not_after: order.validity.not_after.min(end), ..order.validity };
-    let order = Order { validity, ..*order };
+    let order = Issuance { validity, ..*order };
     let certificate = sign(&order, ca.subject(), ca.ski(), &*issuer.key, extensions)?;
     Ok(Issued { certificate, clamped })
 }
@@ -262,8 +262,8 @@ pub fn csr(profile: &Profile, key: &PrivateKey) -> Result<Vec<u8>, IssueError> {
     let body = splice::replace(
         draft.der(),
         &[
-            Replacement { index: 1, der: profile.subject.der() },
-            Replacement { index: 2, der: key.public_key().der() },
+            Splice { index: 1, der: profile.subject.der() },
+            Splice { index: 2, der: key.public_key().der() },
         ],
     )
     .map_err(|_| IssueError::Layout("unexpected structure".into()))?;
@@ -272,7 +272,7 @@ pub fn csr(profile: &Profile, key: &PrivateKey) -> Result<Vec<u8>, IssueError> {
 
 /// Signs what the order says; with extensions given, with those and no others.
 fn sign(
-    order: &Order<'_>,
+    order: &Issuance<'_>,
     issuer: &Name,
     issuer_ski: Option<&[u8]>,
     key: &dyn Sign,
@@ -301,10 +301,10 @@ fn sign(
     let body = splice::replace(
         draft.der(),
         &[
-            Replacement { index: 2, der: splice::signature_algorithm(key.algorithm()) },
-            Replacement { index: 3, der: issuer.der() },
-            Replacement { index: 5, der: order.profile.subject.der() },
-            Replacement { index: 6, der: order.public_key.der() },
+            Splice { index: 2, der: splice::signature_algorithm(key.algorithm()) },
+            Splice { index: 3, der: issuer.der() },
+            Splice { index: 5, der: order.profile.subject.der() },
+            Splice { index: 6, der: order.public_key.der() },
         ],
     )
     .map_err(|_| IssueError::Layout("unexpected structure".into()))?;

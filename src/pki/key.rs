@@ -13,7 +13,7 @@ pub(in crate::pki) use public::{bit_string, dotted};
 pub use sealed::SealedKey;
 
 use super::{
-    crypto::{self, CryptoError, Curve, Signer},
+    crypto::{self, CryptoError, Curve, SigningKey},
     inspect::Certificate,
     pem::{self, PemError},
 };
@@ -35,7 +35,7 @@ pub struct PrivateKey {
     material: Material,
     public: PublicKey,
     format: KeyFormat,
-    signer: OnceLock<Signer>,
+    signer: OnceLock<SigningKey>,
 }
 
 /// The private numbers.
@@ -145,14 +145,14 @@ impl PrivateKey {
         Ok(self)
     }
 
-    fn signer(&self) -> Result<&Signer, KeyError> {
+    fn signer(&self) -> Result<&SigningKey, KeyError> {
         if let Some(signer) = self.signer.get() {
             return Ok(signer);
         }
         let signer = match &self.material {
-            Material::Ec { curve, scalar, point } => Signer::ec(*curve, scalar, point),
-            Material::Ed25519 { seed, public } => Signer::ed25519(seed, public),
-            Material::Rsa { pkcs1, .. } => Signer::rsa(pkcs1),
+            Material::Ec { curve, scalar, point } => SigningKey::ec(*curve, scalar, point),
+            Material::Ed25519 { seed, public } => SigningKey::ed25519(seed, public),
+            Material::Rsa { pkcs1, .. } => SigningKey::rsa(pkcs1),
         };
         let signer = signer.map_err(KeyError::unusable)?;
         Ok(self.signer.get_or_init(|| signer))

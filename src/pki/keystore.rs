@@ -6,7 +6,7 @@ mod jks;
 use p12_keystore::{Pkcs12Archive, error::Error as P12Error};
 use zeroize::Zeroizing;
 
-use super::der::{INTEGER, Reader};
+use super::der::{DerReader, INTEGER};
 use crate::model::der::{OID, SEQUENCE};
 
 pub use jks::jks;
@@ -38,11 +38,11 @@ pub enum KeystoreError {
 pub fn is_pkcs12(der: &[u8]) -> bool {
     const PKCS7: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07];
     let begins = || {
-        let mut pfx = Reader::new(Reader::only(der, SEQUENCE)?);
+        let mut pfx = DerReader::new(DerReader::only(der, SEQUENCE)?);
         if pfx.expect(INTEGER)? != [3] {
             return Ok(false);
         }
-        let content = Reader::new(pfx.expect(SEQUENCE)?).expect(OID)?;
+        let content = DerReader::new(pfx.expect(SEQUENCE)?).expect(OID)?;
         Ok::<bool, super::der::Malformed>(content.starts_with(PKCS7))
     };
     begins().unwrap_or(false)

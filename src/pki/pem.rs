@@ -15,8 +15,8 @@ use rustls_pemfile::Item;
 use zeroize::{Zeroize, Zeroizing};
 
 pub use encode::{encode, encode_secret};
-pub use replace::{Replacement, replace};
-pub use stream::{Certificates, Form, Found};
+pub use replace::{PemReplacement, replace};
+pub use stream::{Certificates, Form, StreamedBlock};
 
 /// One block of a PEM file.
 #[derive(Debug, PartialEq, Eq)]

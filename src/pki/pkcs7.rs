@@ -1,7 +1,7 @@
 //! PKCS#7 (RFC 2315, RFC 5652): the certificates of a `SignedData`, the form in which Windows and Java pass
 //! chains on (`.p7b`, `.p7c`). Nothing else in it is looked at, and no signature is verified.
 
-use super::der::{INTEGER, Malformed, Reader};
+use super::der::{DerReader, INTEGER, Malformed};
 use crate::model::der::{OID, SEQUENCE, SET};
 
 /// 1.2.840.113549.1.7.2
@@ -22,16 +22,16 @@ impl From<Malformed> for Pkcs7Error {
 
 /// The DER of every certificate, in its order. Attribute certificates and other forms are passed over.
 pub fn certificates(der: &[u8]) -> Result<Vec<Vec<u8>>, Pkcs7Error> {
-    let mut info = Reader::new(Reader::only(der, SEQUENCE)?);
+    let mut info = DerReader::new(DerReader::only(der, SEQUENCE)?);
     if info.expect(OID)? != SIGNED_DATA {
         return Err(Pkcs7Error);
     }
-    let mut signed = Reader::new(Reader::only(info.expect(CONTEXT_0)?, SEQUENCE)?);
+    let mut signed = DerReader::new(DerReader::only(info.expect(CONTEXT_0)?, SEQUENCE)?);
     signed.expect(INTEGER)?;
     signed.expect(SET)?;
     signed.expect(SEQUENCE)?;
     let Some(certificates) = signed.optional(CONTEXT_0)? else { return Ok(Vec::new()) };
-    let elements = Reader::new(certificates).elements()?;
+    let elements = DerReader::new(certificates).elements()?;
     let plain = elements.iter().filter(|element| element.tag == SEQUENCE);
     Ok(plain.map(|element| element.raw.to_vec()).collect())
 }

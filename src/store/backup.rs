@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::METADATA;
 use super::digest::sha256;
-use super::disk::{Attribute, Disk, Found, Kind, Owner, Status};
+use super::disk::{Attribute, Disk, FileKind, FileStatus, KeptMetadata, UserAndGroup};
 use super::error::{Error, Operation};
 use super::gate::Gate;
 use super::journal::own;
-use super::place::Place;
+use super::place::StorePath;
 use super::transaction::{Content, Transaction};
 
 /// The form of the manifest.
@@ -153,7 +153,7 @@ fn load<D: Disk>(gate: &Gate<D>, id: String) -> Result<Backup, Error> {
         return Err(damaged("a newer certkit made it"));
     }
     let is_place = |entry: &BackupEntry| {
-        let place = Place::parse(&entry.path, &gate.path);
+        let place = StorePath::parse(&entry.path, &gate.path);
         place.is_ok_and(|place| Some(place.as_str()) == entry.path.to_str())
     };
     if !manifest.files.iter().all(is_place) {
@@ -179,14 +179,14 @@ fn copy<D: Disk>(
     entry: &BackupEntry,
     expected: &str,
 ) -> Result<Content, Error> {
-    let place = Place::parse(&entry.path, &gate.path)?;
+    let place = StorePath::parse(&entry.path, &gate.path)?;
     let copy = copy_place(&folder(&backup.id), &place);
     let damaged = |reason: &str| Error::DamagedBackup {
         path: gate.full(copy.as_str()),
         reason: reason.into(),
     };
     match gate.status(&copy)?.map(|status| status.kind) {
-        Some(Kind::File) => {}
+        Some(FileKind::File) => {}
         Some(_) => return Err(damaged("it is not a regular file")),
         None => return Err(damaged("it is gone")),
     }
@@ -225,7 +225,7 @@ pub(crate) fn undo<D: Disk>(gate: &Gate<D>, changes: &[Backup]) -> Result<Undo, 
         if !seen.insert(&entry.path) {
             continue;
         }
-        let found = look(gate, &Place::parse(&entry.path, &gate.path)?)?;
+        let found = look(gate, &StorePath::parse(&entry.path, &gate.path)?)?;
         if is_as_before(&entry.kind, &found) {
             continue;
         }
@@ -242,9 +242,9 @@ pub(crate) fn undo<D: Disk>(gate: &Gate<D>, changes: &[Backup]) -> Result<Undo, 
                 undo.transaction.symlink(&entry.path, target);
             }
             BackupKind::File { mode, uid, gid, sha256, attributes } => {
-                let found = Found {
+                let found = KeptMetadata {
                     mode: *mode & 0o777,
-                    owner: Owner { uid: *uid, gid: *gid },
+                    owner: UserAndGroup { uid: *uid, gid: *gid },
                     attributes: attributes.clone(),
                 };
                 let content = copy(gate, backup, entry, sha256)?;
@@ -256,17 +256,22 @@ pub(crate) fn undo<D: Disk>(gate: &Gate<D>, changes: &[Backup]) -> Result<Undo, 
 }
 
 /// What is at a place now; nothing where it is of a kind that certkit never makes.
-fn look<D: Disk>(gate: &Gate<D>, place: &Place) -> Result<Option<(Became, Option<Status>)>, Error> {
+fn look<D: Disk>(
+    gate: &Gate<D>,
+    place: &StorePath,
+) -> Result<Option<(Became, Option<FileStatus>)>, Error> {
     gate.admits(place)?;
     let Some(status) = gate.status(place)? else { return Ok(Some((Became::Missing, None))) };
     Ok(match status.kind {
-        Kind::File => Some((Became::File { sha256: sha256(&gate.read(place)?) }, Some(status))),
-        Kind::Symlink => Some((Became::Symlink { target: read_link(gate, place)? }, Some(status))),
-        Kind::Directory | Kind::Other => None,
+        FileKind::File => Some((Became::File { sha256: sha256(&gate.read(place)?) }, Some(status))),
+        FileKind::Symlink => {
+            Some((Became::Symlink { target: read_link(gate, place)? }, Some(status)))
+        }
+        FileKind::Directory | FileKind::Other => None,
     })
 }
 
-fn is_as_before(before: &BackupKind, found: &Option<(Became, Option<Status>)>) -> bool {
+fn is_as_before(before: &BackupKind, found: &Option<(Became, Option<FileStatus>)>) -> bool {
     match (before, found) {
         (BackupKind::Created, Some((Became::Missing, _))) => true,
         (BackupKind::Symlink { target }, Some((Became::Symlink { target: now }, _))) => {
@@ -276,7 +281,7 @@ fn is_as_before(before: &BackupKind, found: &Option<(Became, Option<Status>)>) -
             BackupKind::File { mode, uid, gid, sha256, .. },
             Some((Became::File { sha256: now }, Some(status))),
         ) => {
-            let owner = Owner { uid: *uid, gid: *gid };
+            let owner = UserAndGroup { uid: *uid, gid: *gid };
             sha256 == now && status.mode & 0o777 == mode & 0o777 && status.owner == owner
         }
         _ => false,
@@ -319,9 +324,9 @@ fn remove<D: Disk>(gate: &Gate<D>, key: &str) -> Result<(), Error> {
 /// Removes a folder of the store's own with all that is in it.
 fn remove_all<D: Disk>(gate: &Gate<D>, key: &str) -> Result<(), Error> {
     for name in gate.list(key)? {
-        let place = Place::own(super::place::join(key, &name));
+        let place = StorePath::own(super::place::join(key, &name));
         let status = gate.status(&place)?;
-        if status.is_some_and(|status| status.kind == super::disk::Kind::Directory) {
+        if status.is_some_and(|status| status.kind == super::disk::FileKind::Directory) {
             remove_all(gate, place.as_str())?;
         } else {
             gate.unlink(&place)?;
@@ -355,16 +360,16 @@ pub(crate) fn folder(id: &str) -> String {
 }
 
 /// Where a backup's manifest is.
-pub(crate) fn manifest_place(folder: &str) -> Place {
-    Place::own(format!("{folder}/{MANIFEST}"))
+pub(crate) fn manifest_place(folder: &str) -> StorePath {
+    StorePath::own(format!("{folder}/{MANIFEST}"))
 }
 
 /// Where a backup's copy of a file is.
-pub(crate) fn copy_place(folder: &str, place: &Place) -> Place {
+pub(crate) fn copy_place(folder: &str, place: &StorePath) -> StorePath {
     if place.is_outside() {
-        Place::own(format!("{folder}/outside{}", place.as_str()))
+        StorePath::own(format!("{folder}/outside{}", place.as_str()))
     } else {
-        Place::own(format!("{folder}/files/{}", place.as_str()))
+        StorePath::own(format!("{folder}/files/{}", place.as_str()))
     }
 }
 
@@ -384,7 +389,7 @@ pub(crate) fn encode_manifest(id: &str, command: Option<&str>, files: &[BackupEn
 }
 
 /// Where the symbolic link at `place` points.
-pub(crate) fn read_link<D: Disk>(gate: &Gate<D>, place: &Place) -> Result<String, Error> {
+pub(crate) fn read_link<D: Disk>(gate: &Gate<D>, place: &StorePath) -> Result<String, Error> {
     let target = gate.disk.read_link(&gate.dir(place.parent())?, place.name());
     let target = target.map_err(Error::io(Operation::Read, gate.full(place.as_str())))?;
     target.into_string().map_err(|_| Error::Path {

@@ -25,9 +25,9 @@ pub(crate) trait Disk {
     /// The path without symbolic links, as far as that can be told.
     fn real_path(&self, path: &Path) -> Option<PathBuf>;
     /// What an open directory is now.
-    fn dir_status(&self, dir: &Self::Dir) -> io::Result<Status>;
+    fn dir_status(&self, dir: &Self::Dir) -> io::Result<FileStatus>;
     /// What `name` is, itself (no symbolic link is followed); `None` when there is nothing.
-    fn status(&self, dir: &Self::Dir, name: &str) -> io::Result<Option<Status>>;
+    fn status(&self, dir: &Self::Dir, name: &str) -> io::Result<Option<FileStatus>>;
     /// The whole content of a regular file of at most `limit` octets; a symbolic link is an error.
     fn read(&self, dir: &Self::Dir, name: &str, limit: u64) -> io::Result<Zeroizing<Vec<u8>>>;
     /// Where a symbolic link points.
@@ -35,7 +35,7 @@ pub(crate) trait Disk {
     /// The names in a directory, sorted.
     fn list(&self, dir: &Self::Dir) -> io::Result<Vec<OsString>>;
     /// What a file open for writing is now.
-    fn file_status(&self, file: &Self::File) -> io::Result<Status>;
+    fn file_status(&self, file: &Self::File) -> io::Result<FileStatus>;
     /// The extended attributes of the file `name`; none where the file system knows no such thing.
     fn attributes(&self, dir: &Self::Dir, name: &str) -> io::Result<Vec<Attribute>>;
     /// Why nothing can be renamed, made or removed in a directory, if that can be known.
@@ -60,7 +60,7 @@ pub(crate) trait Disk {
     /// Sets a file's mode.
     fn set_mode(&self, file: &Self::File, mode: u32) -> io::Result<()>;
     /// Sets a file's owner.
-    fn set_owner(&self, file: &Self::File, owner: Owner) -> io::Result<()>;
+    fn set_owner(&self, file: &Self::File, owner: UserAndGroup) -> io::Result<()>;
     /// Gives a file an extended attribute.
     fn set_attribute(&self, file: &Self::File, attribute: &Attribute) -> io::Result<()>;
     /// Writes all of `data` at the end.
@@ -90,9 +90,9 @@ pub(crate) trait Disk {
 
 /// What of a file is kept besides its content.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Found {
+pub(crate) struct KeptMetadata {
     pub(crate) mode: u32,
-    pub(crate) owner: Owner,
+    pub(crate) owner: UserAndGroup,
     pub(crate) attributes: Vec<Attribute>,
 }
 
@@ -120,7 +120,7 @@ pub(crate) enum Child<Dir> {
 
 /// What a name stands for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Kind {
+pub(crate) enum FileKind {
     Directory,
     File,
     Other,
@@ -129,7 +129,7 @@ pub(crate) enum Kind {
 
 /// User and group a file belongs to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Owner {
+pub(crate) struct UserAndGroup {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
 }
@@ -145,24 +145,24 @@ pub struct NewOwner {
 
 impl NewOwner {
     /// The owner of a file that was `before`.
-    pub(crate) fn from(self, before: Owner) -> Owner {
-        Owner { uid: self.uid, gid: self.gid.unwrap_or(before.gid) }
+    pub(crate) fn from(self, before: UserAndGroup) -> UserAndGroup {
+        UserAndGroup { uid: self.uid, gid: self.gid.unwrap_or(before.gid) }
     }
 }
 
-impl From<Owner> for NewOwner {
-    fn from(Owner { uid, gid }: Owner) -> Self {
+impl From<UserAndGroup> for NewOwner {
+    fn from(UserAndGroup { uid, gid }: UserAndGroup) -> Self {
         Self { uid, gid: Some(gid) }
     }
 }
 
 /// What is known about a file without reading it.
 #[derive(Clone, Debug)]
-pub(crate) struct Status {
-    pub(crate) kind: Kind,
+pub(crate) struct FileStatus {
+    pub(crate) kind: FileKind,
     /// Permission bits only.
     pub(crate) mode: u32,
-    pub(crate) owner: Owner,
+    pub(crate) owner: UserAndGroup,
     pub(crate) length: u64,
     /// When its content changed last, in seconds since 1970 and nanoseconds.
     pub(crate) modified: (i64, u32),

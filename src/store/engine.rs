@@ -9,7 +9,7 @@ use super::error::{Error, Operation};
 use super::gate::Gate;
 use super::journal::{self, Undecided};
 use super::lock;
-use super::plan::Plan;
+use super::plan::StagingPlan;
 use super::publish;
 use super::recover::{self, Recovery, Rest};
 use super::stage;
@@ -147,7 +147,8 @@ impl<D: Disk> Engine<D> {
         if self.unfinished {
             self.recover()?;
         }
-        let mut plan = Plan::new(&self.gate, transaction, &self.roots, self.metadata, &self.rests)?;
+        let mut plan =
+            StagingPlan::new(&self.gate, transaction, &self.roots, self.metadata, &self.rests)?;
         if plan.is_empty() {
             return Ok(Committed::default());
         }
@@ -227,7 +228,7 @@ impl<D: Disk> Engine<D> {
     }
 
     /// Removes what was staged after `error`, and says so when that fails, too.
-    fn abandon(&mut self, plan: &Plan, settle: bool, error: Error) -> Error {
+    fn abandon(&mut self, plan: &StagingPlan, settle: bool, error: Error) -> Error {
         if recover::roll_back(&self.gate, &plan.journal, journal::STAGING, settle).is_err() {
             self.unfinished = true;
             return Error::LeftBehind { dir: self.gate.path.clone(), source: Box::new(error) };
@@ -237,7 +238,7 @@ impl<D: Disk> Engine<D> {
 }
 
 /// Whether it is of this plan that something is left to do.
-fn is_of(rest: &Rest, plan: &Plan) -> bool {
+fn is_of(rest: &Rest, plan: &StagingPlan) -> bool {
     rest.record.ends_with(format!("{}{}", journal::REST, plan.journal.transaction))
 }
 

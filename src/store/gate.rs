@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::METADATA;
-use super::disk::{Child, Disk, Kind, Status};
+use super::disk::{Child, Disk, FileKind, FileStatus};
 use super::error::{Error, Operation};
-use super::place::{Place, join, parent};
+use super::place::{StorePath, join, parent};
 
 /// How many directories are held open: a workspace of ten thousand hosts has more than a process may.
 const HELD_OPEN: usize = 32;
@@ -66,7 +66,7 @@ impl<D: Disk> Gate<D> {
     }
 
     /// Whether a place is one that may be changed at all.
-    pub(crate) fn admits(&self, place: &Place) -> Result<(), Error> {
+    pub(crate) fn admits(&self, place: &StorePath) -> Result<(), Error> {
         let key = place.parent();
         if !key.starts_with('/')
             || self.annex.as_ref().is_some_and(|a| Path::new(key).starts_with(a))
@@ -85,7 +85,7 @@ impl<D: Disk> Gate<D> {
             return Ok(dir.clone());
         }
         let opened = if key.starts_with('/') {
-            self.admits(&Place::own(join(key, "_")))?;
+            self.admits(&StorePath::own(join(key, "_")))?;
             self.open_annex(key)
         } else {
             self.open_beneath(key)
@@ -198,9 +198,10 @@ impl<D: Disk> Gate<D> {
     }
 
     /// The place that a write to `place` really is to: what a symbolic link that stays inside points to.
-    pub(crate) fn resolve(&self, mut place: Place) -> Result<Place, Error> {
+    pub(crate) fn resolve(&self, mut place: StorePath) -> Result<StorePath, Error> {
         for _ in 0..LINKS {
-            let is_link = self.status(&place)?.is_some_and(|status| status.kind == Kind::Symlink);
+            let is_link =
+                self.status(&place)?.is_some_and(|status| status.kind == FileKind::Symlink);
             if place.is_outside() || !is_link {
                 return Ok(place);
             }
@@ -215,7 +216,7 @@ impl<D: Disk> Gate<D> {
                     return Err(escape());
                 }
                 let (_, folder) = self.walk(folder)?;
-                Ok(Place::own(join(&folder, name)))
+                Ok(StorePath::own(join(&folder, name)))
             });
             let path = self.full(place.as_str());
             place = followed.map_err(|_| Error::Path {
@@ -242,18 +243,18 @@ impl<D: Disk> Gate<D> {
     }
 
     /// What is at `place`; nothing when its directory is missing, too.
-    pub(crate) fn status(&self, place: &Place) -> Result<Option<Status>, Error> {
+    pub(crate) fn status(&self, place: &StorePath) -> Result<Option<FileStatus>, Error> {
         let Some(dir) = self.find_dir(place.parent())? else { return Ok(None) };
         let path = self.full(place.as_str());
         self.disk.status(&dir, place.name()).map_err(Error::io(Operation::Inspect, path))
     }
 
     /// The content at `place`.
-    pub(crate) fn read(&self, place: &Place) -> Result<Zeroizing<Vec<u8>>, Error> {
+    pub(crate) fn read(&self, place: &StorePath) -> Result<Zeroizing<Vec<u8>>, Error> {
         self.read_bounded(place, CONTENT)
     }
 
-    fn read_bounded(&self, place: &Place, limit: u64) -> Result<Zeroizing<Vec<u8>>, Error> {
+    fn read_bounded(&self, place: &StorePath, limit: u64) -> Result<Zeroizing<Vec<u8>>, Error> {
         let dir = self.dir(place.parent())?;
         let path = self.full(place.as_str());
         self.disk.read(&dir, place.name(), limit).map_err(Error::io(Operation::Read, path))
@@ -261,13 +262,13 @@ impl<D: Disk> Gate<D> {
 
     /// One of the store's own records, if it is there. It is believed only where nobody else can have written
     /// it: what it says is done with this user's rights.
-    pub(crate) fn record(&self, place: &Place) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+    pub(crate) fn record(&self, place: &StorePath) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
         let Some(status) = self.status(place)? else { return Ok(None) };
         let untrusted = |reason| {
             let path = self.full(place.as_str());
             Error::Untrusted { path, owner: status.owner.uid, reason }
         };
-        if status.kind != Kind::File {
+        if status.kind != FileKind::File {
             return Err(untrusted("it is not a regular file"));
         }
         if status.owner.uid != 0 && status.owner.uid != self.disk.user() {
@@ -290,7 +291,7 @@ impl<D: Disk> Gate<D> {
     }
 
     /// Removes a file if it is there; tells whether it was.
-    pub(crate) fn unlink(&self, place: &Place) -> Result<bool, Error> {
+    pub(crate) fn unlink(&self, place: &StorePath) -> Result<bool, Error> {
         let Some(dir) = self.find_dir(place.parent())? else { return Ok(false) };
         match self.disk.unlink(&dir, place.name()) {
             Ok(()) => Ok(true),
@@ -307,7 +308,7 @@ impl<D: Disk> Gate<D> {
     pub(crate) fn remove_dir(&self, key: &str) -> Result<bool, Error> {
         self.forget(key);
         let Some(dir) = self.find_dir(parent(key))? else { return Ok(false) };
-        let place = Place::own(key);
+        let place = StorePath::own(key);
         match self.disk.remove_dir(&dir, place.name()) {
             Ok(()) => Ok(true),
             Err(error) => match error.kind() {

@@ -10,7 +10,7 @@ use super::backup;
 use super::disk::Disk;
 use super::error::{Error, Operation};
 use super::gate::Gate;
-use super::place::{Place, parent, temporary_name};
+use super::place::{StorePath, parent, temporary_name};
 
 /// The form of the record; a certkit that knows only older ones must not guess.
 const VERSION: u32 = 1;
@@ -29,9 +29,9 @@ pub(crate) struct Journal {
     /// The backup's folder.
     pub(crate) backup: Option<String>,
     /// The files of the backup, its manifest included.
-    pub(crate) copies: Vec<Place>,
+    pub(crate) copies: Vec<StorePath>,
     /// The changes, in the order in which they become visible.
-    pub(crate) entries: Vec<Entry>,
+    pub(crate) entries: Vec<JournalEntry>,
     pub(crate) log: Option<Appendix>,
     /// Whether it is the rest of a change that was not decided: what is left to remove of it.
     #[serde(default)]
@@ -41,10 +41,10 @@ pub(crate) struct Journal {
 /// One change that becomes visible by one system call.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase", tag = "change")]
-pub(crate) enum Entry {
-    Remove { path: Place },
-    Symlink { path: Place, temporary: String, target: String },
-    Write { path: Place, temporary: String, sha256: String },
+pub(crate) enum JournalEntry {
+    Remove { path: StorePath },
+    Symlink { path: StorePath, temporary: String, target: String },
+    Write { path: StorePath, temporary: String, sha256: String },
 }
 
 /// Lines to append to the log.
@@ -91,9 +91,9 @@ impl Journal {
 
     fn is_well_formed(&self, dir: &Path) -> bool {
         let is_place = |text: &str| {
-            Place::parse(Path::new(text), dir).is_ok_and(|place| place.as_str() == text)
+            StorePath::parse(Path::new(text), dir).is_ok_and(|place| place.as_str() == text)
         };
-        let is_entry = |entry: &Entry| {
+        let is_entry = |entry: &JournalEntry| {
             let expected = temporary_name(entry.path().name(), &self.transaction);
             is_place(entry.path().as_str())
                 && entry.temporary().is_none_or(|name| *name == expected)
@@ -140,8 +140,8 @@ impl Unreadable {
     }
 }
 
-impl Entry {
-    pub(crate) fn path(&self) -> &Place {
+impl JournalEntry {
+    pub(crate) fn path(&self) -> &StorePath {
         match self {
             Self::Remove { path } | Self::Symlink { path, .. } | Self::Write { path, .. } => path,
         }
@@ -155,7 +155,7 @@ impl Entry {
     }
 
     /// The place of what is staged for this entry.
-    pub(crate) fn staged(&self) -> Option<Place> {
+    pub(crate) fn staged(&self) -> Option<StorePath> {
         self.temporary().map(|name| self.path().sibling(name))
     }
 }
@@ -172,8 +172,8 @@ pub(crate) const OWED: &str = "owed-";
 pub(crate) const LOG: &str = "log.jsonl";
 
 /// The place of one of the store's own files.
-pub(crate) fn own(name: &str) -> Place {
-    Place::own(format!("{METADATA}/{name}"))
+pub(crate) fn own(name: &str) -> StorePath {
+    StorePath::own(format!("{METADATA}/{name}"))
 }
 
 /// Writes the record of what is going to be staged, and makes it durable.

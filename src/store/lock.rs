@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::METADATA;
-use super::disk::{Disk, Kind, Status};
+use super::disk::{Disk, FileKind, FileStatus};
 use super::error::{Error, Operation};
 use super::gate::Gate;
 use super::journal::own;
@@ -85,7 +85,7 @@ fn open<D: Disk>(gate: &Gate<D>) -> Result<Option<D::File>, Error> {
             opened => opened.map_err(failed(Operation::Lock))?,
         };
         let status = gate.disk.file_status(&file).map_err(failed(Operation::Inspect))?;
-        if status.kind != Kind::File {
+        if status.kind != FileKind::File {
             let path = gate.full(own(NAME).as_str());
             return Err(Error::Path { path, reason: "it is not a regular file" });
         }
@@ -100,7 +100,7 @@ fn open<D: Disk>(gate: &Gate<D>) -> Result<Option<D::File>, Error> {
 /// Locks the file, waiting at most `wait`. `path` is the directory's.
 pub(crate) fn acquire(
     file: &File,
-    status: &Status,
+    status: &FileStatus,
     path: &Path,
     wait: Duration,
 ) -> Result<(), Error> {
@@ -124,14 +124,14 @@ pub(crate) fn acquire(
 }
 
 /// Whether the file with this status is still the one that others lock.
-pub(crate) fn is_current(dir: &Path, status: &Status) -> bool {
+pub(crate) fn is_current(dir: &Path, status: &FileStatus) -> bool {
     let root = RealDisk.open_dir(dir);
     let now = root.ok().map(|root| Gate::new(RealDisk, dir.to_owned(), root).status(&own(NAME)));
     matches!(now, Some(Ok(Some(now))) if (now.device, now.inode) == (status.device, status.inode))
 }
 
 /// Who holds the lock of the file with this status, as the kernel tells.
-pub(crate) fn holder(status: &Status) -> Option<Holder> {
+pub(crate) fn holder(status: &FileStatus) -> Option<Holder> {
     let pid = parse_holder(&fs::read_to_string("/proc/locks").ok()?, status)?;
     let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let command = String::from_utf8_lossy(&command).replace('\0', " ").trim_end().to_owned();
@@ -141,7 +141,7 @@ pub(crate) fn holder(status: &Status) -> Option<Holder> {
 
 /// Finds the owner in the text of `/proc/locks`: `1: FLOCK ADVISORY WRITE 412 fe:00:1234 0 EOF`
 /// (proc_locks(5)); `->` marks one that only waits.
-fn parse_holder(locks: &str, status: &Status) -> Option<u32> {
+fn parse_holder(locks: &str, status: &FileStatus) -> Option<u32> {
     let (major, minor) = (status.device >> 32, status.device & 0xffff_ffff);
     let mut by_inode = None;
     for line in locks.lines() {
@@ -165,13 +165,13 @@ fn parse_holder(locks: &str, status: &Status) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::disk::Owner;
+    use super::super::disk::UserAndGroup;
     use super::*;
 
-    fn status(device: u64, inode: u64) -> Status {
-        let owner = Owner { uid: 0, gid: 0 };
-        let (kind, modified) = (Kind::File, (0, 0));
-        Status { kind, mode: 0, owner, length: 0, modified, device, inode, obstacle: None }
+    fn status(device: u64, inode: u64) -> FileStatus {
+        let owner = UserAndGroup { uid: 0, gid: 0 };
+        let (kind, modified) = (FileKind::File, (0, 0));
+        FileStatus { kind, mode: 0, owner, length: 0, modified, device, inode, obstacle: None }
     }
 
     #[test]

@@ -10,9 +10,9 @@ use super::error::Error;
 /// A path in its one normal form: relative and beneath the store's directory, or absolute.
 #[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(transparent)]
-pub(crate) struct Place(String);
+pub(crate) struct StorePath(String);
 
-impl Place {
+impl StorePath {
     /// Checks a path that a transaction of the store at `dir` wants to change.
     pub(crate) fn parse(path: &Path, dir: &Path) -> Result<Self, Error> {
         let reject = |reason| Error::Path { path: path.to_owned(), reason };

@@ -7,16 +7,16 @@ use std::path::PathBuf;
 use super::METADATA;
 use super::backup::{self, BackupEntry, BackupKind, Became};
 use super::digest::sha256;
-use super::disk::{Attribute, Disk, Found, Kind, NewOwner, Owner, Status};
+use super::disk::{Attribute, Disk, FileKind, FileStatus, KeptMetadata, NewOwner, UserAndGroup};
 use super::error::{Error, Operation};
 use super::gate::Gate;
-use super::journal::{Appendix, Entry, Journal, LOG, own};
-use super::place::{Place, join, parent, temporary_name};
+use super::journal::{Appendix, Journal, JournalEntry, LOG, own};
+use super::place::{StorePath, join, parent, temporary_name};
 use super::recover::Rest;
 use super::transaction::{Action, Attributes, Change, Content, Parts, Transaction};
 
 /// A transaction ready to be staged.
-pub(crate) struct Plan {
+pub(crate) struct StagingPlan {
     pub(crate) journal: Journal,
     pub(crate) temporaries: Vec<Temporary>,
     /// What the backup will say; the digests are filled in when the copies are made.
@@ -24,14 +24,14 @@ pub(crate) struct Plan {
     /// The command that makes the change.
     pub(crate) command: Option<&'static str>,
     /// Where the files are that are copied: one for each of the journal's copies but the manifest.
-    pub(crate) originals: Vec<Place>,
+    pub(crate) originals: Vec<StorePath>,
     /// Secrets that replace a file which everybody could read.
     pub(crate) closed: Vec<PathBuf>,
 }
 
 /// A new file under its temporary name.
 pub(crate) struct Temporary {
-    pub(crate) place: Place,
+    pub(crate) place: StorePath,
     pub(crate) content: Content,
     pub(crate) look: Look,
 }
@@ -60,9 +60,9 @@ impl<'a, D: Disk> Ground<'a, D> {
     /// The place that is really changed by this, and what is there; or why that must not or cannot be.
     pub(crate) fn admit(
         &mut self,
-        place: Place,
+        place: StorePath,
         action: &Action,
-    ) -> Result<(Place, Option<Status>), Error> {
+    ) -> Result<(StorePath, Option<FileStatus>), Error> {
         let Self { gate, rests, folders } = self;
         gate.admits(&place)?;
         let place = match action {
@@ -105,7 +105,7 @@ impl<'a, D: Disk> Ground<'a, D> {
     }
 }
 
-impl Plan {
+impl StagingPlan {
     /// Plans `transaction`; `roots` are the directories that were made for it already, and `metadata` says
     /// whether `.certkit` is one.
     pub(crate) fn new<D: Disk>(
@@ -168,9 +168,9 @@ impl Plan {
     fn add<D: Disk>(
         &mut self,
         ground: &mut Ground<'_, D>,
-        path: Place,
+        path: StorePath,
         action: Action,
-        found: Option<Status>,
+        found: Option<FileStatus>,
     ) -> Result<(), Error> {
         let gate = ground.gate;
         let reject = |reason| Error::Path { path: gate.full(path.as_str()), reason };
@@ -184,12 +184,12 @@ impl Plan {
         self.journal.entries.push(match action {
             Action::Remove => {
                 previous.became = Some(Became::Missing);
-                Entry::Remove { path }
+                JournalEntry::Remove { path }
             }
             Action::Symlink { target } => {
                 let target = target.to_str().ok_or_else(|| reject("its target is not UTF-8"))?;
                 previous.became = Some(Became::Symlink { target: target.to_owned() });
-                Entry::Symlink { target: target.to_owned(), path, temporary }
+                JournalEntry::Symlink { target: target.to_owned(), path, temporary }
             }
             // It is a write by now.
             Action::Give { .. } => return Ok(()),
@@ -208,7 +208,7 @@ impl Plan {
                     self.closed.push(gate.full(path.as_str()));
                 }
                 self.temporaries.push(Temporary { place, content, look });
-                Entry::Write { path, temporary, sha256 }
+                JournalEntry::Write { path, temporary, sha256 }
             }
         });
         self.backup.push(previous);
@@ -219,14 +219,14 @@ impl Plan {
     fn previous<D: Disk>(
         &mut self,
         gate: &Gate<D>,
-        path: &Place,
+        path: &StorePath,
         action: &Action,
-        found: Option<&Status>,
+        found: Option<&FileStatus>,
     ) -> Result<Option<BackupEntry>, Error> {
         let kind = match found {
             None if matches!(action, Action::Remove) => return Ok(None),
             None => BackupKind::Created,
-            Some(status) if status.kind == Kind::Symlink => {
+            Some(status) if status.kind == FileKind::Symlink => {
                 BackupKind::Symlink { target: backup::read_link(gate, path)? }
             }
             Some(status) => {
@@ -270,7 +270,7 @@ impl Plan {
             return Err(Error::Path { path: path(), reason: "a line of it holds a line break" });
         }
         let found = gate.status(&place)?;
-        if found.as_ref().is_some_and(|status| status.kind != Kind::File) {
+        if found.as_ref().is_some_and(|status| status.kind != FileKind::File) {
             return Err(Error::Path { path: path(), reason: "it is not a regular file" });
         }
         self.journal.log = Some(Appendix {
@@ -286,8 +286,8 @@ impl Plan {
 /// could not be changed together with all else.
 fn given<D: Disk>(
     gate: &Gate<D>,
-    place: &Place,
-    found: Option<&Status>,
+    place: &StorePath,
+    found: Option<&FileStatus>,
     to: NewOwner,
 ) -> Result<Action, Error> {
     if found.is_none() {
@@ -305,20 +305,20 @@ const TWICE: &str = "it is changed twice in one transaction";
 fn look(mode: u32, attributes: Attributes, previous: &BackupEntry) -> (Look, bool) {
     let BackupKind::File { mode: old_mode, uid, gid, attributes: old, .. } = &previous.kind else {
         let look = match attributes {
-            Attributes::Restored(Found { mode, owner, attributes }) => {
+            Attributes::Restored(KeptMetadata { mode, owner, attributes }) => {
                 Look { mode, owner: Some(owner.into()), attributes }
             }
             Attributes::Asked | Attributes::Kept => Look { mode, ..Look::default() },
         };
         return (look, false);
     };
-    let owner = Some(Owner { uid: *uid, gid: *gid }.into());
+    let owner = Some(UserAndGroup { uid: *uid, gid: *gid }.into());
     let kept = |access: bool| {
         old.iter().filter(|attribute| access || !attribute.is_access()).cloned().collect()
     };
     let closed = mode & 0o077 == 0 && old_mode & 0o007 != 0;
     match attributes {
-        Attributes::Restored(Found { mode, owner, attributes }) => {
+        Attributes::Restored(KeptMetadata { mode, owner, attributes }) => {
             (Look { mode, owner: Some(owner.into()), attributes }, false)
         }
         Attributes::Kept if !closed => {
@@ -336,7 +336,7 @@ struct Folders {
     known: BTreeMap<String, Folder>,
     missing: Vec<String>,
     /// What was found out of each directory that is there.
-    asked: BTreeMap<String, (Option<&'static str>, Status)>,
+    asked: BTreeMap<String, (Option<&'static str>, FileStatus)>,
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -357,7 +357,7 @@ impl Folders {
         &mut self,
         gate: &Gate<D>,
         key: &str,
-        found: Option<&Status>,
+        found: Option<&FileStatus>,
     ) -> Result<Option<&'static str>, Error> {
         if self.is_missing(gate, key)? {
             return match key.starts_with('/') {
@@ -374,7 +374,7 @@ impl Folders {
         }
         let (refusal, dir) = &self.asked[key];
         let user = gate.disk.user();
-        let is_foreign = |status: &Status| status.owner.uid != user;
+        let is_foreign = |status: &FileStatus| status.owner.uid != user;
         let sticky = dir.mode & 0o1000 != 0 && user != 0 && is_foreign(dir);
         let guarded = sticky && found.is_some_and(is_foreign);
         Ok(refusal.or(guarded.then_some("it is another user's, and its directory is sticky")))
@@ -407,11 +407,14 @@ impl Folders {
 }
 
 /// Checks the paths, each by itself and against each other.
-fn places<D: Disk>(changes: Vec<Change>, gate: &Gate<D>) -> Result<Vec<(Place, Action)>, Error> {
+fn places<D: Disk>(
+    changes: Vec<Change>,
+    gate: &Gate<D>,
+) -> Result<Vec<(StorePath, Action)>, Error> {
     let mut placed = Vec::with_capacity(changes.len());
     let mut seen = BTreeSet::new();
     for Change { path, action } in changes {
-        let place = Place::parse(&path, &gate.path)?;
+        let place = StorePath::parse(&path, &gate.path)?;
         if !seen.insert(place.as_str().to_owned()) {
             return Err(Error::Path { path, reason: TWICE });
         }
@@ -433,7 +436,7 @@ fn places<D: Disk>(changes: Vec<Change>, gate: &Gate<D>) -> Result<Vec<(Place, A
 /// The order in which changes become visible: the caller's, but a key is followed at once by its
 /// certificate, as whatever lies between the two is time in which etcd reads a pair that does not
 /// match.
-fn arrange(changes: Vec<(Place, Action)>) -> Vec<(Place, Action)> {
+fn arrange(changes: Vec<(StorePath, Action)>) -> Vec<(StorePath, Action)> {
     let mut pairs: BTreeMap<String, [Option<usize>; 2]> = BTreeMap::new();
     for (at, (place, _)) in changes.iter().enumerate() {
         if let Some((stem, half)) = stem(place) {
@@ -449,12 +452,12 @@ fn arrange(changes: Vec<(Place, Action)>) -> Vec<(Place, Action)> {
             _ => vec![at],
         })
         .collect();
-    let mut changes: Vec<Option<(Place, Action)>> = changes.into_iter().map(Some).collect();
+    let mut changes: Vec<Option<(StorePath, Action)>> = changes.into_iter().map(Some).collect();
     order.into_iter().filter_map(|at| changes[at].take()).collect()
 }
 
 /// What a key and its certificate have in common, and which of the two this is.
-fn stem(place: &Place) -> Option<(String, usize)> {
+fn stem(place: &StorePath) -> Option<(String, usize)> {
     let halves = [("-key.pem", 0), ("-cert.pem", 1), (".key", 0), (".crt", 1), (".pub", 1)];
     halves.into_iter().find_map(|(suffix, half)| {
         let name = place.name().strip_suffix(suffix)?;
@@ -463,14 +466,14 @@ fn stem(place: &Place) -> Option<(String, usize)> {
 }
 
 /// Why what is in the place must stay there.
-fn misfit(status: &Status, action: &Action) -> Option<&'static str> {
+fn misfit(status: &FileStatus, action: &Action) -> Option<&'static str> {
     match (status.kind, action) {
-        (Kind::Directory, _) => Some("it is a directory"),
-        (Kind::Other, _) => Some("it is neither a regular file nor a symbolic link"),
-        (Kind::Symlink, Action::Give { .. } | Action::Write { .. }) => {
+        (FileKind::Directory, _) => Some("it is a directory"),
+        (FileKind::Other, _) => Some("it is neither a regular file nor a symbolic link"),
+        (FileKind::Symlink, Action::Give { .. } | Action::Write { .. }) => {
             Some("it is a symbolic link to a symbolic link")
         }
-        (Kind::File, Action::Symlink { .. }) => Some("it is a file, not a symbolic link"),
+        (FileKind::File, Action::Symlink { .. }) => Some("it is a file, not a symbolic link"),
         _ => None,
     }
 }
@@ -480,7 +483,7 @@ mod tests {
     use super::*;
 
     fn order(paths: &[&str]) -> Vec<String> {
-        let changes = paths.iter().map(|path| (Place::own(*path), Action::Remove)).collect();
+        let changes = paths.iter().map(|path| (StorePath::own(*path), Action::Remove)).collect();
         arrange(changes).into_iter().map(|(place, _)| place.as_str().to_owned()).collect()
     }
 

@@ -5,10 +5,10 @@ use std::io;
 
 use super::METADATA;
 use super::digest::sha256;
-use super::disk::{Disk, Kind};
+use super::disk::{Disk, FileKind};
 use super::error::{Error, Operation};
 use super::gate::Gate;
-use super::journal::{self, Entry, JOURNAL, Journal, LOG, own};
+use super::journal::{self, JOURNAL, Journal, JournalEntry, LOG, own};
 use super::stage;
 
 /// Renames everything into place, appends to the log and makes the journal the record of what is owed. That the log could not be written
@@ -67,7 +67,7 @@ pub(crate) fn publish_again<D: Disk>(
     Ok(failed)
 }
 
-fn show<D: Disk>(gate: &Gate<D>, entry: &Entry) -> Result<(), Error> {
+fn show<D: Disk>(gate: &Gate<D>, entry: &JournalEntry) -> Result<(), Error> {
     let path = entry.path();
     let Some(temporary) = entry.temporary() else { return gate.unlink(path).map(|_| ()) };
     let renamed = gate.disk.rename(&gate.dir(path.parent())?, temporary, path.name());
@@ -75,15 +75,15 @@ fn show<D: Disk>(gate: &Gate<D>, entry: &Entry) -> Result<(), Error> {
 }
 
 /// Whether an entry's change is visible; an error when it can no longer be made.
-fn is_done<D: Disk>(gate: &Gate<D>, entry: &Entry) -> Result<bool, Error> {
+fn is_done<D: Disk>(gate: &Gate<D>, entry: &JournalEntry) -> Result<bool, Error> {
     let Some(staged) = entry.staged() else { return Ok(gate.status(entry.path())?.is_none()) };
     for (place, done) in [(&staged, false), (entry.path(), true)] {
         let found = gate.status(place)?.map(|status| status.kind);
         let same = match (entry, found) {
-            (Entry::Write { sha256: expected, .. }, Some(Kind::File)) => {
+            (JournalEntry::Write { sha256: expected, .. }, Some(FileKind::File)) => {
                 sha256(&gate.read(place)?) == *expected
             }
-            (Entry::Symlink { target, .. }, Some(Kind::Symlink)) => {
+            (JournalEntry::Symlink { target, .. }, Some(FileKind::Symlink)) => {
                 super::backup::read_link(gate, place)? == *target
             }
             _ => false,
@@ -125,7 +125,7 @@ fn append_again<D: Disk>(gate: &Gate<D>, journal: &Journal) -> Result<(), Error>
 /// Makes new names durable: only then it may be forgotten that they were wanted.
 fn sync<'a, D: Disk>(
     gate: &Gate<D>,
-    entries: impl IntoIterator<Item = &'a Entry>,
+    entries: impl IntoIterator<Item = &'a JournalEntry>,
 ) -> Result<(), Error> {
     let dirs: BTreeSet<String> =
         entries.into_iter().map(|entry| entry.path().parent().to_owned()).collect();

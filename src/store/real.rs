@@ -15,7 +15,7 @@ use rustix::process::{getegid, geteuid, getgroups};
 use rustix::thread::{CapabilitySet, capabilities};
 use zeroize::Zeroizing;
 
-use super::disk::{Attribute, Child, Disk, Kind, NewOwner, Owner, Status};
+use super::disk::{Attribute, Child, Disk, FileKind, FileStatus, NewOwner, UserAndGroup};
 use crate::parallel;
 
 /// The operating system's file system.
@@ -60,13 +60,13 @@ impl Disk for RealDisk {
         path.canonicalize().ok()
     }
 
-    fn dir_status(&self, dir: &Self::Dir) -> io::Result<Status> {
+    fn dir_status(&self, dir: &Self::Dir) -> io::Result<FileStatus> {
         self.file_status(dir)
     }
 
-    fn status(&self, dir: &Self::Dir, name: &str) -> io::Result<Option<Status>> {
+    fn status(&self, dir: &Self::Dir, name: &str) -> io::Result<Option<FileStatus>> {
         match fs::statx(&**dir, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) {
-            Ok(status) => Ok(Some(Status::from(&status))),
+            Ok(status) => Ok(Some(FileStatus::from(&status))),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -77,7 +77,7 @@ impl Disk for RealDisk {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = File::from(fs::openat(&**dir, name, flags, Mode::empty())?);
         let status = self.file_status(&file)?;
-        if status.kind != Kind::File {
+        if status.kind != FileKind::File {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
         let too_large = || io::Error::new(io::ErrorKind::FileTooLarge, "it is too large");
@@ -107,8 +107,8 @@ impl Disk for RealDisk {
         Ok(names)
     }
 
-    fn file_status(&self, file: &File) -> io::Result<Status> {
-        Ok(Status::from(&fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?))
+    fn file_status(&self, file: &File) -> io::Result<FileStatus> {
+        Ok(FileStatus::from(&fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?))
     }
 
     fn attributes(&self, dir: &Self::Dir, name: &str) -> io::Result<Vec<Attribute>> {
@@ -203,7 +203,7 @@ impl Disk for RealDisk {
         Ok(fs::fchmod(file, Mode::from_raw_mode(mode))?)
     }
 
-    fn set_owner(&self, file: &File, owner: Owner) -> io::Result<()> {
+    fn set_owner(&self, file: &File, owner: UserAndGroup) -> io::Result<()> {
         let (uid, gid) = (fs::Uid::from_raw(owner.uid), fs::Gid::from_raw(owner.gid));
         Ok(fs::fchown(file, Some(uid), Some(gid))?)
     }
@@ -275,16 +275,16 @@ pub(crate) fn is_running(process: i32) -> bool {
 }
 
 fn is_symlink(dir: &Arc<File>, name: &str) -> bool {
-    matches!(RealDisk.status(dir, name), Ok(Some(Status { kind: Kind::Symlink, .. })))
+    matches!(RealDisk.status(dir, name), Ok(Some(FileStatus { kind: FileKind::Symlink, .. })))
 }
 
-impl From<&Statx> for Status {
+impl From<&Statx> for FileStatus {
     fn from(status: &Statx) -> Self {
         let kind = match FileType::from_raw_mode(status.stx_mode.into()) {
-            FileType::Directory => Kind::Directory,
-            FileType::RegularFile => Kind::File,
-            FileType::Symlink => Kind::Symlink,
-            _ => Kind::Other,
+            FileType::Directory => FileKind::Directory,
+            FileType::RegularFile => FileKind::File,
+            FileType::Symlink => FileKind::Symlink,
+            _ => FileKind::Other,
         };
         let has = |attribute| status.stx_attributes.contains(attribute);
         let obstacle = if has(StatxAttributes::MOUNT_ROOT) {
@@ -299,7 +299,7 @@ impl From<&Statx> for Status {
         Self {
             kind,
             mode: u32::from(status.stx_mode) & 0o7777,
-            owner: Owner { uid: status.stx_uid, gid: status.stx_gid },
+            owner: UserAndGroup { uid: status.stx_uid, gid: status.stx_gid },
             length: status.stx_size,
             modified: (status.stx_mtime.tv_sec, status.stx_mtime.tv_nsec),
             device: (u64::from(status.stx_dev_major) << 32) | u64::from(status.stx_dev_minor),

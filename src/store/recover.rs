@@ -9,9 +9,9 @@ use super::METADATA;
 use super::disk::Disk;
 use super::error::Error;
 use super::gate::Gate;
-use super::journal::{self, Entry, JOURNAL, Journal, REST, STAGING, Unreadable, own};
+use super::journal::{self, JOURNAL, Journal, JournalEntry, REST, STAGING, Unreadable, own};
 use super::lock;
-use super::place::{Place, parent};
+use super::place::{StorePath, parent};
 use super::publish;
 
 /// What was done about an earlier run that had been interrupted.
@@ -78,7 +78,7 @@ pub(crate) struct Rest {
     /// The record of it.
     pub(crate) record: PathBuf,
     /// The places that are still to be changed.
-    pub(crate) places: Vec<Place>,
+    pub(crate) places: Vec<StorePath>,
     /// What stands against it.
     pub(crate) why: String,
 }
@@ -136,7 +136,8 @@ pub(crate) type Owed = (String, Result<Vec<PathBuf>, Error>);
 /// cannot be believed is told of by what is wrong with it, and in nobody's way.
 pub(crate) fn owed<D: Disk>(gate: &Gate<D>) -> Result<Vec<Owed>, Error> {
     let rests = rests(gate)?;
-    let is_in_place = |entry: &&Entry| rests.iter().all(|rest| !rest.places.contains(entry.path()));
+    let is_in_place =
+        |entry: &&JournalEntry| rests.iter().all(|rest| !rest.places.contains(entry.path()));
     let mut owed = Vec::new();
     for name in gate.list(METADATA)?.into_iter().filter(|name| name.starts_with(journal::OWED)) {
         let files = match load(gate, &name) {
@@ -177,7 +178,8 @@ fn finish<D: Disk>(gate: &Gate<D>, name: &str, journal: &Journal) -> Result<Opti
     let failed = publish::publish_again(gate, journal, name)?;
     let Some((_, error)) = failed.first() else { return Ok(None) };
     let why = error.in_one_line();
-    let left: Vec<Entry> = failed.iter().map(|(at, _)| journal.entries[*at].clone()).collect();
+    let left: Vec<JournalEntry> =
+        failed.iter().map(|(at, _)| journal.entries[*at].clone()).collect();
     let places = left.iter().map(|entry| entry.path().clone()).collect();
     let rest =
         Journal { entries: left, ..Journal::new(journal.transaction.clone(), vec![], false) };
@@ -217,7 +219,7 @@ pub(crate) fn roll_back<D: Disk>(
         // All else is removed first.
         Err(error) => failed = Some(failed.take().unwrap_or(error)),
     };
-    for place in journal.entries.iter().filter_map(Entry::staged) {
+    for place in journal.entries.iter().filter_map(JournalEntry::staged) {
         done(gate.unlink(&place), place.parent());
     }
     // The manifest goes first: what has none is no backup.

@@ -15,7 +15,7 @@ use std::rc::Rc;
 
 use zeroize::Zeroizing;
 
-use super::disk::{Attribute, Child, Disk, NewOwner, Owner, Status};
+use super::disk::{Attribute, Child, Disk, FileStatus, NewOwner, UserAndGroup};
 use state::{Body, EEXIST, EISDIR, ELOOP, ENOTEMPTY, State, errno};
 
 pub(crate) const EIO: i32 = 5;
@@ -244,11 +244,11 @@ impl Disk for SimulatedDisk {
         None
     }
 
-    fn dir_status(&self, dir: &usize) -> io::Result<Status> {
+    fn dir_status(&self, dir: &usize) -> io::Result<FileStatus> {
         self.file_status(dir)
     }
 
-    fn status(&self, dir: &usize, name: &str) -> io::Result<Option<Status>> {
+    fn status(&self, dir: &usize, name: &str) -> io::Result<Option<FileStatus>> {
         let state = self.0.borrow();
         state.alive()?;
         Ok(state.names(*dir)?.get(name).map(|&node| state.status(node)))
@@ -279,7 +279,7 @@ impl Disk for SimulatedDisk {
         Ok(state.names(*dir)?.keys().map(OsString::from).collect())
     }
 
-    fn file_status(&self, file: &usize) -> io::Result<Status> {
+    fn file_status(&self, file: &usize) -> io::Result<FileStatus> {
         let state = self.0.borrow();
         state.alive()?;
         Ok(state.status(*file))
@@ -345,7 +345,7 @@ impl Disk for SimulatedDisk {
         Ok(())
     }
 
-    fn set_owner(&self, file: &usize, owner: Owner) -> io::Result<()> {
+    fn set_owner(&self, file: &usize, owner: UserAndGroup) -> io::Result<()> {
         self.change(|| format!("chown {}", self.0.borrow().path(*file)), false)?;
         self.0.borrow_mut().nodes[*file].owner = owner;
         Ok(())

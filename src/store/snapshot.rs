@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use super::METADATA;
-use super::disk::{Disk, Kind, Status};
+use super::disk::{Disk, FileKind, FileStatus};
 use super::error::{Error, Operation};
 use super::gate::Gate;
-use super::place::{self, Place};
+use super::place::{self, StorePath};
 use super::real::RealDisk;
 use super::{Pending, pending};
 
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const TOTAL: u64 = 512 << 20;
 
 /// One file or directory.
-pub struct Entry {
+pub struct SnapshotEntry {
     /// Its path, relative to the directory that was read.
     pub path: PathBuf,
     /// Its permission bits.
@@ -51,7 +51,7 @@ pub fn snapshot(
     dir: &Path,
     folder: &Path,
     skip: impl Fn(&str) -> bool,
-) -> Result<Vec<Entry>, Error> {
+) -> Result<Vec<SnapshotEntry>, Error> {
     let path = std::path::absolute(dir).map_err(Error::io(Operation::Open, dir))?;
     let key = folder
         .to_str()
@@ -82,7 +82,7 @@ type Stamp = (u64, (i64, u32));
 
 /// What every change of certkit's changes, for all to see who may see the directory.
 fn stamp(gate: &Gate<RealDisk>) -> Result<Option<Stamp>, Error> {
-    let status = gate.status(&Place::own(METADATA))?;
+    let status = gate.status(&StorePath::own(METADATA))?;
     Ok(status.map(|status| (status.inode, status.modified)))
 }
 
@@ -90,7 +90,7 @@ struct Reader<'a, F> {
     gate: &'a Gate<RealDisk>,
     skip: &'a F,
     left: u64,
-    entries: Vec<Entry>,
+    entries: Vec<SnapshotEntry>,
 }
 
 impl<F: Fn(&str) -> bool> Reader<'_, F> {
@@ -106,24 +106,26 @@ impl<F: Fn(&str) -> bool> Reader<'_, F> {
             if skipped || place::is_temporary(name) {
                 continue;
             }
-            let place = Place::own(place::join(key, name));
+            let place = StorePath::own(place::join(key, name));
             let path = gate.full(place.as_str());
             let found = gate.disk.status(&dir, name);
             let Some(status) = found.map_err(Error::io(Operation::Inspect, &path))? else {
                 continue;
             };
             let content = match status.kind {
-                Kind::Directory => None,
-                Kind::File => Some(self.file(&dir, name, &path, &status)?),
+                FileKind::Directory => None,
+                FileKind::File => Some(self.file(&dir, name, &path, &status)?),
                 // A link may lead to anything of this machine.
-                Kind::Symlink => return Err(reject("it is a symbolic link")),
-                Kind::Other => return Err(reject("it is neither a regular file nor a directory")),
+                FileKind::Symlink => return Err(reject("it is a symbolic link")),
+                FileKind::Other => {
+                    return Err(reject("it is neither a regular file nor a directory"));
+                }
             };
             let is_folder = content.is_none();
             let modified = u64::try_from(status.modified.0).unwrap_or_default();
             let path = inside.join(name);
             let (mode, below) = (status.mode, path.clone());
-            self.entries.push(Entry { path, mode, modified, content });
+            self.entries.push(SnapshotEntry { path, mode, modified, content });
             if is_folder {
                 self.folder(place.as_str(), &below)?;
             }
@@ -137,14 +139,14 @@ impl<F: Fn(&str) -> bool> Reader<'_, F> {
         dir: &<RealDisk as Disk>::Dir,
         name: &str,
         path: &Path,
-        status: &Status,
+        status: &FileStatus,
     ) -> Result<Zeroizing<Vec<u8>>, Error> {
         let read = || Error::io(Operation::Read, path);
         let mut before = status.clone();
         for _ in 0..20 {
             let content = self.gate.disk.read(dir, name, self.left).map_err(read())?;
             let after = self.gate.disk.status(dir, name).map_err(read())?;
-            let after = after.filter(|after| after.kind == Kind::File);
+            let after = after.filter(|after| after.kind == FileKind::File);
             let Some(after) = after else { break };
             let same = (after.inode, after.modified) == (before.inode, before.modified);
             if same && after.length == content.len() as u64 {

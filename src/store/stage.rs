@@ -8,9 +8,9 @@ use super::digest::sha256;
 use super::disk::Disk;
 use super::error::{Error, Operation};
 use super::gate::Gate;
-use super::journal::{Entry, LOG, own};
-use super::place::{Place, parent};
-use super::plan::{Look, Plan, Temporary};
+use super::journal::{JournalEntry, LOG, own};
+use super::place::{StorePath, parent};
+use super::plan::{Look, StagingPlan, Temporary};
 use crate::parallel::progress;
 
 /// From how many files and directories on one `syncfs` is cheaper than an `fsync` for each. It
@@ -22,7 +22,10 @@ const TOGETHER: usize = 16;
 
 /// Makes directories, backup and temporary files, and makes them durable.
 /// Returns the log, open for appending, when there are lines to append.
-pub(crate) fn stage<D: Disk>(gate: &Gate<D>, plan: &mut Plan) -> Result<Option<D::File>, Error> {
+pub(crate) fn stage<D: Disk>(
+    gate: &Gate<D>,
+    plan: &mut StagingPlan,
+) -> Result<Option<D::File>, Error> {
     let mut touched = BTreeSet::new();
     for key in &plan.journal.directories {
         gate.make_dir(key, directory_mode(key))?;
@@ -41,7 +44,7 @@ pub(crate) fn stage<D: Disk>(gate: &Gate<D>, plan: &mut Plan) -> Result<Option<D
     unsynced.sync()?;
     drop(task);
     for entry in &plan.journal.entries {
-        if let Entry::Symlink { path, temporary, target } = entry {
+        if let JournalEntry::Symlink { path, temporary, target } = entry {
             let made = gate.disk.symlink(&gate.dir(path.parent())?, temporary, target);
             let path = gate.full(path.sibling(temporary).as_str());
             made.map_err(Error::io(Operation::CreateSymlink, path))?;
@@ -82,7 +85,7 @@ pub(crate) fn sync<D: Disk>(
 /// makes it durable.
 pub(crate) fn create<D: Disk>(
     gate: &Gate<D>,
-    place: &Place,
+    place: &StorePath,
     content: &[u8],
     look: &Look,
 ) -> Result<D::File, Error> {
@@ -125,11 +128,11 @@ struct Unsynced<'t, D: Disk> {
     gate: &'t Gate<D>,
     /// Whether their file system is made durable as a whole.
     bulk: bool,
-    files: Vec<(Place, D::File)>,
+    files: Vec<(StorePath, D::File)>,
 }
 
 impl<D: Disk> Unsynced<'_, D> {
-    fn add(&mut self, place: &Place, file: D::File) -> Result<(), Error> {
+    fn add(&mut self, place: &StorePath, file: D::File) -> Result<(), Error> {
         if self.bulk {
             return Ok(());
         }
@@ -150,7 +153,7 @@ impl<D: Disk> Unsynced<'_, D> {
 
 fn copy<D: Disk>(
     gate: &Gate<D>,
-    plan: &mut Plan,
+    plan: &mut StagingPlan,
     unsynced: &mut Unsynced<'_, D>,
 ) -> Result<(), Error> {
     let Some(id) = plan.journal.backup.clone() else { return Ok(()) };
@@ -175,7 +178,7 @@ fn copy<D: Disk>(
 }
 
 /// Opens (or creates) the log and sets room aside: appending must not fail when all is decided.
-fn open_log<D: Disk>(gate: &Gate<D>, plan: &Plan) -> Result<Option<D::File>, Error> {
+fn open_log<D: Disk>(gate: &Gate<D>, plan: &StagingPlan) -> Result<Option<D::File>, Error> {
     let Some(log) = &plan.journal.log else { return Ok(None) };
     let path = gate.full(own(LOG).as_str());
     let dir = gate.dir(METADATA)?;

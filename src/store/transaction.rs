@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::disk::{Found, NewOwner};
+use super::disk::{KeptMetadata, NewOwner};
 
 /// A file's content, wiped from memory when dropped.
 #[derive(Clone)]
@@ -136,7 +136,7 @@ pub(crate) enum Attributes {
     /// The mode, too.
     Kept,
     /// Nothing: it was like this once.
-    Restored(Found),
+    Restored(KeptMetadata),
 }
 
 impl Transaction {
@@ -239,7 +239,7 @@ impl Transaction {
         self.changes.retain(|change| change.path != path);
     }
 
-    pub(crate) fn write_as(&mut self, path: PathBuf, content: Content, was: Found) {
+    pub(crate) fn write_as(&mut self, path: PathBuf, content: Content, was: KeptMetadata) {
         self.push_write(path, content, was.mode, Attributes::Restored(was));
     }
 

@@ -1,13 +1,13 @@
 //! A real TLS handshake in memory between a server and a client of the cluster, at a chosen time.
 //!
 //! The verifiers are rustls' own (webpki), with the time and the trust anchors given; added is what
-//! Go's crypto/tls and etcd check beyond them, see [`PeerRule`] and [`Reason::AnchorExpired`].
+//! Go's crypto/tls and etcd check beyond them, see [`PeerRule`] and [`RefusalReason::AnchorExpired`].
 //!
 //! Known differences from Go, which the cluster's components are written in:
-//! - webpki refuses a CA certificate as a leaf ([`Reason::CaAsLeaf`]), Go accepts it;
+//! - webpki refuses a CA certificate as a leaf ([`RefusalReason::CaAsLeaf`]), Go accepts it;
 //! - webpki ignores keyUsage in issuers, and basic constraints, path length and extended key usage
 //!   in trust anchors; Go does not. Those are rules about certificates, checked elsewhere;
-//! - ring verifies no P-521 signatures ([`Reason::UnsupportedAlgorithm`]), Go does;
+//! - ring verifies no P-521 signatures ([`RefusalReason::UnsupportedAlgorithm`]), Go does;
 //! - a client here always shows its certificate; some of Go's clients keep it back when its issuer is
 //!   not among those the server names. Both end in a refusal, with other words.
 
@@ -28,8 +28,8 @@ mod judge;
 mod refusal;
 
 use crate::model::timestamp::Timestamp;
-use judge::{Judge, Purpose};
-pub use refusal::{Reason, Refusal, SetupError, Side};
+use judge::{Judge, PeerRole};
+pub use refusal::{Refusal, RefusalReason, SetupError, Side};
 
 /// A certificate chain and its private key, loaded.
 #[derive(Clone)]
@@ -125,7 +125,7 @@ impl Server {
             .map_err(|error| SetupError::Configuration { source: error.into() })?;
         let builder = match side.client_trust {
             Some(trust) => {
-                let purpose = Purpose::Client { required: side.client_required };
+                let purpose = PeerRole::Client { required: side.client_required };
                 let judge = Judge::new(purpose, trust, side.rule, side.client_address)?;
                 builder.with_client_cert_verifier(Arc::new(judge))
             }
@@ -148,7 +148,7 @@ pub struct Client {
 impl Client {
     /// Prepares a client.
     pub fn new(side: &ClientSide<'_>) -> Result<Self, SetupError> {
-        let judge = Judge::new(Purpose::Server, side.trust, side.rule, None)?;
+        let judge = Judge::new(PeerRole::Server, side.trust, side.rule, None)?;
         let builder = ClientConfig::builder_with_details(super::provider(), Arc::new(At::EPOCH))
             .with_safe_default_protocol_versions()
             .map_err(|error| SetupError::Configuration { source: error.into() })?
@@ -203,7 +203,7 @@ pub fn shake(server: &Server, client: &Client, at: Timestamp) -> Result<(), Refu
             put_byte(&mut client);
             asked = true;
         } else if !there && !back {
-            let reason = Reason::Other("the handshake came to a halt".into());
+            let reason = RefusalReason::Other("the handshake came to a halt".into());
             return Err(Refusal { by: Side::Server, reason });
         }
     }

@@ -31,7 +31,7 @@ use certkit::{
     },
     pki::{
         inspect::Certificate,
-        issue::{self, Issuer, Order},
+        issue::{self, Issuance, Issuer},
         key::{KeyFormat, PrivateKey},
     },
 };
@@ -139,7 +139,7 @@ fn leaf(ca: &Issuer, name: &str, not_before: &str, not_after: &str) -> (Certific
         extended_usages: vec![ExtendedUsage::ServerAuth, ExtendedUsage::ClientAuth],
     };
     let validity = Validity { not_before: time(not_before), not_after: time(not_after) };
-    let order = Order { profile: &profile, validity, public_key: key.public_key() };
+    let order = Issuance { profile: &profile, validity, public_key: key.public_key() };
     (issue::issue(&order, ca).expect("issued").certificate, key)
 }
 

@@ -11,7 +11,7 @@ use certkit::{
     },
     pki::{
         inspect::{self, Certificate, Request},
-        issue::{self, IssueError, Issuer, Order},
+        issue::{self, Issuance, IssueError, Issuer},
         key::{KeyFormat, PrivateKey},
         pem,
     },
@@ -150,7 +150,8 @@ fn made_anew_a_certificate_has_every_extension_byte_for_byte_and_in_its_order() 
     openssl.run("x509 -req -in csr -CA ca.crt -CAkey ca.key -days 9 -extfile ext -out crt");
     let old = inspect::from_pem(&openssl.read("crt")).unwrap().remove(0);
     let key = p256();
-    let order = Order { profile: &old.profile(), validity: long(), public_key: key.public_key() };
+    let order =
+        Issuance { profile: &old.profile(), validity: long(), public_key: key.public_key() };
     let new = issue::reissue(&order, &issuer, &old).unwrap().certificate;
     let (had, has) = (old.raw_extensions(), new.raw_extensions());
     assert_eq!(has.len(), had.len());
@@ -200,14 +201,14 @@ fn an_intermediate_chains_to_its_root_and_keeps_to_its_path_length() {
     let root = ca(KeyAlgorithm::EcdsaP384);
     let key = p256();
     let profile = Profile { kind: Kind::Ca { path_len: Some(0) }, ..ca_profile("intermediate") };
-    let order = Order { profile: &profile, validity: long(), public_key: key.public_key() };
+    let order = Issuance { profile: &profile, validity: long(), public_key: key.public_key() };
     let certificate = issue::issue(&order, &root).unwrap().certificate;
     assert_eq!(certificate.aki(), root.certificate().ski());
     assert!(certificate.ski().is_some() && certificate.ski() != certificate.aki());
     assert!(!certificate.is_self_issued());
     let public_key = key.public_key().clone();
     let intermediate = Issuer::new(certificate, key).unwrap();
-    let order = Order { profile: &profile, validity: long(), public_key: &public_key };
+    let order = Issuance { profile: &profile, validity: long(), public_key: &public_key };
     assert!(matches!(issue::issue(&order, &intermediate), Err(IssueError::PathLength(_))));
 
     let leaf = issue_leaf(&intermediate, &p256());
@@ -226,7 +227,10 @@ fn a_leaf_never_outlives_its_ca() {
     let (profile, key) = (leaf_profile(), p256());
     let issue = |from: &str, to: &str| {
         let validity = validity(from, to);
-        issue::issue(&Order { profile: &profile, validity, public_key: key.public_key() }, &issuer)
+        issue::issue(
+            &Issuance { profile: &profile, validity, public_key: key.public_key() },
+            &issuer,
+        )
     };
     let cut = issue("2026-01-01T00:00:00Z", "2070-01-01T00:00:01Z").unwrap();
     assert!(cut.clamped);

@@ -8,16 +8,16 @@ use certkit::{
         usage::ExtendedUsage,
     },
     pki::{
-        chain::{self, ChainError, Purpose},
+        chain::{self, ChainError, LeafUse},
         inspect::Certificate,
-        issue::{self, Issuer, Order},
+        issue::{self, Issuance, Issuer},
         key::PrivateKey,
     },
 };
 
 use crate::{algorithms, ca, ca_profile, issue_leaf, leaf_profile, long, now, validity};
 
-const SERVER: Purpose<'_> = Purpose::Server { name: None };
+const SERVER: LeafUse<'_> = LeafUse::Server { name: None };
 
 #[test]
 fn every_leaf_under_every_ca_is_accepted_by_webpki() {
@@ -27,15 +27,15 @@ fn every_leaf_under_every_ca_is_accepted_by_webpki() {
         let (issuer, stranger) = (ca(algorithm), ca(algorithm));
         for key in &leaves {
             let leaf = issue_leaf(&issuer, key);
-            let verify = |anchors: &[&Certificate], purpose: Purpose<'_>| {
+            let verify = |anchors: &[&Certificate], purpose: LeafUse<'_>| {
                 chain::verify(&leaf, &[], anchors, now(), purpose)
             };
             let anchors = [stranger.certificate(), issuer.certificate()];
             for name in ["cp1", "a.example.com", "10.0.0.1", "fd00::1"] {
                 let name = San::parse(name).unwrap();
-                assert_eq!(verify(&anchors, Purpose::Server { name: Some(&name) }), Ok(()));
+                assert_eq!(verify(&anchors, LeafUse::Server { name: Some(&name) }), Ok(()));
             }
-            assert_eq!(verify(&anchors, Purpose::Client), Ok(()));
+            assert_eq!(verify(&anchors, LeafUse::Client), Ok(()));
             // Same name, other key.
             assert!(matches!(
                 verify(&[stranger.certificate()], SERVER),
@@ -48,7 +48,7 @@ fn every_leaf_under_every_ca_is_accepted_by_webpki() {
 fn issued(issuer: &Issuer, profile: &Profile) -> (Certificate, PrivateKey) {
     let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
     let validity = validity("2026-01-01T00:00:00Z", "2028-01-01T00:00:00Z");
-    let order = Order { profile, validity, public_key: key.public_key() };
+    let order = Issuance { profile, validity, public_key: key.public_key() };
     (issue::issue(&order, issuer).unwrap().certificate, key)
 }
 
@@ -71,12 +71,12 @@ fn each_fault_has_its_own_error() {
 
     let name = San::parse("other.example.org").unwrap();
     assert_eq!(
-        chain::verify(&leaf, &[], &anchor, now(), Purpose::Server { name: Some(&name) }),
+        chain::verify(&leaf, &[], &anchor, now(), LeafUse::Server { name: Some(&name) }),
         Err(ChainError::WrongName(name))
     );
     let uri = San::Uri("spiffe://a".into());
     assert_eq!(
-        chain::verify(&leaf, &[], &anchor, now(), Purpose::Server { name: Some(&uri) }),
+        chain::verify(&leaf, &[], &anchor, now(), LeafUse::Server { name: Some(&uri) }),
         Err(ChainError::NameKind(uri))
     );
 
@@ -86,7 +86,7 @@ fn each_fault_has_its_own_error() {
         chain::verify(&client, &[], &anchor, now(), SERVER),
         Err(ChainError::WrongUsage(_))
     ));
-    assert_eq!(chain::verify(&client, &[], &anchor, now(), Purpose::Client), Ok(()));
+    assert_eq!(chain::verify(&client, &[], &anchor, now(), LeafUse::Client), Ok(()));
 
     assert_eq!(chain::verify(&leaf, &[], &[], now(), SERVER), Err(ChainError::UnknownIssuer));
     assert_eq!(

@@ -10,9 +10,9 @@ use certkit::{
         usage::{ExtendedUsage, KeyUsages},
     },
     pki::{
-        chain::{self, Purpose},
+        chain::{self, LeafUse},
         inspect::{self, Certificate},
-        issue::{self, Issuer, Order},
+        issue::{self, Issuance, Issuer},
         key::{KeyFormat, PrivateKey, PublicKey},
     },
 };
@@ -96,8 +96,8 @@ fn every_kubeadm_leaf_is_the_ca_s_and_its_key_s() {
             assert!(ca.is_self_signed() && ca.is_self_issued() && !certificate.is_self_issued());
             assert_eq!(certificate.aki(), ca.ski());
             let purpose = match certificate.extended_usages().contains(&ExtendedUsage::ServerAuth) {
-                true => Purpose::Server { name: None },
-                false => Purpose::Client,
+                true => LeafUse::Server { name: None },
+                false => LeafUse::Client,
             };
             assert_eq!(chain::verify(&certificate, &[], &[&ca], now(), purpose), Ok(()));
         }
@@ -111,7 +111,7 @@ fn a_certificate_issued_from_a_kubeadm_profile_is_field_by_field_the_same() {
             let theirs = certificate(tree, leaf);
             let issuer = Issuer::new(certificate(tree, ca), key(tree, ca)).unwrap();
             let profile = theirs.profile();
-            let order = Order {
+            let order = Issuance {
                 profile: &profile,
                 validity: theirs.validity(),
                 public_key: theirs.public_key(),

@@ -19,7 +19,7 @@ use certkit::{
     },
     pki::{
         inspect::Certificate,
-        issue::{self, Issuer, Order},
+        issue::{self, Issuance, Issuer},
         key::PrivateKey,
     },
 };
@@ -76,6 +76,6 @@ fn ca(algorithm: KeyAlgorithm) -> Issuer {
 
 fn issue_leaf(issuer: &Issuer, key: &PrivateKey) -> Certificate {
     let profile = leaf_profile();
-    let order = Order { profile: &profile, validity: long(), public_key: key.public_key() };
+    let order = Issuance { profile: &profile, validity: long(), public_key: key.public_key() };
     issue::issue(&order, issuer).unwrap().certificate
 }

@@ -17,7 +17,7 @@ use certkit::{
     },
     pki::{
         inspect::{self, Certificate, Request},
-        issue::{self, Issuer, Order},
+        issue::{self, Issuance, Issuer},
         key::{KeyFormat, PrivateKey, PublicKey},
         pem,
     },
@@ -141,7 +141,7 @@ proptest! {
 
     #[test]
     fn any_profile_reads_back_as_it_was_issued(profile in profile(), term in term()) {
-        let order = Order { profile: &profile, validity: term, public_key: KEY.public_key() };
+        let order = Issuance { profile: &profile, validity: term, public_key: KEY.public_key() };
         let own = issue::self_signed(&profile, term, &KEY).unwrap();
         prop_assert_eq!(&own.profile(), &profile);
         prop_assert_eq!(own.validity(), term);

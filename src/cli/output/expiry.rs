@@ -14,10 +14,10 @@ use std::io::{self, Write};
 
 use crate::{
     model::{
-        check::expiry::{Level, Role, Row, Thresholds, Verdict},
+        check::expiry::{Level, Row, RowRole, Thresholds, Verdict},
         timestamp::Timestamp,
     },
-    ops::expiry::Files,
+    ops::expiry::FileCount,
 };
 
 pub use human::{left, residual};
@@ -68,7 +68,7 @@ pub struct Rendered {
     /// How bad it is.
     pub level: Level,
     /// Leaf or authority.
-    pub role: Role,
+    pub role: RowRole,
     /// The same row in the format's own form.
     pub body: Body,
 }
@@ -129,7 +129,7 @@ pub trait Sink {
 pub struct Summary {
     counts: [usize; 4],
     /// The files that were looked at, where any were named.
-    pub files: Option<Files>,
+    pub files: Option<FileCount>,
 }
 
 impl Summary {

@@ -180,7 +180,7 @@ fn algorithm() -> impl Strategy<Value = KeyAlgorithm> {
 
 fn over() -> impl Strategy<Value = Override> {
     let subject = (collection::vec(any::<String>(), 0..3), any::<String>())
-        .prop_map(|(organizations, common_name)| Subject { organizations, common_name });
+        .prop_map(|(organizations, common_name)| DeclaredSubject { organizations, common_name });
     let parts = (
         prop::option::of(span()),
         prop::option::of(algorithm()),

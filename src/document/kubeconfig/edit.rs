@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::{KubeconfigError, data, entries, kind, root, string, text};
 use crate::{
-    document::yaml::{Node, Style, Value},
+    document::yaml::{Node, NodeValue, Style},
     model::shown::quoted,
 };
 
@@ -134,7 +134,7 @@ fn replacement(
     let Some(node) = entry.get(field) else {
         return Err(KubeconfigError::Missing { field: name });
     };
-    let Value::Scalar { style, .. } = &*node.value else {
+    let NodeValue::Scalar { style, .. } = &*node.value else {
         return Err(kind(node, &name, "a text"));
     };
     let shape = |why| KubeconfigError::Shape { place: node.place, field: name.clone(), why };
@@ -191,12 +191,12 @@ enum Flat<'n> {
 
 fn flatten<'n>(node: &'n Node, into: &mut Vec<Flat<'n>>) {
     match &*node.value {
-        Value::Scalar { .. } => into.push(Flat::Scalar(node)),
-        Value::List(items) => {
+        NodeValue::Scalar { .. } => into.push(Flat::Scalar(node)),
+        NodeValue::List(items) => {
             into.push(Flat::Open('-', items.len()));
             items.iter().for_each(|item| flatten(item, into));
         }
-        Value::Map(entries) => {
+        NodeValue::Map(entries) => {
             into.push(Flat::Open(':', entries.len()));
             for (key, value) in entries {
                 flatten(key, into);

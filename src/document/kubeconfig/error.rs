@@ -1,6 +1,6 @@
 //! What can be wrong with a kubeconfig.
 
-use crate::document::yaml::{Place, SyntaxError};
+use crate::document::yaml::{Position, SyntaxError};
 
 /// Why a kubeconfig cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -10,7 +10,7 @@ pub enum KubeconfigError {
     #[error("{place}: {field} is not base64")]
     Base64 {
         /// Where.
-        place: Place,
+        place: Position,
         /// Which field of which entry.
         field: String,
     },
@@ -18,7 +18,7 @@ pub enum KubeconfigError {
     #[error("{place}: {field} is {found}, not {wanted}")]
     Kind {
         /// Where.
-        place: Place,
+        place: Position,
         /// Which field.
         field: String,
         /// What stands there.
@@ -42,7 +42,7 @@ pub enum KubeconfigError {
     #[error("{place}: {field} is no file's name")]
     NoPath {
         /// Where.
-        place: Place,
+        place: Position,
         /// Which field of which entry.
         field: String,
     },
@@ -56,7 +56,7 @@ pub enum KubeconfigError {
     #[error("{place}: {field} cannot be changed in place: {why}")]
     Shape {
         /// Where.
-        place: Place,
+        place: Position,
         /// Which field.
         field: String,
         /// Why not.
@@ -69,7 +69,7 @@ pub enum KubeconfigError {
     #[error("{place}: {field} stands here a second time")]
     Twice {
         /// Where the second stands.
-        place: Place,
+        place: Position,
         /// What.
         field: String,
     },

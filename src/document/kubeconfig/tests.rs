@@ -28,7 +28,7 @@ fn what_is_rendered_is_kubeadms_octet_for_octet() {
                 server: cluster.server.clone().unwrap(),
                 user: user.name.clone(),
                 authority: Authority::Data(data(&cluster.ca).to_vec()),
-                credential: Credential::Data {
+                credential: ClientCredential::Data {
                     cert: data(&user.cert).to_vec(),
                     key: data(&user.key),
                 },
@@ -250,7 +250,7 @@ fn secrets_are_not_in_debug_output() {
     let view = parse(RICH.as_bytes()).unwrap();
     let shown = format!("{view:?}");
     assert!(shown.contains("Data(3 octets)") && !shown.contains("111, 108, 100"), "{shown}");
-    let credential = Credential::Data { cert: vec![7; 3], key: Zeroizing::new(vec![9; 3]) };
+    let credential = ClientCredential::Data { cert: vec![7; 3], key: Zeroizing::new(vec![9; 3]) };
     assert!(!format!("{credential:?}").contains('9'));
 }
 
@@ -379,14 +379,14 @@ fn kubectl_reads_what_is_rendered() {
             let (authority, credential) = match embed {
                 true => (
                     Authority::Data(b"ca".to_vec()),
-                    Credential::Data {
+                    ClientCredential::Data {
                         cert: b"cert".to_vec(),
                         key: Zeroizing::new(b"key".to_vec()),
                     },
                 ),
                 false => (
                     Authority::File(format!("/x/{name}.crt")),
-                    Credential::Files { cert: "/x/c.pem".into(), key: format!("/{name}") },
+                    ClientCredential::Files { cert: "/x/c.pem".into(), key: format!("/{name}") },
                 ),
             };
             let config = Kubeconfig {

@@ -7,7 +7,7 @@ use serde_json::{Value as Json, error::Category};
 use zeroize::Zeroizing;
 
 use super::{DocumentError, Metered, Sink};
-use crate::document::yaml::{Node, Place, Style, SyntaxError, Value};
+use crate::document::yaml::{Node, NodeValue, Position, Style, SyntaxError};
 
 /// Reads documents of JSON, one after another.
 pub(super) fn read<R: Read>(
@@ -23,7 +23,7 @@ pub(super) fn read<R: Read>(
             return Ok(ControlFlow::Break(()));
         }
         if let Err(error) = result {
-            let place = Place { line: error.line().max(1), column: error.column().max(1) };
+            let place = Position { line: error.line().max(1), column: error.column().max(1) };
             let why = match error.classify() {
                 // The parser's own messages; those about a value of the wrong kind repeat the value.
                 Category::Data => "this is not what a Secret or a List has here".to_owned(),
@@ -136,16 +136,16 @@ impl<'de> Visitor<'de> for Items<'_, '_, '_> {
 
 /// The same value as a tree of YAML's, which JSON is a part of.
 fn node(json: Json) -> Node {
-    let scalar = |text: String, style| Value::Scalar { text: Zeroizing::new(text), style };
+    let scalar = |text: String, style| NodeValue::Scalar { text: Zeroizing::new(text), style };
     Node::at(
-        Place::NOWHERE,
+        Position::NOWHERE,
         match json {
             Json::Null => scalar(String::new(), Style::Plain),
             Json::Bool(value) => scalar(value.to_string(), Style::Plain),
             Json::Number(value) => scalar(value.to_string(), Style::Plain),
             Json::String(text) => scalar(text, Style::Quoted),
-            Json::Array(items) => Value::List(items.into_iter().map(node).collect()),
-            Json::Object(fields) => Value::Map(
+            Json::Array(items) => NodeValue::List(items.into_iter().map(node).collect()),
+            Json::Object(fields) => NodeValue::Map(
                 fields
                     .into_iter()
                     .map(|(key, value)| (node(Json::String(key)), node(value)))

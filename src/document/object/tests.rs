@@ -6,7 +6,7 @@ use std::{
 
 use super::{source::ITEM, *};
 
-fn all(text: &str) -> (Vec<Item>, Result<Summary, DocumentError>) {
+fn all(text: &str) -> (Vec<Item>, Result<Extent, DocumentError>) {
     let mut items = Vec::new();
     let result = objects(Cursor::new(text.as_bytes().to_vec()), "s", &mut |item| {
         items.push(item);
@@ -67,13 +67,13 @@ metadata:
 #[test]
 fn the_certificates_of_a_list_are_handed_out() {
     let (items, result) = all(&list());
-    assert_eq!(result.unwrap(), Summary { secrets: 2, others: 1, faulty: 0 });
+    assert_eq!(result.unwrap(), Extent { secrets: 2, others: 1, faulty: 0 });
     let [one, other, two] = &items[..] else { panic!("{items:?}") };
     assert_eq!((other.kind.as_deref(), keys(other)), (Some("ConfigMap"), vec!["a.crt"]));
     assert_eq!(one.name.as_deref(), Some("one"));
     assert_eq!(one.namespace.as_deref(), Some("default"));
     assert_eq!(one.secret_type.as_deref(), Some("kubernetes.io/service-account-token"));
-    assert_eq!(one.place, Some(Place { line: 3, column: 3 }));
+    assert_eq!(one.place, Some(Position { line: 3, column: 3 }));
     assert_eq!(keys(one), ["ca.crt", "strange-name"]);
     assert_eq!(one.entries[0].value.as_ref().unwrap().as_slice(), PEM.as_bytes());
     assert_eq!(two.entries[0].value.as_ref().unwrap().as_slice(), PEM.as_bytes());
@@ -88,7 +88,7 @@ fn json_says_the_same_as_yaml() {
         yaml.iter_mut().for_each(|item| item.place = None);
         let (items, result) = all(&json);
         assert_eq!(items, yaml);
-        assert_eq!(result.unwrap(), Summary { secrets: 2, others: 1, faulty: 0 });
+        assert_eq!(result.unwrap(), Extent { secrets: 2, others: 1, faulty: 0 });
     }
 }
 
@@ -97,11 +97,11 @@ fn serde_json_of(text: &str) -> String {
     fn of(node: &Node) -> String {
         let text = |text: &str| format!("\"{}\"", text.replace('"', "\\\"").replace('\n', "\\n"));
         match &*node.value {
-            yaml::Value::Scalar { text: value, .. } => text(value),
-            yaml::Value::List(items) => {
+            yaml::NodeValue::Scalar { text: value, .. } => text(value),
+            yaml::NodeValue::List(items) => {
                 format!("[\n{}\n]", items.iter().map(of).collect::<Vec<_>>().join(",\n  "))
             }
-            yaml::Value::Map(entries) => {
+            yaml::NodeValue::Map(entries) => {
                 let entry = |(key, value): &(Node, Node)| format!("{}: {}", of(key), of(value));
                 format!("{{\n{}\n}}", entries.iter().map(entry).collect::<Vec<_>>().join(",\n  "))
             }
@@ -117,7 +117,7 @@ fn single_secrets_streams_of_them_and_secret_lists() {
     };
     let (items, result) =
         all(&format!("# c\n---\n{}---\n---\nkind: Pod\n---\n{}", one("a"), one("b")));
-    assert_eq!(result.unwrap(), Summary { secrets: 2, others: 1, faulty: 0 });
+    assert_eq!(result.unwrap(), Extent { secrets: 2, others: 1, faulty: 0 });
     assert_eq!(items[1].name.as_deref(), Some("b"));
     let json = format!(
         "{{\"kind\":\"Secret\",\"data\":{{\"ca\":\"{}\"}},\"metadata\":{{\"name\":\"x\"}}}}",
@@ -128,8 +128,8 @@ fn single_secrets_streams_of_them_and_secret_lists() {
     assert_eq!(keys(&items[1]), ["ca"]);
     let raw = "{\"kind\":\"SecretList\",\"items\":[{\"metadata\":{\"name\":\"x\"},\"data\":null}]}";
     assert_eq!(all(raw).0[0].name.as_deref(), Some("x"));
-    assert_eq!(all("items: null\nkind: List\n").1.unwrap(), Summary::default());
-    assert_eq!(all("items: []\nkind: List\n").1.unwrap(), Summary::default());
+    assert_eq!(all("items: null\nkind: List\n").1.unwrap(), Extent::default());
+    assert_eq!(all("items: []\nkind: List\n").1.unwrap(), Extent::default());
 }
 
 #[test]
@@ -153,12 +153,12 @@ items:
   data: {tls.crt: aGVsbG8=}
 ";
     let (items, result) = all(text);
-    assert_eq!(result.unwrap(), Summary { secrets: 6, others: 0, faulty: 5 });
+    assert_eq!(result.unwrap(), Extent { secrets: 6, others: 0, faulty: 5 });
     assert_eq!(items[0].entries[0].value, Err("is not base64".into()));
     assert_eq!(items[0].entries[1].value, Err("is a list, not a text".into()));
     assert_eq!(items[1].fault.as_deref(), Some("is a text, not an object"));
     assert!(items[2].fault.as_deref().unwrap().contains("`kind` stands here a second time"));
-    assert_eq!(items[2].place, Some(Place { line: 7, column: 3 }));
+    assert_eq!(items[2].place, Some(Position { line: 7, column: 3 }));
     assert_eq!(items[3].fault.as_deref(), Some("data is a list, not a mapping"));
     assert_eq!(items[4].fault.as_deref(), Some("has no name"));
     assert_eq!(keys(&items[5]), ["tls.crt"]);
@@ -281,7 +281,7 @@ fn five_thousand_secrets_are_read_one_at_a_time() {
             }
             ControlFlow::Continue(())
         });
-        assert_eq!(summary.unwrap(), Summary { secrets: COUNT, others: 0, faulty: 0 });
+        assert_eq!(summary.unwrap(), Extent { secrets: COUNT, others: 0, faulty: 0 });
         // No more than the buffer and one item were read beyond what was handed out.
         assert!(ahead <= (64 << 10) + longest, "{ahead}");
     }
@@ -390,7 +390,7 @@ egressSelections: [{{name: cluster, connection: {{transport: {{tcp: {{tlsConfig:
         request = base64("-----BEGIN CERTIFICATE REQUEST-----\nAA==\n"),
     );
     let (items, result) = all(&text);
-    assert_eq!(result.unwrap(), Summary { secrets: 0, others: 7, faulty: 1 });
+    assert_eq!(result.unwrap(), Extent { secrets: 0, others: 7, faulty: 1 });
     let found: Vec<(&str, Vec<&str>)> =
         items.iter().map(|item| (item.name.as_deref().unwrap(), keys(item))).collect();
     let hook = |name: &str| format!("webhooks[{name}].clientConfig.caBundle");

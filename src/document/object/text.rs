@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use super::{Entry, Item, is_certificate_key, placed};
+use super::{Item, ObjectValue, is_certificate_key, placed};
 use crate::document::{data, yaml::Node};
 
 /// The field by which webhooks, API services and resource definitions say whom to trust.
@@ -73,7 +73,7 @@ pub(super) fn item(node: &Node) -> Item {
 }
 
 /// `path` is where the value stands, `key` its own key.
-fn walk(node: &Node, path: String, key: &str, entries: &mut Vec<Entry>) {
+fn walk(node: &Node, path: String, key: &str, entries: &mut Vec<ObjectValue>) {
     for (index, item) in node.list().unwrap_or_default().iter().enumerate() {
         let name = item.get("name").and_then(Node::text);
         let at = name.map_or_else(|| index.to_string(), str::to_owned);
@@ -86,7 +86,7 @@ fn walk(node: &Node, path: String, key: &str, entries: &mut Vec<Entry>) {
     scalar(node, key, &path, entries);
 }
 
-fn scalar(node: &Node, key: &str, path: &str, entries: &mut Vec<Entry>) {
+fn scalar(node: &Node, key: &str, path: &str, entries: &mut Vec<ObjectValue>) {
     let Some(text) = node.text().filter(|text| !text.trim().is_empty()) else { return };
     let plain = || Zeroizing::new(text.as_bytes().to_vec());
     let must = key == CA_BUNDLE || is_certificate_key(key) && !path.contains('.');
@@ -109,5 +109,5 @@ fn scalar(node: &Node, key: &str, path: &str, entries: &mut Vec<Entry>) {
     } else {
         return;
     };
-    entries.push(Entry { key: path.to_owned(), value });
+    entries.push(ObjectValue { key: path.to_owned(), value });
 }

@@ -11,10 +11,10 @@ fn values_know_line_column_and_octets() {
     let text = "a: 1\r\nä: 'x'\r\nlist:\r\n- \"two words\" # c\r\n";
     let doc = documents(text).unwrap().remove(0);
     let x = doc.get("ä").unwrap();
-    assert_eq!((x.place, x.text()), (Place { line: 2, column: 4 }, Some("x")));
+    assert_eq!((x.place, x.text()), (Position { line: 2, column: 4 }, Some("x")));
     assert_eq!(&text[x.span.clone().unwrap()], "'x'");
     let item = &doc.get("list").unwrap().list().unwrap()[0];
-    assert_eq!(item.place, Place { line: 4, column: 3 });
+    assert_eq!(item.place, Position { line: 4, column: 3 });
     assert_eq!(&text[item.span.clone().unwrap()], "\"two words\"");
 }
 

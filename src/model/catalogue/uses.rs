@@ -3,7 +3,7 @@
 //! Trust names bundles and signing names the single CA certificate, so that a CA rotation changes files
 //! and no setting. Reload behaviour is Kubernetes 1.36's and etcd 3.6's, read from their source.
 
-use super::{CertId, Condition, Reload, Setting, Use, Value};
+use super::{CertId, ClusterValue, Condition, Reload, Use, Value};
 
 /// A setting that can be a flag and has no configuration file field.
 const fn flag(
@@ -158,7 +158,7 @@ pub static USES: &[Use] = &[
     etcd(
         "advertise-client-urls",
         "advertise-client-urls",
-        Value::Setting(Setting::EtcdClientUrl),
+        Value::Setting(ClusterValue::EtcdClientUrl),
         Reload::Nothing,
         "http://localhost:2379, which is of no use to others",
         "where others reach it as clients",
@@ -166,7 +166,7 @@ pub static USES: &[Use] = &[
     etcd(
         "initial-advertise-peer-urls",
         "initial-advertise-peer-urls",
-        Value::Setting(Setting::EtcdPeerUrl),
+        Value::Setting(ClusterValue::EtcdPeerUrl),
         Reload::Nothing,
         "http://localhost:2380: no other member finds it",
         "where other members reach it; counts when the member is new",
@@ -174,7 +174,7 @@ pub static USES: &[Use] = &[
     etcd(
         "initial-cluster",
         "initial-cluster",
-        Value::Setting(Setting::EtcdMembers),
+        Value::Setting(ClusterValue::EtcdMembers),
         Reload::Nothing,
         "this member alone, by http",
         "the members that make a new cluster; counts when the member is new",
@@ -183,7 +183,7 @@ pub static USES: &[Use] = &[
     etcd(
         "listen-client-urls",
         "listen-client-urls",
-        Value::Setting(Setting::EtcdClientUrls),
+        Value::Setting(ClusterValue::EtcdClientUrls),
         Reload::Nothing,
         "http://localhost:2379: without TLS, whatever certificates are given",
         "https: etcd ignores certificates where it listens with http",
@@ -191,7 +191,7 @@ pub static USES: &[Use] = &[
     etcd(
         "listen-peer-urls",
         "listen-peer-urls",
-        Value::Setting(Setting::EtcdPeerUrl),
+        Value::Setting(ClusterValue::EtcdPeerUrl),
         Reload::Nothing,
         "http://localhost:2380: without TLS, whatever certificates are given",
         "https: etcd ignores certificates where it listens with http",
@@ -199,7 +199,7 @@ pub static USES: &[Use] = &[
     etcd(
         "name",
         "name",
-        Value::Setting(Setting::HostName),
+        Value::Setting(ClusterValue::HostName),
         Reload::Nothing,
         "default",
         "what initial-cluster calls this member",
@@ -208,7 +208,7 @@ pub static USES: &[Use] = &[
     flag(
         API,
         "advertise-address",
-        Value::Setting(Setting::AdvertiseAddress),
+        Value::Setting(ClusterValue::AdvertiseAddress),
         Reload::Nothing,
         "the address of the interface of the default route",
         "an address that its certificate names, for the service kubernetes to lead to",
@@ -276,7 +276,7 @@ pub static USES: &[Use] = &[
     flag(
         API,
         "etcd-servers",
-        Value::Setting(Setting::EtcdServers),
+        Value::Setting(ClusterValue::EtcdServers),
         Reload::Nothing,
         "required",
         "https, as plain http would ignore every certificate",
@@ -365,7 +365,7 @@ pub static USES: &[Use] = &[
     flag(
         API,
         "secure-port",
-        Value::Setting(Setting::ApiPort),
+        Value::Setting(ClusterValue::ApiPort),
         Reload::Nothing,
         "6443",
         "the port that kubeconfigs name",
@@ -373,7 +373,7 @@ pub static USES: &[Use] = &[
     flag(
         API,
         "service-account-issuer",
-        Value::Setting(Setting::ServiceAccountIssuer),
+        Value::Setting(ClusterValue::ServiceAccountIssuer),
         Reload::Nothing,
         "required",
         "the issuer in service-account tokens",
@@ -397,7 +397,7 @@ pub static USES: &[Use] = &[
     flag(
         API,
         "service-cluster-ip-range",
-        Value::Setting(Setting::ServiceSubnets),
+        Value::Setting(ClusterValue::ServiceSubnets),
         Reload::Nothing,
         "10.0.0.0/24",
         "the apiserver's certificate names this range's first address, by which pods reach it",
@@ -854,7 +854,7 @@ pub static USES: &[Use] = &[
     flag(
         "konnectivity-agent",
         "proxy-server-host",
-        Value::Setting(Setting::EndpointHost),
+        Value::Setting(ClusterValue::EndpointHost),
         Reload::Nothing,
         "127.0.0.1",
         "the name in the server's certificate",
@@ -982,7 +982,7 @@ pub static USES: &[Use] = &[
     flag(
         "etcdctl",
         "endpoints",
-        Value::Setting(Setting::EtcdServers),
+        Value::Setting(ClusterValue::EtcdServers),
         Reload::Nothing,
         "127.0.0.1:2379",
         "where the members are",

@@ -18,7 +18,7 @@ pub struct Row {
     /// The host it is on, in a workspace.
     pub host: Option<String>,
     /// Leaf or authority.
-    pub role: Role,
+    pub role: RowRole,
     /// Where it was found or looked for.
     pub origin: Origin,
     /// The authority that signed it: the known one that verifies it, else the issuer's common name.
@@ -35,7 +35,7 @@ pub struct Row {
 
 /// Whether it signs others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum RowRole {
     /// A certificate authority.
     Authority,
     /// An end entity.
@@ -331,7 +331,7 @@ mod tests {
         Row {
             name: "apiserver".into(),
             host: None,
-            role: Role::Leaf,
+            role: RowRole::Leaf,
             origin: Origin { path: "pki/apiserver.crt".into(), inside: None },
             authority: None,
             externally_managed: false,

@@ -29,7 +29,7 @@ pub struct Told {
     /// What is set, in its order.
     pub settings: Vec<Setting>,
     /// What the files hold that are named, by path as named.
-    pub contents: BTreeMap<String, Content>,
+    pub contents: BTreeMap<String, NamedFile>,
 }
 
 /// One setting.
@@ -45,7 +45,7 @@ pub struct Setting {
 
 /// What a named file holds.
 #[derive(Clone, Debug)]
-pub enum Content {
+pub enum NamedFile {
     /// It is not there.
     Missing,
     /// It is on the host, whose files are not all here.
@@ -154,14 +154,14 @@ fn named(
     found: &mut Vec<Finding>,
 ) {
     let (file, certificates) = match told.contents.get(path) {
-        Some(Content::Missing) => {
+        Some(NamedFile::Missing) => {
             let what =
                 format!("{} names {}, which is not there", told.show(name), shown::path(path));
             found.push(told.finding(Code::FlagFileMissing, what));
             return;
         }
-        Some(Content::Found { file, certificates, .. }) => (file, certificates),
-        Some(Content::Elsewhere) | None => return,
+        Some(NamedFile::Found { file, certificates, .. }) => (file, certificates),
+        Some(NamedFile::Elsewhere) | None => return,
     };
     match row.value {
         Value::Bundle(id) => trust(evidence, told, name, id, (file, certificates), found),
@@ -332,8 +332,8 @@ fn pairs(told: &Told, found: &mut Vec<Finding>) {
 fn belong(told: &Told, a: (&str, &str), b: (&str, &str), found: &mut Vec<Finding>) {
     let (Some(one), Some(other)) = (told.contents.get(a.1), told.contents.get(b.1)) else { return };
     let (
-        Content::Found { file, certificates, key: own, .. },
-        Content::Found { file: second, key, public, .. },
+        NamedFile::Found { file, certificates, key: own, .. },
+        NamedFile::Found { file: second, key, public, .. },
     ) = (one, other)
     else {
         return;

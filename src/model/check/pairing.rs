@@ -11,7 +11,7 @@ use std::{
     path::PathBuf,
 };
 
-pub use conclude::{Summary, conclude, name, summary};
+pub use conclude::{Tally, conclude, name, summary};
 
 use super::evidence::{Evidence, is_local, role, server_of};
 use crate::model::catalogue::{
@@ -119,7 +119,7 @@ pub enum Outcome {
 
 /// A listener: what it serves and whom it lets in.
 #[derive(Clone, Copy, Debug)]
-pub struct Listener {
+pub struct ListenerRule {
     /// Its name: the id of what it shows, or of its path if that is somebody else's.
     pub id: &'static str,
     /// What it shows, or what stands in for it.
@@ -136,13 +136,13 @@ pub struct Listener {
 const STAND_IN: CertId = roles::API_SERVING.id;
 
 /// The listener of a path.
-pub fn listener(path: &Path) -> Option<Listener> {
+pub fn listener(path: &Path) -> Option<ListenerRule> {
     let Some(server) = server_of(path) else {
         // Whose certificates an aggregated API server trusts is known, whatever its own may be.
         let (Credential::Cert(_), Some(trusts)) = (path.client, path.server_trusts) else {
             return None;
         };
-        return Some(Listener {
+        return Some(ListenerRule {
             id: path.id,
             shows: STAND_IN,
             trusts,
@@ -154,7 +154,7 @@ pub fn listener(path: &Path) -> Option<Listener> {
     let trusts = same().find_map(|p| p.server_trusts)?;
     // Whoever has tokens for clients must answer those without a certificate.
     let required = same().all(|p| matches!(p.client, Credential::Cert(_)));
-    Some(Listener {
+    Some(ListenerRule {
         id: server.id.name(),
         shows: server.id,
         trusts,
@@ -334,7 +334,7 @@ fn as_clients(
     evidence: &Evidence<'_>,
     index: &Index,
     path: &'static Path,
-    listener: Listener,
+    listener: ListenerRule,
     tried: &BTreeSet<(CertId, &str)>,
     all: &mut Vec<Pairing>,
 ) {
@@ -356,7 +356,7 @@ fn as_clients(
 }
 
 /// What certificates say to this identity at this listener.
-pub fn lets_in(listener: Listener, spec: &CertSpec) -> Expect {
+pub fn lets_in(listener: ListenerRule, spec: &CertSpec) -> Expect {
     if role(spec) != Some(listener.trusts) {
         Expect::Refused(Ground::OtherCa)
     } else if spec.purpose == Purpose::Server {

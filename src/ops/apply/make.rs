@@ -37,7 +37,7 @@ impl Workshop<'_> {
                 Made::Certificate { certificate, chain: vec![], clamped: false }
             }
             (Some(above), false) => {
-                let order = issue::Order {
+                let order = issue::Issuance {
                     profile: &order.profile,
                     validity: order.validity,
                     public_key: key.public_key(),
@@ -76,7 +76,7 @@ impl Workshop<'_> {
                 (renewed.map_err(error)?, false)
             }
             Some(above) => {
-                let order = issue::Order {
+                let order = issue::Issuance {
                     profile: &order.profile,
                     validity: order.validity,
                     public_key: key.public_key(),
@@ -123,7 +123,7 @@ impl Workshop<'_> {
             // No leaf is ever planned without a CA.
             let issuer = self.issuer(order.signer.expect("a CA")); // invariant of plans
             let copied = self.certificates.get(&index).and_then(|all| all.first());
-            let order_of = issue::Order {
+            let order_of = issue::Issuance {
                 profile: &order.profile,
                 validity: order.validity,
                 public_key: key.public_key(),

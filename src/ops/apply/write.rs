@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::{Error, Made, Prepared, Product, Record, Workshop, secret};
 use crate::{
-    document::kubeconfig::{self, Authority, Credential, Edit},
+    document::kubeconfig::{self, Authority, ClientCredential, Edit},
     model::{
         authority::Slot,
         layout::{PUBLIC, Place, SECRET},
@@ -257,11 +257,11 @@ impl Workshop<'_> {
             Content::New { cluster, server, user, trust, files } => {
                 let credential = match (files, credential) {
                     (Some((cert, key)), _) => {
-                        Credential::Files { cert: cert.clone(), key: key.clone() }
+                        ClientCredential::Files { cert: cert.clone(), key: key.clone() }
                     }
                     (None, credential) => {
                         let Embedded { cert, key, .. } = credential.unwrap_or_default();
-                        Credential::Data { cert, key: key.unwrap_or_default() }
+                        ClientCredential::Data { cert, key: key.unwrap_or_default() }
                     }
                 };
                 let authority = match trust {

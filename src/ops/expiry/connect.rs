@@ -11,7 +11,7 @@ use super::{
 use crate::{
     model::{
         catalogue::{self, CertId, LISTENERS, Listener, Reload, USES, Value},
-        check::expiry::{Found, Inside, Origin, Remark, Role, Row},
+        check::expiry::{Found, Inside, Origin, Remark, Row, RowRole},
         cluster::Host,
         san::San,
     },
@@ -57,7 +57,7 @@ pub fn rows(
                 }
                 let why = shown(std::path::Path::new(&why));
                 let name = name(ask, ask.id);
-                rows.push(listener_row(ask, name, Role::Leaf, Found::Unreadable(why)));
+                rows.push(listener_row(ask, name, RowRole::Leaf, Found::Unreadable(why)));
             }
         }
     }
@@ -162,7 +162,7 @@ fn serving(ask: &Ask, served: Served, gathered: &Gathered, details: bool, rows: 
             Err(error) => {
                 let why = format!("serves what is no certificate: {}", with_causes(&error));
                 let name = nth(&name(ask, ask.id), index);
-                rows.push(listener_row(ask, name, Role::Leaf, Found::Unreadable(why)));
+                rows.push(listener_row(ask, name, RowRole::Leaf, Found::Unreadable(why)));
                 continue;
             }
         };
@@ -175,7 +175,7 @@ fn serving(ask: &Ask, served: Served, gathered: &Gathered, details: bool, rows: 
             _ => Compared { id: None, remark: None },
         };
         let signer = authority::signer(&certificate, &gathered.known);
-        let role = if index == 0 { Role::Leaf } else { role(&certificate) };
+        let role = if index == 0 { RowRole::Leaf } else { role(&certificate) };
         let name = nth(&name(ask, compared.id.or(ask.id)), index);
         let mut row = Row {
             authority: match signer {
@@ -250,7 +250,7 @@ fn name(ask: &Ask, id: Option<CertId>) -> String {
     }
 }
 
-fn listener_row(ask: &Ask, name: String, role: Role, found: Found) -> Row {
+fn listener_row(ask: &Ask, name: String, role: RowRole, found: Found) -> Row {
     let origin = Origin { path: ask.target.to_string(), inside: Some(Inside::Listener) };
     Row { host: ask.host.clone(), ..row(name, origin, role, found) }
 }

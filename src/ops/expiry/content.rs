@@ -10,7 +10,7 @@ use crate::{
 
 /// What octets seem to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ContentKind {
     /// DER: a certificate, PKCS#7, PKCS#12, a key.
     Der,
     /// A kubeconfig.
@@ -98,26 +98,26 @@ fn is_kubeconfig_of_a_cluster(name: &str) -> bool {
 
 /// What octets that begin like this are; `whole` if this is all of them. A YAML file may have PEM inside, so
 /// it comes first.
-pub fn sniff(head: &[u8], whole: bool, demand: Demand) -> Kind {
+pub fn sniff(head: &[u8], whole: bool, demand: Demand) -> ContentKind {
     if looks_like_der(head) {
-        return Kind::Der;
+        return ContentKind::Der;
     }
     if head.starts_with(&[0xfe, 0xed, 0xfe, 0xed]) || head.starts_with(&[0xce, 0xce, 0xce, 0xce]) {
-        return Kind::Jks;
+        return ContentKind::Jks;
     }
     if head.starts_with(b"-----BEGIN ") {
-        return Kind::Pem;
+        return ContentKind::Pem;
     }
     if is_kubeconfig(head) {
-        return Kind::Kubeconfig;
+        return ContentKind::Kubeconfig;
     }
     if object::looks_like_secret(head) || object::looks_like_objects(head, whole) {
-        return Kind::Objects;
+        return ContentKind::Objects;
     }
     // A program may well have the marker among its texts.
     match contains(head, b"-----BEGIN ") && (!head.contains(&0) || demand >= Demand::Pki) {
-        true => Kind::Pem,
-        false => Kind::Nothing,
+        true => ContentKind::Pem,
+        false => ContentKind::Nothing,
     }
 }
 

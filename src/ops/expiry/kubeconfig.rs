@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The certificates of one user or one cluster.
-pub struct Entry {
+pub struct KubeconfigPart {
     /// Whose they are.
     pub inside: Inside,
     /// Whether the context in use names it.
@@ -28,7 +28,7 @@ pub fn entries(
     content: &[u8],
     file: &Path,
     locate: &dyn Fn(&str) -> Option<Result<PathBuf, String>>,
-) -> Result<Vec<Entry>, String> {
+) -> Result<Vec<KubeconfigPart>, String> {
     let view = kubeconfig::parse(content).map_err(|error| with_causes(&error))?;
     let mut entries = Vec::new();
     let (user, cluster) = in_use(&view);
@@ -54,7 +54,7 @@ pub fn entries(
     for found in &view.users {
         let Some(material) = &found.cert else { continue };
         let (path, certificates) = read(material);
-        entries.push(Entry {
+        entries.push(KubeconfigPart {
             inside: Inside::User(shown::name(&found.name)),
             current: user == Some(found.name.as_str()),
             path,
@@ -64,7 +64,7 @@ pub fn entries(
     for found in &view.clusters {
         let Some(material) = &found.ca else { continue };
         let (path, certificates) = read(material);
-        entries.push(Entry {
+        entries.push(KubeconfigPart {
             inside: Inside::Cluster(shown::name(&found.name)),
             current: cluster == Some(found.name.as_str()),
             path,

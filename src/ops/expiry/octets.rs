@@ -10,13 +10,13 @@ use zeroize::Zeroizing;
 
 use super::{
     contains,
-    content::{self, Demand, Encoding, Kind},
+    content::{self, ContentKind, Demand, Encoding},
     facts, from_der, kubeconfig, nth, role, row, shown as shown_path, sound,
 };
 use crate::{
     document::object,
     model::{
-        check::expiry::{Found, Inside, Origin, Remark, Role, Row},
+        check::expiry::{Found, Inside, Origin, Remark, Row, RowRole},
         shown,
     },
     ops::observe::with_causes,
@@ -32,7 +32,7 @@ use crate::{
 pub type Emit<'e> = dyn FnMut(Row) -> bool + 'e;
 
 /// What is looked into.
-pub struct Subject<'a> {
+pub struct Sample<'a> {
     /// The file, where it is one of its own: what it names is looked up from there.
     pub file: Option<&'a Path>,
     /// What is expected of it.
@@ -42,7 +42,7 @@ pub struct Subject<'a> {
     inside: Option<Inside>,
 }
 
-impl<'a> Subject<'a> {
+impl<'a> Sample<'a> {
     /// A file; `path` is what people call it.
     pub fn file(file: &'a Path, path: &'a str, demand: Demand) -> Self {
         Self { file: Some(file), demand, name: path, path, inside: None }
@@ -51,7 +51,7 @@ impl<'a> Subject<'a> {
     /// Whether it must be read to its end before anything can be said of it.
     pub fn wants_all(&self, head: &[u8]) -> bool {
         let kind = content::sniff(head, false, self.demand);
-        matches!(kind, Kind::Der | Kind::Jks | Kind::Kubeconfig)
+        matches!(kind, ContentKind::Der | ContentKind::Jks | ContentKind::Kubeconfig)
     }
 }
 
@@ -69,20 +69,20 @@ impl Octets<'_> {
         &self,
         octets: &[u8],
         encoding: Option<Encoding>,
-        subject: &Subject<'_>,
+        subject: &Sample<'_>,
         emit: &mut Emit<'_>,
     ) -> Result<(), String> {
         match content::sniff(octets, true, subject.demand) {
-            Kind::Nothing if subject.demand < Demand::Pki => Ok(()),
-            Kind::Nothing => Err("holds no certificate".into()),
-            Kind::Pem => self.pem(octets, encoding, subject, emit),
-            Kind::Der => self.der(octets, subject, emit),
-            Kind::Jks => self.jks(octets, subject, emit),
-            Kind::Objects => {
+            ContentKind::Nothing if subject.demand < Demand::Pki => Ok(()),
+            ContentKind::Nothing => Err("holds no certificate".into()),
+            ContentKind::Pem => self.pem(octets, encoding, subject, emit),
+            ContentKind::Der => self.der(octets, subject, emit),
+            ContentKind::Jks => self.jks(octets, subject, emit),
+            ContentKind::Objects => {
                 let all = io::Cursor::new(octets.to_vec());
                 self.objects(all, octets, subject, emit)
             }
-            Kind::Kubeconfig => self.kubeconfig(octets, subject, emit),
+            ContentKind::Kubeconfig => self.kubeconfig(octets, subject, emit),
         }
     }
 
@@ -92,15 +92,15 @@ impl Octets<'_> {
         head: Vec<u8>,
         rest: impl Read + 'static,
         encoding: Option<Encoding>,
-        subject: &Subject<'_>,
+        subject: &Sample<'_>,
         emit: &mut Emit<'_>,
     ) -> Result<(), String> {
         match content::sniff(&head, false, subject.demand) {
-            Kind::Nothing if subject.demand < Demand::Pki => Ok(()),
-            Kind::Nothing if head.contains(&0) => {
+            ContentKind::Nothing if subject.demand < Demand::Pki => Ok(()),
+            ContentKind::Nothing if head.contains(&0) => {
                 Err(format!("holds no certificate in its first {} KiB", head.len() >> 10))
             }
-            Kind::Objects => {
+            ContentKind::Objects => {
                 let begins = head.clone();
                 self.objects(io::Cursor::new(head).chain(rest), &begins, subject, emit)
             }
@@ -115,7 +115,7 @@ impl Octets<'_> {
         &self,
         mut input: impl BufRead,
         encoding: Option<Encoding>,
-        subject: &Subject<'_>,
+        subject: &Sample<'_>,
         emit: &mut Emit<'_>,
     ) -> Result<(), String> {
         let demand = subject.demand;
@@ -180,12 +180,7 @@ impl Octets<'_> {
     }
 
     /// DER: certificates, one after another, PKCS#7 or PKCS#12.
-    fn der(
-        &self,
-        mut der: &[u8],
-        subject: &Subject<'_>,
-        emit: &mut Emit<'_>,
-    ) -> Result<(), String> {
+    fn der(&self, mut der: &[u8], subject: &Sample<'_>, emit: &mut Emit<'_>) -> Result<(), String> {
         let demand = subject.demand;
         if keystore::is_pkcs12(der) {
             let stored =
@@ -235,7 +230,7 @@ impl Octets<'_> {
         Ok(())
     }
 
-    fn jks(&self, octets: &[u8], subject: &Subject<'_>, emit: &mut Emit<'_>) -> Result<(), String> {
+    fn jks(&self, octets: &[u8], subject: &Sample<'_>, emit: &mut Emit<'_>) -> Result<(), String> {
         let passwords: Vec<&str> =
             self.passwords.iter().map(|password| password.as_str()).collect();
         let (stored, is_proven) =
@@ -250,7 +245,7 @@ impl Octets<'_> {
         &self,
         stored: Vec<Stored>,
         note: Option<&str>,
-        subject: &Subject<'_>,
+        subject: &Sample<'_>,
         emit: &mut Emit<'_>,
     ) -> Result<(), String> {
         if stored.is_empty() {
@@ -269,7 +264,7 @@ impl Octets<'_> {
                 None => subject.name.to_owned(),
             };
             let inside = subject.inside.clone();
-            let part = Subject { name: &name, inside, ..*subject };
+            let part = Sample { name: &name, inside, ..*subject };
             let mut row = self.row(&part, index, None, from_der(der));
             if let (Some(note), Found::Certificate(_)) = (note, &row.found) {
                 row.remarks.push(Remark::Note(note.to_owned()));
@@ -299,7 +294,7 @@ impl Octets<'_> {
     fn kubeconfig(
         &self,
         content: &[u8],
-        subject: &Subject<'_>,
+        subject: &Sample<'_>,
         emit: &mut Emit<'_>,
     ) -> Result<(), String> {
         let folder = subject.file.map(|file| file.parent().unwrap_or(Path::new("")).to_path_buf());
@@ -316,9 +311,9 @@ impl Octets<'_> {
             };
             let of_cluster = matches!(entry.inside, Inside::Cluster(_));
             let inside = subject.inside.clone().or(Some(entry.inside));
-            let part = Subject { name: &name, inside, ..*subject };
+            let part = Sample { name: &name, inside, ..*subject };
             for (index, found) in entry.certificates.into_iter().enumerate() {
-                let role = of_cluster.then_some(Role::Authority);
+                let role = of_cluster.then_some(RowRole::Authority);
                 let mut row = self.row(&part, index, role, found);
                 if entry.path != file && matches!(row.found, Found::Certificate(_)) {
                     row.also_in.push(shown_path(&entry.path));
@@ -336,7 +331,7 @@ impl Octets<'_> {
         &self,
         input: impl Read + 'static,
         begins: &[u8],
-        subject: &Subject<'_>,
+        subject: &Sample<'_>,
         emit: &mut Emit<'_>,
     ) -> Result<(), String> {
         let named = subject.demand == Demand::Named;
@@ -367,7 +362,7 @@ impl Octets<'_> {
     }
 
     /// The certificates of one object; entries that hold none are passed over. False when no more are wanted.
-    fn object(&self, item: object::Item, whole: &Subject<'_>, emit: &mut Emit<'_>) -> bool {
+    fn object(&self, item: object::Item, whole: &Sample<'_>, emit: &mut Emit<'_>) -> bool {
         let text = shown::name;
         let is_secret = item.kind.as_deref().is_none_or(|kind| kind == "Secret")
             && (item.kind.is_some() || item.name.is_some());
@@ -385,7 +380,7 @@ impl Octets<'_> {
         let namespace = item.namespace.as_deref().map(text);
         if let Some(fault) = item.fault {
             let origin = Origin { path: whole.path.to_owned(), inside: None };
-            if !emit(row(label.clone(), origin, Role::Leaf, Found::Unreadable(fault))) {
+            if !emit(row(label.clone(), origin, RowRole::Leaf, Found::Unreadable(fault))) {
                 return false;
             }
         }
@@ -405,7 +400,7 @@ impl Octets<'_> {
             };
             let path = whole.path;
             let subject =
-                Subject { file: None, demand, name: &row_name, path, inside: Some(inside) };
+                Sample { file: None, demand, name: &row_name, path, inside: Some(inside) };
             let mut open = true;
             let result = entry.value.and_then(|value| {
                 // Some controllers leave `ca.crt` empty.
@@ -432,15 +427,17 @@ impl Octets<'_> {
     /// The row of the nth certificate. `expected` is the role of one that cannot be read.
     fn row(
         &self,
-        subject: &Subject<'_>,
+        subject: &Sample<'_>,
         index: usize,
-        expected: Option<Role>,
+        expected: Option<RowRole>,
         found: Result<Certificate, String>,
     ) -> Row {
         let name = nth(subject.name, index);
         let origin = Origin { path: subject.path.to_owned(), inside: subject.inside.clone() };
         match found {
-            Err(why) => row(name, origin, expected.unwrap_or(Role::Leaf), Found::Unreadable(why)),
+            Err(why) => {
+                row(name, origin, expected.unwrap_or(RowRole::Leaf), Found::Unreadable(why))
+            }
             Ok(certificate) => Row {
                 authority: match certificate.is_self_issued() {
                     true => None,

@@ -12,12 +12,12 @@ use std::{
 
 use super::{
     content::{Demand, Encoding},
-    octets::{Emit, Octets, Subject},
+    octets::{Emit, Octets, Sample},
     row, shown,
-    walk::{Item, Root},
+    walk::{Root, Visit},
 };
 use crate::{
-    model::check::expiry::{Found, Origin, Role},
+    model::check::expiry::{Found, Origin, RowRole},
     ops::read,
 };
 
@@ -32,7 +32,7 @@ pub struct Scanner<'a> {
 
 impl Scanner<'_> {
     /// All rows of one file. `head` is a buffer to be used again.
-    pub fn item(&self, item: &Item, root: &Root, head: &mut Vec<u8>, emit: &mut Emit<'_>) {
+    pub fn item(&self, item: &Visit, root: &Root, head: &mut Vec<u8>, emit: &mut Emit<'_>) {
         let rows = Cell::new(0);
         let path = match item.path.as_os_str() == "-" {
             true => "standard input".to_owned(),
@@ -43,7 +43,7 @@ impl Scanner<'_> {
             emit(row)
         };
         let demand = if item.named { Demand::Named } else { Demand::of(&item.path) };
-        let subject = Subject::file(&item.path, &path, demand);
+        let subject = Sample::file(&item.path, &path, demand);
         let result = match &item.fault {
             Some(fault) => Err(fault.clone()),
             None if item.path.as_os_str() == "-" => {
@@ -62,7 +62,7 @@ impl Scanner<'_> {
         if let Some(why) = why {
             let name = shown(&item.path);
             let origin = Origin { path: name.clone(), inside: None };
-            counted(row(name, origin, Role::Leaf, Found::Unreadable(why)));
+            counted(row(name, origin, RowRole::Leaf, Found::Unreadable(why)));
         }
         root.looked_at(rows.get());
     }
@@ -70,7 +70,7 @@ impl Scanner<'_> {
     fn source(
         &self,
         mut source: impl Read + 'static,
-        subject: Subject<'_>,
+        subject: Sample<'_>,
         head: &mut Vec<u8>,
         emit: &mut Emit<'_>,
     ) -> Result<(), String> {

@@ -19,7 +19,7 @@ use crate::{
         catalogue::{
             CERTIFICATES, CertId, CertSpec, ComponentSpec, Condition, Expected, Home, Scope, roles,
         },
-        check::expiry::{Found, Origin, Role, Row},
+        check::expiry::{Found, Origin, Row, RowRole},
         cluster::{Cluster as Declared, Etcd},
         layout::{DEFAULT_HOST_DIR, KUBELET_DIR, Layout},
         plan::request_file,
@@ -41,12 +41,12 @@ pub struct Cluster {
     /// What `certkit.yaml` declares.
     pub declared: Option<Declared>,
     /// DIR itself, then the hosts of a workspace.
-    pub trees: Vec<Tree>,
+    pub trees: Vec<HostTree>,
     fault: Option<Row>,
 }
 
 /// One host's `/etc/kubernetes`, or what a workspace keeps of the whole cluster.
-pub struct Tree {
+pub struct HostTree {
     /// The host's name, in a workspace.
     pub host: Option<String>,
     root: PathBuf,
@@ -162,7 +162,7 @@ impl Cluster {
                 let path = shown(&dir.join(declared::FILE));
                 let origin = Origin { path, inside: None };
                 let why = Found::Unreadable(with_causes(&error));
-                (None, Some(row(declared::FILE.into(), origin, Role::Leaf, why)))
+                (None, Some(row(declared::FILE.into(), origin, RowRole::Leaf, why)))
             }
         };
         let hosts: Vec<String> = match &declared {
@@ -200,7 +200,7 @@ impl Cluster {
                     Some(of_cluster.and(of_host.unwrap_or_default()))
                 }
             };
-            Tree::open(request, declared.as_ref(), host, is_host, demand)
+            HostTree::open(request, declared.as_ref(), host, is_host, demand)
         };
         let mut trees = vec![open(None)];
         let wanted = |host: &String| request.host.is_none_or(|asked| asked == host);
@@ -256,7 +256,7 @@ impl Cluster {
     }
 }
 
-impl Tree {
+impl HostTree {
     fn open(
         request: &Request<'_>,
         declared: Option<&Declared>,

@@ -14,7 +14,7 @@ use std::{
 
 /// A file to look into.
 #[derive(Debug)]
-pub struct Item {
+pub struct Visit {
     /// The file.
     pub path: PathBuf,
     /// The index of the [`Root`] it belongs to.
@@ -115,11 +115,11 @@ impl<'a> Walk<'a> {
         Self { paths, roots, root: 0, recursive, inside: None, folders: Vec::new() }
     }
 
-    fn item(&self, path: PathBuf, named: bool, fault: Option<String>) -> Item {
-        Item { path, root: self.root, named, fault }
+    fn item(&self, path: PathBuf, named: bool, fault: Option<String>) -> Visit {
+        Visit { path, root: self.root, named, fault }
     }
 
-    fn next_item(&mut self) -> Option<Item> {
+    fn next_item(&mut self) -> Option<Visit> {
         loop {
             let Some(folder) = self.folders.last_mut() else {
                 let (root, path) = self.paths.next().map(|(root, path)| (root, path.clone()))?;
@@ -159,7 +159,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn enter(&mut self, path: PathBuf, named: bool) -> Result<(), Item> {
+    fn enter(&mut self, path: PathBuf, named: bool) -> Result<(), Visit> {
         match list(&path) {
             Ok(folder) => {
                 self.folders.push(folder);
@@ -171,10 +171,10 @@ impl<'a> Walk<'a> {
 }
 
 impl Iterator for Walk<'_> {
-    type Item = Vec<Item>;
+    type Item = Vec<Visit>;
 
-    fn next(&mut self) -> Option<Vec<Item>> {
-        let batch: Vec<Item> = std::iter::from_fn(|| self.next_item()).take(BATCH).collect();
+    fn next(&mut self) -> Option<Vec<Visit>> {
+        let batch: Vec<Visit> = std::iter::from_fn(|| self.next_item()).take(BATCH).collect();
         (!batch.is_empty()).then_some(batch)
     }
 }

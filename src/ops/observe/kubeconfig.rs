@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Where paths that a kubeconfig names are.
-pub struct Tree<'a> {
+pub struct NamedPaths<'a> {
     /// DIR.
     pub dir: &'a Path,
     /// The folder of the kubeconfig's host, below DIR.
@@ -37,7 +37,7 @@ enum Lead {
     Elsewhere(String),
 }
 
-impl Tree<'_> {
+impl NamedPaths<'_> {
     fn follow(&self, kubeconfig: &Path, path: &str) -> Lead {
         let path = Path::new(path);
         if path.is_relative() {
@@ -62,7 +62,7 @@ impl Tree<'_> {
 /// What is said of the kubeconfig, where certificate and key were found, and the kubeconfig's text.
 pub fn follow(
     files: &mut Files<'_>,
-    tree: &Tree<'_>,
+    tree: &NamedPaths<'_>,
     file: &Path,
     laid_out: &Place,
 ) -> (KubeconfigView, Credential, Option<Zeroizing<Vec<u8>>>) {
@@ -111,7 +111,7 @@ pub fn follow(
 /// Nothing where there is none, or it is on another machine: the facts say which.
 fn credential(
     files: &mut Files<'_>,
-    tree: &Tree<'_>,
+    tree: &NamedPaths<'_>,
     file: &Path,
     view: &View,
     facts: &mut KubeconfigView,
@@ -157,7 +157,7 @@ fn credential(
 
 fn authority(
     files: &mut Files<'_>,
-    tree: &Tree<'_>,
+    tree: &NamedPaths<'_>,
     file: &Path,
     view: &View,
     facts: &mut KubeconfigView,

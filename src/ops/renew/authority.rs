@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Error, Request,
-    credential::{self, Credential},
+    credential::{self, Renewable},
 };
 use crate::{
     model::{
@@ -121,7 +121,7 @@ impl Ca {
     }
 
     /// That this CA is not the one that signed it.
-    pub fn stranger(&self, credential: &Credential) -> Obstacle {
+    pub fn stranger(&self, credential: &Renewable) -> Obstacle {
         let certificate = credential.certificate();
         let (by, file) = (certificate.issuer(), self.file.display());
         let why = match certificate.is_self_signed() {
@@ -134,7 +134,7 @@ impl Ca {
     }
 
     /// What follows the certificate where another CA's chain followed it so far; nothing where that stays.
-    pub fn chain(&self, credential: &Credential) -> Option<Vec<Certificate>> {
+    pub fn chain(&self, credential: &Renewable) -> Option<Vec<Certificate>> {
         let is_own = credential.certificate().signed_by(self.signer());
         let chain = || self.certificates.iter().filter(|c| !c.is_self_issued()).cloned().collect();
         (!is_own).then(chain)

@@ -35,7 +35,7 @@ pub struct Located {
 }
 
 /// A certificate that can be renewed, with its key.
-pub struct Credential {
+pub struct Renewable {
     file: PathBuf,
     home: Home,
     /// What is in the certificate's file, or under the kubeconfig's field.
@@ -83,7 +83,7 @@ impl WriteError {
     }
 }
 
-impl Credential {
+impl Renewable {
     /// Reads what a named file holds, and finds its key; what stands against it otherwise.
     pub fn read(
         located: &Located,
@@ -271,9 +271,9 @@ impl Credential {
         let chain: Option<String> =
             chain.map(|chain| chain.iter().map(Certificate::to_pem).collect());
         let new =
-            pem::Replacement { certificate: Some(&certificate), chain: chain.as_deref(), key };
-        let only_key = pem::Replacement { key, ..pem::Replacement::default() };
-        let without_key = pem::Replacement { key: None, ..new };
+            pem::PemReplacement { certificate: Some(&certificate), chain: chain.as_deref(), key };
+        let only_key = pem::PemReplacement { key, ..pem::PemReplacement::default() };
+        let without_key = pem::PemReplacement { key: None, ..new };
         match &self.home {
             Home::Together => {
                 Ok(vec![(self.file.clone(), pem::replace(&self.content, &new)?, true)])

@@ -18,7 +18,7 @@ use crate::{
     document::flat::{self, Flat},
     model::{
         catalogue::{COMPONENTS, USES, component, roles},
-        check::flags::{Content, Setting, Told},
+        check::flags::{NamedFile, Setting, Told},
         cluster::Cluster,
         layout::DEFAULT_HOST_DIR,
         observed::{FoundKey, Piece},
@@ -345,13 +345,13 @@ fn first_selection(path: &str) -> String {
 }
 
 /// What the files hold that settings name by an absolute path.
-fn contents(told: &Told, hosts: &Hosts<'_>) -> BTreeMap<String, Content> {
+fn contents(told: &Told, hosts: &Hosts<'_>) -> BTreeMap<String, NamedFile> {
     let mut found = BTreeMap::new();
     for setting in &told.settings {
         let path = &setting.value;
         if path.starts_with('/') && !found.contains_key(path) {
             let content = match hosts.find(Path::new(path)) {
-                None => Content::Elsewhere,
+                None => NamedFile::Elsewhere,
                 Some(file) => content(hosts.dir, file),
             };
             found.insert(path.clone(), content);
@@ -360,12 +360,12 @@ fn contents(told: &Told, hosts: &Hosts<'_>) -> BTreeMap<String, Content> {
     found
 }
 
-fn content(dir: &Path, file: PathBuf) -> Content {
+fn content(dir: &Path, file: PathBuf) -> NamedFile {
     let pem = match read::file(&dir.join(&file)) {
         Piece::Present(pem) => pem,
-        Piece::Missing => return Content::Missing,
+        Piece::Missing => return NamedFile::Missing,
         // What is wrong with a file is found where files are judged.
-        Piece::Bad(_) => return Content::Elsewhere,
+        Piece::Bad(_) => return NamedFile::Elsewhere,
     };
     let all = inspect::from_pem(&pem).unwrap_or_default();
     let key = match has_key(&pem) {
@@ -373,7 +373,7 @@ fn content(dir: &Path, file: PathBuf) -> Content {
         false => FoundKey::Missing,
     };
     let public = PublicKey::all_from_pem(&pem).unwrap_or_default();
-    Content::Found {
+    NamedFile::Found {
         file,
         certificates: Arc::new(all.iter().map(view).collect()),
         key,

@@ -12,7 +12,7 @@ use crate::{
     },
     ops::observe::with_causes,
     pki::{
-        issue::{self, Issuer, Order},
+        issue::{self, Issuance, Issuer},
         key::PrivateKey,
     },
     tls::handshake::Identity,
@@ -56,7 +56,7 @@ impl StandIn {
             key_usages: KeyUsages::LEAF,
             extended_usages: vec![ExtendedUsage::ServerAuth],
         };
-        let order = Order { profile: &profile, validity, public_key: key.public_key() };
+        let order = Issuance { profile: &profile, validity, public_key: key.public_key() };
         let leaf = issue::issue(&order, &issuer)?.certificate;
         let identity = Identity::new(&[leaf.der().to_vec()], &key.pkcs8())?;
         Ok(Self { identity, trust })

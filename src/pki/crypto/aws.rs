@@ -15,9 +15,9 @@ use zeroize::Zeroizing;
 use super::{CryptoError, Curve};
 
 /// A P-521 key ready to sign.
-pub struct Signer(EcdsaKeyPair);
+pub struct P521Key(EcdsaKeyPair);
 
-impl Signer {
+impl P521Key {
     pub fn new(scalar: &[u8], point: &[u8]) -> Result<Self, CryptoError> {
         let algorithm = &ECDSA_P521_SHA512_ASN1_SIGNING;
         EcdsaKeyPair::from_private_key_and_public_key(algorithm, scalar, point).map(Self).map_err(

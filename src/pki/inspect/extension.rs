@@ -19,7 +19,7 @@ use crate::{
         usage::{ExtendedUsage, KeyUsages},
     },
     pki::{
-        der::{OCTET_STRING, Reader},
+        der::{DerReader, OCTET_STRING},
         key::dotted,
     },
 };
@@ -76,7 +76,7 @@ pub fn is_readable(oid: &[u8], value: &[u8]) -> bool {
         SUBJECT_ALT_NAME => sans(value).is_some(),
         BASIC_CONSTRAINTS => basic_constraints(value).is_some(),
         // An identifier may be missing; it may name the issuer's issuer and serial instead.
-        AUTHORITY_KEY_ID => Reader::only(value, SEQUENCE).is_ok(),
+        AUTHORITY_KEY_ID => DerReader::only(value, SEQUENCE).is_ok(),
         EXTENDED_KEY_USAGE => extended_usages(value).is_some(),
         _ => true,
     }
@@ -101,7 +101,7 @@ pub fn key_usages(value: &[u8]) -> Option<KeyUsages> {
 pub fn extended_usages(value: &[u8]) -> Option<Vec<ExtendedUsage>> {
     // Only the structure is x509-parser's affair here: it sorts usages into flags and forgets their order.
     ExtendedKeyUsage::from_der(value).ok()?;
-    let purposes = Reader::new(Reader::only(value, SEQUENCE).ok()?).elements().ok()?;
+    let purposes = DerReader::new(DerReader::only(value, SEQUENCE).ok()?).elements().ok()?;
     Some(
         purposes
             .iter()
@@ -116,7 +116,7 @@ pub fn extended_usages(value: &[u8]) -> Option<Vec<ExtendedUsage>> {
 
 /// Reads the raw list, because x509-parser's names do not give back the bytes they came from.
 pub fn sans(value: &[u8]) -> Option<Vec<San>> {
-    let names = Reader::new(Reader::only(value, SEQUENCE).ok()?).elements().ok()?;
+    let names = DerReader::new(DerReader::only(value, SEQUENCE).ok()?).elements().ok()?;
     Some(names.iter().map(|name| san(name.tag, name.content, name.raw)).collect())
 }
 
@@ -140,9 +140,9 @@ fn san(tag: u8, content: &[u8], raw: &[u8]) -> San {
 }
 
 pub fn ski(value: &[u8]) -> Option<&[u8]> {
-    Reader::only(value, OCTET_STRING).ok()
+    DerReader::only(value, OCTET_STRING).ok()
 }
 
 pub fn aki(value: &[u8]) -> Option<&[u8]> {
-    Reader::new(Reader::only(value, SEQUENCE).ok()?).optional(0x80).ok()?
+    DerReader::new(DerReader::only(value, SEQUENCE).ok()?).optional(0x80).ok()?
 }

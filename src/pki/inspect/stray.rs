@@ -3,7 +3,7 @@
 use super::{Certificate, InspectError, Request};
 use crate::{
     model::der::SEQUENCE,
-    pki::der::{INTEGER, Reader},
+    pki::der::{DerReader, INTEGER},
 };
 
 /// The certificate that DER begins with, whatever follows: what openssl adds to a `TRUSTED CERTIFICATE`.
@@ -18,7 +18,7 @@ pub fn first_of(der: &[u8]) -> Result<Certificate, InspectError> {
 
 /// What DER is that is no certificate, where it is something else of a PKI.
 pub fn what_else(der: &[u8]) -> Option<&'static str> {
-    let first = Reader::only(der, SEQUENCE).and_then(|inside| Reader::new(inside).element());
+    let first = DerReader::only(der, SEQUENCE).and_then(|inside| DerReader::new(inside).element());
     match first.ok()?.tag {
         // All of them begin with their version.
         INTEGER => Some("a private key"),

@@ -6,21 +6,21 @@ use crate::{
         der::{SEQUENCE, sequence, tlv},
     },
     pki::{
-        der::{Malformed, Reader},
+        der::{DerReader, Malformed},
         key::{KeyError, Sign, bit_string},
     },
 };
 
 /// One element of the signed part and the DER to put there.
-pub struct Replacement<'a> {
+pub struct Splice<'a> {
     pub index: usize,
     pub der: &'a [u8],
 }
 
 /// The part of `draft` (a certificate or signing request) that is signed, with elements replaced.
-pub fn replace(draft: &[u8], replacements: &[Replacement<'_>]) -> Result<Vec<u8>, Malformed> {
-    let body = Reader::new(Reader::only(draft, SEQUENCE)?).expect(SEQUENCE)?;
-    let elements = Reader::new(body).elements()?;
+pub fn replace(draft: &[u8], replacements: &[Splice<'_>]) -> Result<Vec<u8>, Malformed> {
+    let body = DerReader::new(DerReader::only(draft, SEQUENCE)?).expect(SEQUENCE)?;
+    let elements = DerReader::new(body).elements()?;
     let mut out = Vec::with_capacity(draft.len() + 512);
     for (index, element) in elements.iter().enumerate() {
         let replacement = replacements.iter().find(|r| r.index == index);
@@ -62,6 +62,6 @@ pub fn signature_algorithm(key: KeyAlgorithm) -> &'static [u8] {
 
 /// Whether the bytes are one DER element and nothing else.
 pub fn is_one_element(bytes: &[u8]) -> bool {
-    let mut reader = Reader::new(bytes);
+    let mut reader = DerReader::new(bytes);
     reader.element().is_ok() && reader.end().is_ok()
 }

@@ -9,7 +9,7 @@ use crate::{
     },
     pki::{
         crypto::Curve,
-        der::{BIT_STRING, Malformed, Reader},
+        der::{BIT_STRING, DerReader, Malformed},
         key::{KeyError, PrivateKey, load},
         pem::{self, Block},
     },
@@ -94,7 +94,7 @@ impl PublicKey {
     pub fn algorithm_text(&self) -> String {
         match (self.algorithm(), parts(&self.der)) {
             (Some(algorithm), _) => algorithm.to_string(),
-            (None, Ok(parts)) => match Reader::only(parts.parameters, OID) {
+            (None, Ok(parts)) => match DerReader::only(parts.parameters, OID) {
                 Ok(curve) if parts.oid == OID_EC => algorithm_text(curve),
                 _ => algorithm_text(parts.oid),
             },
@@ -111,7 +111,7 @@ impl PublicKey {
     /// The curve and the point as it is written, for EC keys on a curve certkit knows.
     pub(in crate::pki) fn ec_point(&self) -> Option<(Curve, &[u8])> {
         let Parts { oid, parameters, bits } = parts(&self.der).ok()?;
-        let named = Reader::only(parameters, OID).ok()?;
+        let named = DerReader::only(parameters, OID).ok()?;
         let curve = Curve::ALL.into_iter().find(|curve| curve.oid() == named)?;
         (oid == OID_EC).then_some((curve, bits))
     }
@@ -194,8 +194,8 @@ struct Parts<'a> {
 }
 
 fn parts(spki: &[u8]) -> Result<Parts<'_>, Malformed> {
-    let mut fields = Reader::new(Reader::only(spki, SEQUENCE)?);
-    let mut algorithm = Reader::new(fields.expect(SEQUENCE)?);
+    let mut fields = DerReader::new(DerReader::only(spki, SEQUENCE)?);
+    let mut algorithm = DerReader::new(fields.expect(SEQUENCE)?);
     let oid = algorithm.expect(OID)?;
     let parameters = algorithm.element().map(|element| element.raw).unwrap_or_default();
     let bits = fields.bits()?;

@@ -17,7 +17,7 @@ use crate::{
     model::der::{OID, SEQUENCE},
     pki::{
         crypto,
-        der::Reader,
+        der::DerReader,
         pem::{self, KeyKind},
     },
 };
@@ -80,8 +80,8 @@ impl SealedKey {
 
     /// The scheme that encrypts it, where that is not PBES2: one older than what the crate knows.
     fn scheme(&self) -> Option<String> {
-        let mut fields = Reader::new(Reader::only(&self.der, SEQUENCE).ok()?);
-        let scheme = Reader::new(fields.expect(SEQUENCE).ok()?).expect(OID).ok()?;
+        let mut fields = DerReader::new(DerReader::only(&self.der, SEQUENCE).ok()?);
+        let scheme = DerReader::new(fields.expect(SEQUENCE).ok()?).expect(OID).ok()?;
         (scheme != PBES2_OID.as_bytes()).then(|| public::algorithm_text(scheme))
     }
 

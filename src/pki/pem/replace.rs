@@ -8,7 +8,7 @@ use super::{Label, PemError, Section, sections};
 
 /// What stands in a file instead of what is there. Each text is whole blocks.
 #[derive(Clone, Copy, Default)]
-pub struct Replacement<'a> {
+pub struct PemReplacement<'a> {
     /// For the first certificate.
     pub certificate: Option<&'a str>,
     /// For every certificate after it.
@@ -19,7 +19,7 @@ pub struct Replacement<'a> {
 
 /// The file with blocks replaced and every other octet as it was: other blocks, comments, line ends. Only what openssl
 /// writes before a certificate to say what is in it goes with that certificate, as it would be false.
-pub fn replace(bytes: &[u8], new: &Replacement<'_>) -> Result<Zeroizing<Vec<u8>>, PemError> {
+pub fn replace(bytes: &[u8], new: &PemReplacement<'_>) -> Result<Zeroizing<Vec<u8>>, PemError> {
     let sections = sections(bytes)?;
     let missing = || {
         let found = sections.iter().map(|section| Label::new(section.label));
@@ -87,7 +87,7 @@ mod tests {
         encode(label, &[0x30, 3, 2, 1, content])
     }
 
-    fn text(bytes: &[u8], new: &Replacement<'_>) -> String {
+    fn text(bytes: &[u8], new: &PemReplacement<'_>) -> String {
         String::from_utf8(replace(bytes, new).unwrap().to_vec()).unwrap()
     }
 
@@ -100,8 +100,8 @@ mod tests {
             format!("# ours\n{k}\n# and\n{dump}{a}# its CA\n{chain}# end")
         };
         let dump = "Certificate:\n    Data:\n        Version: 3\n";
-        let certificate = Replacement { certificate: Some(&new), ..Replacement::default() };
-        let both = Replacement { key: Some(&new_key), ..certificate };
+        let certificate = PemReplacement { certificate: Some(&new), ..PemReplacement::default() };
+        let both = PemReplacement { key: Some(&new_key), ..certificate };
         let before = file(&old, dump, &key);
         assert_eq!(text(before.as_bytes(), &certificate), file(&new, "", &key));
         assert_eq!(text(before.as_bytes(), &both), file(&new, "", &new_key));
@@ -112,17 +112,17 @@ mod tests {
     #[test]
     fn another_chain_takes_the_place_of_the_one_that_follows() {
         let [leaf, one, two, new, other] = [1, 2, 3, 4, 5].map(|n| block("CERTIFICATE", n));
-        let given = Replacement { certificate: Some(&new), chain: Some(&other), key: None };
+        let given = PemReplacement { certificate: Some(&new), chain: Some(&other), key: None };
         let file = format!("{leaf}{one}{two}");
         assert_eq!(text(file.as_bytes(), &given), format!("{new}{other}"));
-        let none = Replacement { chain: Some(""), ..given };
+        let none = PemReplacement { chain: Some(""), ..given };
         assert_eq!(text(file.as_bytes(), &none), new);
     }
 
     #[test]
     fn what_is_not_there_is_not_replaced() {
         let key = block("PRIVATE KEY", 1);
-        let new = Replacement { certificate: Some("x"), ..Replacement::default() };
+        let new = PemReplacement { certificate: Some("x"), ..PemReplacement::default() };
         assert!(matches!(
             replace(key.as_bytes(), &new),
             Err(PemError::NoCertificate { found }) if found == "PRIVATE KEY"

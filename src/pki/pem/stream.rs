@@ -30,7 +30,7 @@ pub struct Certificates<R> {
 
 /// A block that holds certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct StreamedBlock {
     /// What its label says.
     pub form: Form,
     /// Whether something stands before its markers, so that Go, and so Kubernetes, does not see them.
@@ -91,7 +91,7 @@ impl<R: BufRead> Certificates<R> {
     }
 
     /// The same with the form it has.
-    pub fn next_found(&mut self) -> io::Result<Option<Result<Found, PemError>>> {
+    pub fn next_found(&mut self) -> io::Result<Option<Result<StreamedBlock, PemError>>> {
         loop {
             let mut line = Vec::new();
             match self.pending.take() {
@@ -117,7 +117,7 @@ impl<R: BufRead> Certificates<R> {
             match self.block(&label, number)? {
                 Some(result) => {
                     self.any = true;
-                    return Ok(Some(result.map(|found| Found { indented, ..found })));
+                    return Ok(Some(result.map(|found| StreamedBlock { indented, ..found })));
                 }
                 None if self.others.contains(&Label::new(&label)) => {}
                 None => self.others.push(Label::new(&label)),
@@ -137,7 +137,11 @@ impl<R: BufRead> Certificates<R> {
     }
 
     /// Reads to the END marker and decodes, if the label is a certificate's.
-    fn block(&mut self, label: &str, line: usize) -> io::Result<Option<Result<Found, PemError>>> {
+    fn block(
+        &mut self,
+        label: &str,
+        line: usize,
+    ) -> io::Result<Option<Result<StreamedBlock, PemError>>> {
         let form = match self.any_form {
             true => Form::of(label),
             false => Some(Form::Certificate).filter(|_| label == "CERTIFICATE"),
@@ -186,7 +190,7 @@ impl<R: BufRead> Certificates<R> {
             Section { label: label_read, line, start: 0, text: &self.text, encrypted: false };
         Ok(match (section.decode(), form) {
             (Ok(Block::Certificate(der)), Some(form)) => {
-                Some(Ok(Found { form, indented: false, der }))
+                Some(Ok(StreamedBlock { form, indented: false, der }))
             }
             (Ok(_), _) => None,
             (Err(PemError::Base64 { line, .. }), _) => {
@@ -196,7 +200,7 @@ impl<R: BufRead> Certificates<R> {
         })
     }
 
-    fn end(&mut self) -> Option<Result<Found, PemError>> {
+    fn end(&mut self) -> Option<Result<StreamedBlock, PemError>> {
         if std::mem::replace(&mut self.any, true) {
             return None;
         }

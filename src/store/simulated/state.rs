@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::super::disk::{Kind, Owner, Status};
+use super::super::disk::{FileKind, FileStatus, UserAndGroup};
 use super::{Fault, Seen};
 
 pub(super) const ENOENT: i32 = 2;
@@ -13,7 +13,7 @@ pub(super) const EISDIR: i32 = 21;
 pub(super) const ENOTEMPTY: i32 = 39;
 pub(super) const ELOOP: i32 = 40;
 
-pub(super) const ROOT: Owner = Owner { uid: 0, gid: 0 };
+pub(super) const ROOT: UserAndGroup = UserAndGroup { uid: 0, gid: 0 };
 
 #[derive(Clone)]
 pub(super) struct State {
@@ -31,9 +31,9 @@ pub(super) struct State {
 pub(super) struct Node {
     pub(super) body: Body,
     pub(super) mode: u32,
-    pub(super) owner: Owner,
+    pub(super) owner: UserAndGroup,
     pub(super) durable_mode: u32,
-    pub(super) durable_owner: Owner,
+    pub(super) durable_owner: UserAndGroup,
 }
 
 #[derive(Clone)]
@@ -183,15 +183,15 @@ impl State {
         }
     }
 
-    pub(super) fn status(&self, node: usize) -> Status {
+    pub(super) fn status(&self, node: usize) -> FileStatus {
         let Node { body, mode, owner, .. } = &self.nodes[node];
         let (kind, length) = match body {
-            Body::Directory { .. } => (Kind::Directory, 0),
-            Body::File { data, .. } => (Kind::File, data.len() as u64),
-            Body::Symlink { .. } => (Kind::Symlink, 0),
+            Body::Directory { .. } => (FileKind::Directory, 0),
+            Body::File { data, .. } => (FileKind::File, data.len() as u64),
+            Body::Symlink { .. } => (FileKind::Symlink, 0),
         };
         let (mode, owner, inode) = (*mode, *owner, node as u64);
         let modified = (0, 0);
-        Status { kind, mode, owner, length, modified, device: 1, inode, obstacle: None }
+        FileStatus { kind, mode, owner, length, modified, device: 1, inode, obstacle: None }
     }
 }

@@ -17,12 +17,12 @@ use rustls::{
     },
 };
 
-use super::{ClientAddress, PeerRule, Reason, SetupError, certificate, refusal};
+use super::{ClientAddress, PeerRule, RefusalReason, SetupError, certificate, refusal};
 use crate::model::timestamp::Timestamp;
 
 /// Whose certificates are judged.
 #[derive(Clone, Copy, Debug)]
-pub enum Purpose {
+pub enum PeerRole {
     /// A client judges servers.
     Server,
     /// A server judges clients.
@@ -35,7 +35,7 @@ pub enum Purpose {
 /// Judges the certificates of one side's peers.
 #[derive(Debug)]
 pub struct Judge {
-    purpose: Purpose,
+    purpose: PeerRole,
     anchors: Vec<Anchor>,
     all: Verifier,
     rule: Option<PeerRule>,
@@ -52,7 +52,7 @@ struct Anchor {
 impl Judge {
     /// Prepares a verifier that trusts the given CA certificates.
     pub fn new(
-        purpose: Purpose,
+        purpose: PeerRole,
         trust: &[Vec<u8>],
         rule: Option<&PeerRule>,
         address: Option<&ClientAddress>,
@@ -103,8 +103,8 @@ impl Judge {
             match Verifier::new(self.purpose, std::iter::once(anchor))?.judge(peer) {
                 Ok(()) => {
                     return Err(refused(match now < anchor.not_before {
-                        true => Reason::AnchorNotYetValid { not_before: anchor.not_before },
-                        false => Reason::AnchorExpired { not_after: anchor.not_after },
+                        true => RefusalReason::AnchorNotYetValid { not_before: anchor.not_before },
+                        false => RefusalReason::AnchorExpired { not_after: anchor.not_after },
                     }));
                 }
                 Err(error) if is_foreign(&error) => {}
@@ -143,15 +143,18 @@ enum Verifier {
 }
 
 impl Verifier {
-    fn new<'a>(purpose: Purpose, anchors: impl Iterator<Item = &'a Anchor>) -> Result<Self, Error> {
+    fn new<'a>(
+        purpose: PeerRole,
+        anchors: impl Iterator<Item = &'a Anchor>,
+    ) -> Result<Self, Error> {
         let roots = anchors.map(|a| a.anchor.clone()).collect();
         let roots = Arc::new(RootCertStore { roots });
         let provider = super::super::provider();
         match purpose {
-            Purpose::Server => WebPkiServerVerifier::builder_with_provider(roots, provider)
+            PeerRole::Server => WebPkiServerVerifier::builder_with_provider(roots, provider)
                 .build()
                 .map(Self::Servers),
-            Purpose::Client { .. } => WebPkiClientVerifier::builder_with_provider(roots, provider)
+            PeerRole::Client { .. } => WebPkiClientVerifier::builder_with_provider(roots, provider)
                 .build()
                 .map(Self::Clients),
         }
@@ -193,7 +196,7 @@ fn judge_rule(rule: &PeerRule, peer: &Peer<'_>, leaf: &ParsedCertificate<'_>) ->
             Err(presented) => (allowed, presented),
         },
     };
-    Err(refused(Reason::PeerNotAllowed { allowed: allowed.clone(), presented }))
+    Err(refused(RefusalReason::PeerNotAllowed { allowed: allowed.clone(), presented }))
 }
 
 /// etcd's `checkCertSAN`: a certificate with neither addresses nor DNS names passes.
@@ -202,7 +205,7 @@ fn judge_address(address: &ClientAddress, leaf: &ParsedCertificate<'_>) -> Resul
     let names: Vec<String> = std::iter::once(ip).chain(address.names.iter().cloned()).collect();
     match match_names(leaf, &names) {
         Err(presented) if presented.iter().any(|n| refusal::is_host_name(n)) => {
-            Err(refused(Reason::AddressNotInCertificate { address: address.ip, presented }))
+            Err(refused(RefusalReason::AddressNotInCertificate { address: address.ip, presented }))
         }
         _ => Ok(()),
     }
@@ -227,7 +230,7 @@ fn match_names(leaf: &ParsedCertificate<'_>, names: &[String]) -> Result<(), Vec
 }
 
 /// Carries our own reason through rustls.
-fn refused(reason: Reason) -> Error {
+fn refused(reason: RefusalReason) -> Error {
     CertificateError::Other(OtherError(Arc::new(reason))).into()
 }
 
@@ -278,7 +281,7 @@ impl ServerCertVerifier for Judge {
 
 impl ClientCertVerifier for Judge {
     fn client_auth_mandatory(&self) -> bool {
-        matches!(self.purpose, Purpose::Client { required: true })
+        matches!(self.purpose, PeerRole::Client { required: true })
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {

@@ -13,7 +13,7 @@ pub struct Refusal {
     /// The side that refused the other.
     pub by: Side,
     /// Why.
-    pub reason: Reason,
+    pub reason: RefusalReason,
 }
 
 impl Refusal {
@@ -43,7 +43,7 @@ impl fmt::Display for Side {
 /// Why one side refuses the other: what is wrong with the other's certificate.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Reason {
+pub enum RefusalReason {
     /// etcd's peer listener: the client does not come from where its certificate says.
     #[error("it comes from {address}, and its certificate is for {}", list(.presented))]
     AddressNotInCertificate {
@@ -182,43 +182,45 @@ impl SetupError {
     }
 }
 
-fn reason(error: &rustls::Error) -> Reason {
+fn reason(error: &rustls::Error) -> RefusalReason {
     use rustls::Error as E;
     match error {
-        E::NoCertificatesPresented => Reason::NoCertificate,
+        E::NoCertificatesPresented => RefusalReason::NoCertificate,
         E::InvalidCertificate(error) => certificate_reason(error),
-        other => Reason::Other(other.to_string()),
+        other => RefusalReason::Other(other.to_string()),
     }
 }
 
-fn certificate_reason(error: &CertificateError) -> Reason {
+fn certificate_reason(error: &CertificateError) -> RefusalReason {
     use CertificateError as E;
     match error {
-        E::BadSignature => Reason::BadSignature,
-        E::ExpiredContext { not_after, .. } => Reason::Expired { not_after: timestamp(not_after) },
-        E::InvalidPurposeContext { required, presented } => Reason::WrongUsage {
+        E::BadSignature => RefusalReason::BadSignature,
+        E::ExpiredContext { not_after, .. } => {
+            RefusalReason::Expired { not_after: timestamp(not_after) }
+        }
+        E::InvalidPurposeContext { required, presented } => RefusalReason::WrongUsage {
             required: purpose(required),
             presented: presented.iter().map(purpose).collect(),
         },
-        E::NotValidForNameContext { expected, presented } => Reason::WrongName {
+        E::NotValidForNameContext { expected, presented } => RefusalReason::WrongName {
             expected: expected.to_str().into_owned(),
             presented: presented.iter().map(|name| general_name(name)).collect(),
         },
         E::NotValidYetContext { not_before, .. } => {
-            Reason::NotYetValid { not_before: timestamp(not_before) }
+            RefusalReason::NotYetValid { not_before: timestamp(not_before) }
         }
-        E::Other(other) => match other.0.downcast_ref::<Reason>() {
+        E::Other(other) => match other.0.downcast_ref::<RefusalReason>() {
             Some(reason) => reason.clone(),
             // webpki's own error, known by its name only.
-            None if other.0.to_string() == "CaUsedAsEndEntity" => Reason::CaAsLeaf,
-            None => Reason::Other(other.0.to_string()),
+            None if other.0.to_string() == "CaUsedAsEndEntity" => RefusalReason::CaAsLeaf,
+            None => RefusalReason::Other(other.0.to_string()),
         },
-        E::UnknownIssuer => Reason::UnknownIssuer,
+        E::UnknownIssuer => RefusalReason::UnknownIssuer,
         E::UnsupportedSignatureAlgorithmContext { .. }
         | E::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            Reason::UnsupportedAlgorithm
+            RefusalReason::UnsupportedAlgorithm
         }
-        other => Reason::Other(other.to_string()),
+        other => RefusalReason::Other(other.to_string()),
     }
 }
 

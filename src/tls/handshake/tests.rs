@@ -127,7 +127,7 @@ fn meet(server: &ServerSide<'_>, client: &ClientSide<'_>, days: i64) -> Result<(
     shake(&Server::new(server).unwrap(), &Client::new(client).unwrap(), after(days))
 }
 
-fn refusal(by: Side, reason: Reason) -> Result<(), Refusal> {
+fn refusal(by: Side, reason: RefusalReason) -> Result<(), Refusal> {
     Err(Refusal { by, reason })
 }
 
@@ -152,7 +152,7 @@ fn who_belongs_together_shakes_hands_and_nobody_else() {
     let anonymous = ClientSide { identity: None, ..to };
     assert_eq!(meet(&ServerSide { client_required: false, ..on }, &anonymous, 1), Ok(()));
 
-    use {Reason as R, Side::Client as C, Side::Server as S};
+    use {RefusalReason as R, Side::Client as C, Side::Server as S};
     assert_eq!(meet(&on, &anonymous, 1), refusal(S, R::NoCertificate));
     assert_eq!(meet(&on, &client(&stranger, &trust, "etcd1"), 1), refusal(S, R::UnknownIssuer));
     assert_eq!(meet(&server(&foreign, &trust), &to, 1), refusal(C, R::UnknownIssuer));
@@ -190,9 +190,9 @@ fn time_is_the_one_given() {
     let (not_before, not_after) = certificate::validity(&etcd.chain[0]).unwrap();
     let at = |time| shake(&Server::new(&on).unwrap(), &Client::new(&to).unwrap(), time);
     assert_eq!(at(not_after), Ok(()), "valid to the last second");
-    let late = refusal(Side::Client, Reason::Expired { not_after });
+    let late = refusal(Side::Client, RefusalReason::Expired { not_after });
     assert_eq!(at(not_after.plus(Span(1))), late);
-    let early = refusal(Side::Client, Reason::NotYetValid { not_before });
+    let early = refusal(Side::Client, RefusalReason::NotYetValid { not_before });
     assert_eq!(at(not_before.minus(Span(1))), early);
     assert_eq!(at(not_before), Ok(()), "valid from the first second");
     assert_eq!(at(Timestamp::MIN), early);
@@ -201,7 +201,7 @@ fn time_is_the_one_given() {
     let (etcd, api) =
         (pki.leaf("s2", "brief", &[NAMES, SERVER]), pki.leaf("c2", "brief", &[CLIENT]));
     let (_, not_after) = certificate::validity(&brief[0]).unwrap();
-    let expired = refusal(Side::Client, Reason::AnchorExpired { not_after });
+    let expired = refusal(Side::Client, RefusalReason::AnchorExpired { not_after });
     let both = [brief.clone(), trust.clone()].concat();
     for anchors in [&brief, &both] {
         assert_eq!(meet(&server(&etcd, &brief), &client(&api, anchors, "etcd1"), 9), Ok(()));
@@ -209,10 +209,10 @@ fn time_is_the_one_given() {
     }
     let on = ServerSide { client_trust: None, ..server(&etcd, &brief) };
     let stranger = client(&api, &trust, "etcd1");
-    assert_eq!(meet(&on, &stranger, 11), refusal(Side::Client, Reason::UnknownIssuer));
+    assert_eq!(meet(&on, &stranger, 11), refusal(Side::Client, RefusalReason::UnknownIssuer));
     let renewed = pki.make("again", None, "brief", P256, 365, &[CA]).chain;
     let impostor = client(&api, &renewed, "etcd1");
-    assert_eq!(meet(&on, &impostor, 9), refusal(Side::Client, Reason::BadSignature));
+    assert_eq!(meet(&on, &impostor, 9), refusal(Side::Client, RefusalReason::BadSignature));
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn etcd_rules_for_peers_hold_in_both_directions() {
     let on = ServerSide { rule: Some(&rule), ..server(&peer, &trust) };
     let to = ClientSide { rule: Some(&rule), ..client(&peer, &trust, "10.0.0.1") };
     let allowed = texts(&["etcd-peer.local"]);
-    let not_allowed = |presented: &[&str]| Reason::PeerNotAllowed {
+    let not_allowed = |presented: &[&str]| RefusalReason::PeerNotAllowed {
         allowed: allowed.clone(),
         presented: texts(presented),
     };
@@ -243,7 +243,7 @@ fn etcd_rules_for_peers_hold_in_both_directions() {
     let on = ServerSide { rule: Some(&rule), ..server(&peer, &trust) };
     assert_eq!(meet(&on, &to, 1), Ok(()));
     let reason =
-        Reason::PeerNotAllowed { allowed: texts(&["peer"]), presented: texts(&["CN=api"]) };
+        RefusalReason::PeerNotAllowed { allowed: texts(&["peer"]), presented: texts(&["CN=api"]) };
     assert_eq!(meet(&on, &without_names, 1), refusal(Side::Server, reason));
 
     let from =
@@ -255,7 +255,7 @@ fn etcd_rules_for_peers_hold_in_both_directions() {
     assert_eq!(judged(&from("10.0.0.1", &[]), &peer), Ok(()));
     assert_eq!(judged(&from("10.0.0.9", &["etcd1"]), &peer), Ok(()));
     assert_eq!(judged(&from("10.0.0.9", &[]), &api), Ok(()), "no names, no comparison");
-    let reason = Reason::AddressNotInCertificate {
+    let reason = RefusalReason::AddressNotInCertificate {
         address: "10.0.0.9".parse().unwrap(),
         presented: texts(&["DNS:etcd-peer.local", "DNS:etcd1", "IP:10.0.0.1"]),
     };
@@ -276,7 +276,7 @@ fn intermediates_and_algorithms_are_treated_as_components_treat_them() {
         let to_middle = client(&api, &middle, "etcd1");
         assert_eq!(meet(&on(&alone), &to_middle, 1), Ok(()), "an intermediate is an anchor");
         let to_root = client(&api, &root, "etcd1");
-        let unknown = refusal(Side::Client, Reason::UnknownIssuer);
+        let unknown = refusal(Side::Client, RefusalReason::UnknownIssuer);
         assert_eq!(meet(&on(&alone), &to_root, 1), unknown, "the intermediate is not sent");
         pair.chain.push(middle[0].clone());
         assert_eq!(meet(&on(&pair.identity()), &to_root, 1), Ok(()), "{key:?}");
@@ -285,13 +285,13 @@ fn intermediates_and_algorithms_are_treated_as_components_treat_them() {
     let ca = pki.make("p521", None, "p521", P521, 365, &[CA]);
     let leaf = pki.leaf("p521-leaf", "p521", &[NAMES, SERVER]);
     let on = ServerSide { client_trust: None, ..server(&leaf, &root) };
-    let reason = Reason::UnsupportedAlgorithm;
+    let reason = RefusalReason::UnsupportedAlgorithm;
     assert_eq!(meet(&on, &client(&api, &ca.chain, "etcd1"), 1), refusal(Side::Client, reason));
     assert!(matches!(Identity::new(&ca.chain, &ca.key), Err(SetupError::UnsupportedKey { .. })));
 
     let ca = pki.make("ca-leaf", Some("root"), "s", P256, 30, &[CA, NAMES]).identity();
     let on = ServerSide { client_trust: None, ..server(&ca, &root) };
-    let reason = Reason::CaAsLeaf;
+    let reason = RefusalReason::CaAsLeaf;
     assert_eq!(meet(&on, &client(&api, &root, "etcd1"), 1), refusal(Side::Client, reason));
 }
 

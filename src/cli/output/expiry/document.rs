@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Body, Context, Rendered, Sink, Summary};
 use crate::{
     document::yaml,
-    model::check::expiry::{Found, Inside, Level, Role, Row, Status, Verdict},
+    model::check::expiry::{Found, Inside, Level, Row, RowRole, Status, Verdict},
 };
 
 /// The version of what is added to kubeadm's fields. A field is never removed or given another meaning
@@ -98,8 +98,8 @@ fn entry<'a>(row: &'a Row, verdict: &'a Verdict) -> Entry<'a> {
         externally_managed: row.externally_managed,
         ca_name: match (row.role, facts) {
             // kubeadm has the field for every leaf, and an empty one where it is missing.
-            (Role::Leaf, _) => Some(row.authority.as_deref().unwrap_or_default()),
-            (Role::Authority, _) => row.authority.as_deref(),
+            (RowRole::Leaf, _) => Some(row.authority.as_deref().unwrap_or_default()),
+            (RowRole::Authority, _) => row.authority.as_deref(),
         },
         missing: row.found == Found::Missing,
         status: status(verdict),
@@ -288,8 +288,8 @@ impl Sink for Document {
     fn add(&mut self, out: &mut dyn Write, rendered: Rendered) -> io::Result<()> {
         let Body::Text(text) = rendered.body else { return Ok(()) };
         match rendered.role {
-            Role::Authority => self.authorities.push(text),
-            Role::Leaf => {
+            RowRole::Authority => self.authorities.push(text),
+            RowRole::Leaf => {
                 let first = !self.begun;
                 if first {
                     self.begin(out)?;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{Body, Context, Rendered, Sink, Summary};
-use crate::model::check::expiry::{Inside, Level, Role, Row};
+use crate::model::check::expiry::{Inside, Level, Row, RowRole};
 
 const NOT_AFTER: &str = "certkit_certificate_not_after_timestamp_seconds";
 const NOT_BEFORE: &str = "certkit_certificate_not_before_timestamp_seconds";
@@ -34,7 +34,7 @@ pub fn samples(row: &Row, context: &Context) -> Samples {
     };
     label("name", &row.name);
     label("host", row.host.as_deref().unwrap_or(&context.machine));
-    label("role", if row.role == Role::Authority { "ca" } else { "leaf" });
+    label("role", if row.role == RowRole::Authority { "ca" } else { "leaf" });
     label("path", &row.origin.path);
     match &row.origin.inside {
         Some(Inside::User(user)) => label("kubeconfig_user", user),

@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use super::{Body, Context, Rendered, Sink, Summary, residual};
 use crate::{
     cli::output::grid::{self, Column, Fit},
-    model::check::expiry::{Inside, Level, Role, Row, Status, Verdict},
+    model::check::expiry::{Inside, Level, Row, RowRole, Status, Verdict},
 };
 
 /// The column that reasons stand in where there is room.
@@ -55,7 +55,7 @@ pub struct Cells {
 /// The worst rows, where all would be too many.
 struct Worst {
     all: bool,
-    rows: Vec<(Role, usize, Cells)>,
+    rows: Vec<(RowRole, usize, Cells)>,
     seen: usize,
 }
 
@@ -95,7 +95,7 @@ pub fn cells(row: &Row, verdict: &Verdict, wide: bool) -> Cells {
         None => "-".to_owned(),
     };
     let mut cells = vec![name, end, residual(row, verdict)];
-    if row.role == Role::Leaf {
+    if row.role == RowRole::Leaf {
         cells.push(row.authority.clone().unwrap_or_default());
     }
     cells.push(match (row.facts(), row.externally_managed) {
@@ -178,14 +178,14 @@ impl Table {
         }
     }
 
-    fn row(&mut self, out: &mut dyn Write, role: Role, cells: Cells) -> io::Result<()> {
+    fn row(&mut self, out: &mut dyn Write, role: RowRole, cells: Cells) -> io::Result<()> {
         let section = match role {
-            Role::Authority => &mut self.authorities,
-            Role::Leaf => &mut self.leaves,
+            RowRole::Authority => &mut self.authorities,
+            RowRole::Leaf => &mut self.leaves,
         };
         section.waiting.push(cells);
         // Authorities are told last, and so wait.
-        match role == Role::Leaf && section.waiting.len() >= AHEAD {
+        match role == RowRole::Leaf && section.waiting.len() >= AHEAD {
             true => section.flush(out, self.color),
             false => Ok(()),
         }
@@ -193,7 +193,7 @@ impl Table {
 }
 
 impl Worst {
-    fn add(&mut self, role: Role, cells: Cells) {
+    fn add(&mut self, role: RowRole, cells: Cells) {
         self.rows.push((role, self.seen, cells));
         self.seen += 1;
         if !self.all && self.rows.len() >= 8 * WORST {
@@ -203,7 +203,7 @@ impl Worst {
 
     /// Leaves the worst, in the order they came in.
     fn cut(&mut self) {
-        let how_bad = |(_, _, row): &(Role, usize, Cells)| (row.status.level(), row.left);
+        let how_bad = |(_, _, row): &(RowRole, usize, Cells)| (row.status.level(), row.left);
         self.rows.sort_by(|a, b| {
             let ((a_level, a_left), (b_level, b_left)) = (how_bad(a), how_bad(b));
             b_level.cmp(&a_level).then(a_left.cmp(&b_left))

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::{Body, Context, Rendered, Sink, Summary, residual, table};
 use crate::model::{
-    check::expiry::{Level, Role, Row, Thresholds, Verdict},
+    check::expiry::{Level, Row, RowRole, Thresholds, Verdict},
     duration::Span,
     timestamp::Timestamp,
 };
@@ -127,8 +127,8 @@ impl Sink for Timeline {
             return Ok(());
         }
         match rendered.role {
-            Role::Leaf => self.leaves.push(*row),
-            Role::Authority => self.authorities.push(*row),
+            RowRole::Leaf => self.leaves.push(*row),
+            RowRole::Authority => self.authorities.push(*row),
         }
         Ok(())
     }

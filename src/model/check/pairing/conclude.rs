@@ -12,7 +12,7 @@ use crate::model::check::{
 
 /// How many handshakes of each kind there were, and how many went as they must.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
+pub struct Tally {
     /// Handshakes that must come about.
     pub must_work: usize,
     /// Of these, those that did.
@@ -28,8 +28,8 @@ pub struct Summary {
 }
 
 /// Counts.
-pub fn summary(pairings: &[Pairing], outcomes: &[Outcome]) -> Summary {
-    let mut sum = Summary::default();
+pub fn summary(pairings: &[Pairing], outcomes: &[Outcome]) -> Tally {
+    let mut sum = Tally::default();
     for (pairing, outcome) in pairings.iter().zip(outcomes) {
         match pairing.expect {
             Expect::Works => {

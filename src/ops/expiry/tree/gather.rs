@@ -2,11 +2,11 @@
 
 use std::{path::Path, sync::Arc};
 
-use super::{Gathered, KUBELET_FILES, OnDisk, Tree};
+use super::{Gathered, HostTree, KUBELET_FILES, OnDisk};
 use crate::{
     model::{
         catalogue::{CertId, CertSpec, Home, Scope, roles},
-        check::expiry::{Found, Inside, Origin, Remark, Role, Row},
+        check::expiry::{Found, Inside, Origin, Remark, Row, RowRole},
         observed::Piece,
         timestamp::Timestamp,
     },
@@ -23,7 +23,7 @@ use crate::{
 /// Makes the rows of one tree.
 pub struct Gatherer<'a> {
     /// The tree.
-    pub tree: &'a Tree,
+    pub tree: &'a HostTree,
     /// Whether details are wanted.
     pub details: bool,
     /// The time it is judged at.
@@ -61,7 +61,14 @@ impl Gatherer<'_> {
                 // Only the CA's own file goes with its key.
                 let has_key = own && issuing.as_ref().is_some_and(|i| i.has_key(index));
                 let origin = Origin { path: shown(&path), inside: None };
-                self.push(&nth(&name, index), origin, Role::Authority, found, Some(has_key), spec);
+                self.push(
+                    &nth(&name, index),
+                    origin,
+                    RowRole::Authority,
+                    found,
+                    Some(has_key),
+                    spec,
+                );
             }
         }
     }
@@ -106,7 +113,7 @@ impl Gatherer<'_> {
                 });
             }
             let origin = Origin { path: shown(path), inside: inside.clone() };
-            self.push(&nth(name, index), origin, Role::Leaf, found, None, spec);
+            self.push(&nth(name, index), origin, RowRole::Leaf, found, None, spec);
         }
     }
 
@@ -116,12 +123,19 @@ impl Gatherer<'_> {
             Piece::Present(content) => content,
             Piece::Missing => {
                 if self.tree.required.contains(&spec.id) {
-                    self.push(spec.id.name(), origin, Role::Leaf, None, None, spec);
+                    self.push(spec.id.name(), origin, RowRole::Leaf, None, None, spec);
                 }
                 return;
             }
             Piece::Bad(why) => {
-                return self.push(spec.id.name(), origin, Role::Leaf, Some(Err(why)), None, spec);
+                return self.push(
+                    spec.id.name(),
+                    origin,
+                    RowRole::Leaf,
+                    Some(Err(why)),
+                    None,
+                    spec,
+                );
             }
         };
         let tree = self.tree;
@@ -129,7 +143,14 @@ impl Gatherer<'_> {
         let entries = match kubeconfig::entries(&content, path, &locate) {
             Ok(entries) => entries,
             Err(why) => {
-                return self.push(spec.id.name(), origin, Role::Leaf, Some(Err(why)), None, spec);
+                return self.push(
+                    spec.id.name(),
+                    origin,
+                    RowRole::Leaf,
+                    Some(Err(why)),
+                    None,
+                    spec,
+                );
             }
         };
         for entry in entries {
@@ -140,7 +161,14 @@ impl Gatherer<'_> {
                     for (index, found) in Vec::into_iter(found).enumerate() {
                         let origin =
                             Origin { path: shown(&entry.path), inside: Some(entry.inside.clone()) };
-                        self.push(&nth(&name, index), origin, Role::Authority, found, None, spec);
+                        self.push(
+                            &nth(&name, index),
+                            origin,
+                            RowRole::Authority,
+                            found,
+                            None,
+                            spec,
+                        );
                     }
                 }
                 Inside::User(_) if entry.current => {
@@ -217,7 +245,7 @@ impl Gatherer<'_> {
         &mut self,
         name: &str,
         origin: Origin,
-        expected: Role,
+        expected: RowRole,
         found: Option<Result<Certificate, String>>,
         has_key: Option<bool>,
         spec: &'static CertSpec,
@@ -270,7 +298,7 @@ impl Gatherer<'_> {
             },
             ..row(name.clone(), origin, role, facts(&certificate, self.details))
         };
-        if role == Role::Authority {
+        if role == RowRole::Authority {
             known.push(Known {
                 name,
                 certificate,
