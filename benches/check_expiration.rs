@@ -20,7 +20,7 @@ use certkit::{
         usage::{ExtendedUsage, KeyUsages},
     },
     pki::{
-        issue::{self, Issuance, Issuer},
+        issue::{self, Issuance, IssuingCa},
         key::PrivateKey,
     },
 };
@@ -130,7 +130,7 @@ fn certificates(count: usize) -> Vec<String> {
         extended_usages: Vec::new(),
     };
     let ca = issue::self_signed(&profile, validity, &key).expect("a CA");
-    let ca = Issuer::new(ca, key).expect("its key");
+    let ca = IssuingCa::new(ca, key).expect("its key");
     let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).expect("a key");
     (0..count)
         .map(|n| {

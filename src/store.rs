@@ -77,9 +77,9 @@ use disk::{Disk, FileKind};
 use engine::Engine;
 use gate::Gate;
 use place::StorePath;
-use plan::{Ground, Look};
+use plan::{Footing, Look};
 use real::RealDisk;
-use transaction::Action;
+use transaction::FileAction;
 
 /// The directory for the store's own records.
 const METADATA: &str = ".certkit";
@@ -272,10 +272,10 @@ pub fn refusals<'a>(
     let gate = Gate::new(RealDisk, path, root).with_annex(annex);
     // What cannot be read is told when the directory is opened for change.
     let rests = recover::rests(&gate).unwrap_or_default();
-    let mut ground = Ground::new(&gate, &rests);
+    let mut ground = Footing::new(&gate, &rests);
     let mut refused = Vec::new();
     for (file, owner) in files {
-        let probe = Action::probe(owner);
+        let probe = FileAction::probe(owner);
         let admitted =
             StorePath::parse(file, &gate.path).and_then(|place| ground.admit(place, &probe));
         refused.extend(admitted.err().map(|error| (file.to_owned(), error)));

@@ -15,7 +15,7 @@ use certkit::{
         catalogue::{self, COMPONENTS},
         cluster::{Cluster, Etcd, ExternalEtcdFiles, Host, KubeconfigStyle},
     },
-    ops::flags::{FlagsError, FlagsRequest, Format, flags},
+    ops::flags::{FlagsError, FlagsFormat, FlagsRequest, flags},
     render::Templates,
 };
 
@@ -58,7 +58,7 @@ fn with_addons() -> Cluster {
     Cluster { addons: workspace().addons, ..one_host() }
 }
 
-fn request(format: Format, components: &[&str]) -> FlagsRequest {
+fn request(format: FlagsFormat, components: &[&str]) -> FlagsRequest {
     let components = components.iter().map(|c| (*c).to_owned()).collect();
     FlagsRequest { components, format, ..FlagsRequest::default() }
 }
@@ -67,7 +67,7 @@ fn ask(cluster: &Cluster, request: &FlagsRequest) -> Result<String, FlagsError> 
     flags(cluster, Path::new(DIR), request, &Templates::default())
 }
 
-fn text(cluster: &Cluster, format: Format, components: &[&str]) -> String {
+fn text(cluster: &Cluster, format: FlagsFormat, components: &[&str]) -> String {
     ask(cluster, &request(format, components)).unwrap()
 }
 
@@ -98,7 +98,7 @@ fn every_flag_is_known_to_kubernetes_and_not_deprecated() {
     let components = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet"];
     let mut seen = 0;
     for component in components {
-        for line in text(&with_addons(), Format::Args, &[component]).lines() {
+        for line in text(&with_addons(), FlagsFormat::Args, &[component]).lines() {
             let (flag, _) = line.strip_prefix("--").unwrap().split_once('=').unwrap();
             let key = (component.to_owned(), flag.to_owned());
             let (_, deprecated) = known.get(&key).unwrap_or_else(|| panic!("{component} {flag}"));
@@ -138,7 +138,7 @@ fn etcds_flags_are_known_to_etcd() {
     }
     let help = both(&run("etcd", &["--help"]));
     let options: BTreeSet<&str> = help.split_whitespace().collect();
-    let text = text(&one_host(), Format::Args, &["etcd"]);
+    let text = text(&one_host(), FlagsFormat::Args, &["etcd"]);
     assert!(text.lines().count() > 5);
     let listeners = catalogue::LISTENERS.iter().filter(|l| l.component == "etcd");
     let ports: Vec<String> = listeners.map(|l| format!("--{}", l.port_setting)).collect();
@@ -157,36 +157,39 @@ fn golden_files() {
         let made = made.unwrap_or_else(|error| panic!("{name}: {error}"));
         support::golden(&format!("flags/{name}"), &made);
     };
-    for format in Format::ALL {
+    for format in FlagsFormat::ALL {
         let name = format.name();
         hold(format!("one-host.{name}"), ask(&one_host(), &request(format, &[])));
         let explained = FlagsRequest { explain: true, ..request(format, &[]) };
         hold(format!("one-host-explained.{name}"), ask(&one_host(), &explained));
         // A ClusterConfiguration is the same whichever host it is printed for.
-        let hosts =
-            if format == Format::Kubeadm { &["cp1"][..] } else { &["cp1", "etcd1", "worker-1"] };
+        let hosts = if format == FlagsFormat::Kubeadm {
+            &["cp1"][..]
+        } else {
+            &["cp1", "etcd1", "worker-1"]
+        };
         for host in hosts {
             let asked = FlagsRequest { host: Some((*host).into()), ..request(format, &[]) };
             hold(format!("workspace-{host}.{name}"), ask(&workspace(), &asked));
         }
     }
-    for format in [Format::Args, Format::Config, Format::Json] {
+    for format in [FlagsFormat::Args, FlagsFormat::Config, FlagsFormat::Json] {
         let name = format.name();
         hold(format!("workspace-istiod.{name}"), ask(&workspace(), &request(format, &["istiod"])));
     }
-    let named = FlagsRequest { host: Some("etcd1".into()), ..request(Format::Kubeadm, &[]) };
+    let named = FlagsRequest { host: Some("etcd1".into()), ..request(FlagsFormat::Kubeadm, &[]) };
     assert_eq!(
         ask(&workspace(), &named).unwrap(),
-        text(&workspace(), Format::Kubeadm, &[]),
+        text(&workspace(), FlagsFormat::Kubeadm, &[]),
         "it is the cluster's"
     );
 }
 
 #[test]
 fn one_component_has_no_heading_and_several_have_one_each() {
-    let one = text(&one_host(), Format::Args, &["kube-scheduler"]);
+    let one = text(&one_host(), FlagsFormat::Args, &["kube-scheduler"]);
     assert!(one.lines().all(|line| line.starts_with("--")), "{one}");
-    let two = text(&one_host(), Format::Args, &["etcd", "kube-scheduler", "etcd"]);
+    let two = text(&one_host(), FlagsFormat::Args, &["etcd", "kube-scheduler", "etcd"]);
     let headings: Vec<&str> = two.lines().filter(|line| line.starts_with('#')).collect();
     assert_eq!(headings, ["# etcd", "# kube-scheduler"]);
 }
@@ -226,14 +229,14 @@ fn systemd_accepts_every_drop_in_and_finds_faults_in_a_wrong_one() {
     let cluster = with_addons();
     for spec in COMPONENTS.iter().filter(|spec| spec.unit.is_some()) {
         for explain in [false, true] {
-            let asked = FlagsRequest { explain, ..request(Format::Systemd, &[spec.id]) };
+            let asked = FlagsRequest { explain, ..request(FlagsFormat::Systemd, &[spec.id]) };
             assert_eq!(verified(spec.id, &ask(&cluster, &asked).unwrap()), "", "{}", spec.id);
         }
     }
     let mut hostile = cluster;
     hostile.host_dir = Some(HOSTILE.into());
     for component in ["etcd", "kube-apiserver"] {
-        let drop_in = text(&hostile, Format::Systemd, &[component]);
+        let drop_in = text(&hostile, FlagsFormat::Systemd, &[component]);
         assert_eq!(verified(component, &drop_in), "", "{drop_in}");
         assert_ne!(verified(component, &drop_in.replace("%%", "%Z")), "", "{component}");
     }
@@ -271,7 +274,7 @@ fn a_shell_reads_hostile_values_back_from_an_environment_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("x.env");
     let read = |component: &str, variable: &str| {
-        fs::write(&file, text(&cluster, Format::Env, &[component])).unwrap();
+        fs::write(&file, text(&cluster, FlagsFormat::Env, &[component])).unwrap();
         let script = format!(". \"$0\"; printf %s \"${variable}\"");
         let out = Command::new("sh").args(["-c", &script]).arg(&file).output().unwrap();
         assert!(out.status.success());
@@ -284,7 +287,7 @@ fn a_shell_reads_hostile_values_back_from_an_environment_file() {
     );
     assert_eq!(read("kubectl", "KUBECONFIG"), format!("{HOSTILE}/admin.conf"));
     let words = systemd_words(&read("kube-apiserver", "KUBE_APISERVER_PKI_ARGS"));
-    let args = text(&cluster, Format::Args, &["kube-apiserver"]);
+    let args = text(&cluster, FlagsFormat::Args, &["kube-apiserver"]);
     assert_eq!(words, args.lines().collect::<Vec<_>>());
 }
 
@@ -292,7 +295,7 @@ fn a_shell_reads_hostile_values_back_from_an_environment_file() {
 fn hostile_values_stay_one_word_in_a_drop_in() {
     let mut cluster = one_host();
     cluster.host_dir = Some(HOSTILE.into());
-    let drop_in = text(&cluster, Format::Systemd, &["kube-apiserver"]);
+    let drop_in = text(&cluster, FlagsFormat::Systemd, &["kube-apiserver"]);
     // By systemd.syntax(7) and systemd.unit(5): lines are joined first, then C escapes, then %%.
     let joined = drop_in.replace("\\\n", " ");
     let line = joined.lines().find_map(|line| line.strip_prefix("Environment=\"")).unwrap();
@@ -311,7 +314,7 @@ fn hostile_values_stay_one_word_in_a_drop_in() {
         }
     }
     let value = value.strip_prefix("KUBE_APISERVER_PKI_ARGS=").unwrap();
-    let args = text(&cluster, Format::Args, &["kube-apiserver"]);
+    let args = text(&cluster, FlagsFormat::Args, &["kube-apiserver"]);
     assert_eq!(systemd_words(value), args.lines().collect::<Vec<_>>());
 }
 
@@ -321,8 +324,8 @@ fn a_value_with_a_control_character_is_refused_and_named() {
     {
         let mut cluster = one_host();
         cluster.etcd = Etcd::External { endpoints: vec![bad.into()], files: None };
-        for format in Format::ALL {
-            if format == Format::Config {
+        for format in FlagsFormat::ALL {
+            if format == FlagsFormat::Config {
                 // No configuration file names etcd's endpoints, so none can carry the value.
                 let made = text(&cluster, format, &[]);
                 assert!(!made.contains(bad) && !made.contains("Injected"), "{made}");
@@ -364,18 +367,18 @@ fn kubectl_reads_every_configuration_file_with_its_types() {
     let escaped = HOSTILE.replace('\\', "\\\\").replace('"', "\\\"");
     for spec in COMPONENTS.iter().filter(|spec| spec.config.is_some()) {
         for explain in [false, true] {
-            let asked = FlagsRequest { explain, ..request(Format::Config, &[spec.id]) };
+            let asked = FlagsRequest { explain, ..request(FlagsFormat::Config, &[spec.id]) };
             let json = yaml_to_json(&ask(&cluster, &asked).unwrap());
             let json = json.replace("\\u0026", "&").replace("\\u003e", ">");
             assert!(json.contains(&escaped), "{}: {json}", spec.id);
         }
     }
-    let kubelet = yaml_to_json(&text(&one_host(), Format::Config, &["kubelet"]));
+    let kubelet = yaml_to_json(&text(&one_host(), FlagsFormat::Config, &["kubelet"]));
     for part in ["\"readOnlyPort\": 0", "\"enabled\": false", "\"tlsMinVersion\": \"VersionTLS12\""]
     {
         assert!(kubelet.contains(part), "{part} in {kubelet}");
     }
-    for document in text(&cluster, Format::Kubeadm, &[]).split("---\n") {
+    for document in text(&cluster, FlagsFormat::Kubeadm, &[]).split("---\n") {
         yaml_to_json(document);
     }
 }
@@ -395,7 +398,7 @@ fn kubectl_applies_the_patches_to_kubeadms_own_manifests() {
     let folder = tempfile::tempdir().unwrap();
     for component in ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"] {
         let patch = folder.path().join(format!("{component}+json.yaml"));
-        fs::write(&patch, text(&one_host(), Format::StaticPod, &[component])).unwrap();
+        fs::write(&patch, text(&one_host(), FlagsFormat::StaticPod, &[component])).unwrap();
         let out = Command::new("kubectl")
             .args(["patch", "--local", "--type=json", "--output=yaml", "--patch-file"])
             .arg(&patch)
@@ -407,7 +410,7 @@ fn kubectl_applies_the_patches_to_kubeadms_own_manifests() {
         let pod = String::from_utf8(out.stdout).unwrap();
         let command: Vec<&str> =
             pod.lines().filter_map(|line| line.trim_start().strip_prefix("- --")).collect();
-        for line in text(&one_host(), Format::Args, &[component]).lines() {
+        for line in text(&one_host(), FlagsFormat::Args, &[component]).lines() {
             let option = line.trim_start_matches("--");
             let (flag, _) = option.split_once('=').unwrap();
             let prefix = format!("{flag}=");
@@ -417,7 +420,7 @@ fn kubectl_applies_the_patches_to_kubeadms_own_manifests() {
             assert!(all.len() == 1 || !lists.contains(flag), "{component} {all:?}");
         }
     }
-    let patch = text(&one_host(), Format::StaticPod, &["kube-scheduler"]);
+    let patch = text(&one_host(), FlagsFormat::StaticPod, &["kube-scheduler"]);
     for path in ["\"/etc/kubernetes/pki\"", "\"/etc/kubernetes/scheduler-config.yaml\""] {
         assert!(patch.contains(&format!("mountPath: {path}")), "{path} in {patch}");
     }
@@ -433,7 +436,7 @@ fn kustomize_makes_the_secret_that_istiod_reads() {
     for file in files {
         fs::write(folder.path().join(file), file).unwrap();
     }
-    let made = text(&with_addons(), Format::Config, &["istiod"]);
+    let made = text(&with_addons(), FlagsFormat::Config, &["istiod"]);
     fs::write(folder.path().join("kustomization.yaml"), made).unwrap();
     let out = run("kubectl", &["kustomize", folder.path().to_str().unwrap()]);
     let secret = both(&out);
@@ -453,7 +456,7 @@ fn kubectl_makes_the_same_secret_from_the_arguments() {
     for file in ["ca-cert.pem", "ca-key.pem", "root-cert.pem", "cert-chain.pem"] {
         fs::write(istio.join(file), file).unwrap();
     }
-    let asked = request(Format::Args, &["istiod"]);
+    let asked = request(FlagsFormat::Args, &["istiod"]);
     let args = flags(&with_addons(), folder.path(), &asked, &Templates::default()).unwrap();
     let fixed = "create secret generic cacerts -n istio-system --dry-run=client -o yaml";
     let out = Command::new("kubectl").args(fixed.split(' ')).args(args.lines()).output().unwrap();
@@ -464,7 +467,7 @@ fn kubectl_makes_the_same_secret_from_the_arguments() {
 #[test]
 fn json_says_all_of_every_setting() {
     let cluster = workspace_of_one();
-    let json = text(&cluster, Format::Json, &[]);
+    let json = text(&cluster, FlagsFormat::Json, &[]);
     let rows: Vec<serde_json::Map<String, serde_json::Value>> =
         serde_json::from_str(&json).unwrap();
     let present = catalogue::USES.iter().filter(|row| cluster.has(row.present));
@@ -483,18 +486,19 @@ fn workspace_of_one() -> Cluster {
 
 #[test]
 fn a_host_must_be_named_where_hosts_differ() {
-    let error = ask(&workspace(), &request(Format::Args, &[])).unwrap_err();
+    let error = ask(&workspace(), &request(FlagsFormat::Args, &[])).unwrap_err();
     assert!(matches!(error, FlagsError::HostNeeded { .. }), "{error}");
     assert!(error.hint().unwrap().contains("worker-1"));
     // Each member has addresses of its own.
-    let error = ask(&workspace(), &request(Format::Args, &["etcd"])).unwrap_err();
+    let error = ask(&workspace(), &request(FlagsFormat::Args, &["etcd"])).unwrap_err();
     assert!(matches!(error, FlagsError::HostNeeded { .. }), "{error}");
     assert_eq!(error.hint().unwrap(), "name one with --host, of etcd1, etcd2, etcd3");
     // Other components are the same on all of their hosts.
-    assert!(ask(&workspace(), &request(Format::Args, &["kubelet"])).is_ok());
-    assert!(ask(&workspace(), &request(Format::Kubeadm, &[])).is_ok());
+    assert!(ask(&workspace(), &request(FlagsFormat::Args, &["kubelet"])).is_ok());
+    assert!(ask(&workspace(), &request(FlagsFormat::Kubeadm, &[])).is_ok());
     for (host, component) in [("nobody", "etcd"), ("worker-1", "etcd")] {
-        let asked = FlagsRequest { host: Some(host.into()), ..request(Format::Args, &[component]) };
+        let asked =
+            FlagsRequest { host: Some(host.into()), ..request(FlagsFormat::Args, &[component]) };
         let error = ask(&workspace(), &asked).unwrap_err();
         assert!(error.hint().unwrap().contains("etcd1"), "{error}");
     }
@@ -507,12 +511,12 @@ fn what_is_not_there_is_an_error_that_says_what_is() {
         assert!(error.is_usage());
         (error.to_string(), error.hint().unwrap())
     };
-    let (error, next) = hint(Format::Config, "kube-apiserver");
+    let (error, next) = hint(FlagsFormat::Config, "kube-apiserver");
     assert_eq!(error, "kube-apiserver has no config form");
     assert!(next.contains("kube-scheduler") && next.contains("etcd"), "{next}");
-    assert!(hint(Format::StaticPod, "kubectl").1.contains("args"));
-    assert!(hint(Format::Args, "konnectivity-server").1.contains("addons"));
-    assert!(hint(Format::Args, "kube-apisever").1.contains("kube-apiserver"));
+    assert!(hint(FlagsFormat::StaticPod, "kubectl").1.contains("args"));
+    assert!(hint(FlagsFormat::Args, "konnectivity-server").1.contains("addons"));
+    assert!(hint(FlagsFormat::Args, "kube-apisever").1.contains("kube-apiserver"));
 }
 
 #[test]
@@ -524,13 +528,13 @@ fn external_etcd_reaches_the_apiserver_and_kubeadm_and_etcd_itself_is_gone() {
         key: "/e/client.key".into(),
     });
     cluster.etcd = Etcd::External { endpoints: vec!["https://e:2379".into()], files };
-    let all = text(&cluster, Format::Args, &[]);
+    let all = text(&cluster, FlagsFormat::Args, &[]);
     assert!(all.contains("--etcd-certfile=/e/client.crt\n"), "{all}");
     assert!(!all.contains("# etcd"), "{all}");
-    let kubeadm = text(&cluster, Format::Kubeadm, &[]);
+    let kubeadm = text(&cluster, FlagsFormat::Kubeadm, &[]);
     assert!(kubeadm.contains("    certFile: \"/e/client.crt\"\n"), "{kubeadm}");
     assert!(matches!(
-        ask(&cluster, &request(Format::Args, &["etcd"])),
+        ask(&cluster, &request(FlagsFormat::Args, &["etcd"])),
         Err(FlagsError::NotDeclared { .. })
     ));
 }
@@ -542,12 +546,12 @@ fn an_own_template_takes_the_built_in_ones_place() {
     let own = "{% for s in flags %}{{ s.flag }}\n{% endfor %}";
     fs::write(folder.path().join("flags/args.txt"), own).unwrap();
     let templates = Templates::with_folder(folder.path()).unwrap();
-    let asked = request(Format::Args, &["etcdctl"]);
+    let asked = request(FlagsFormat::Args, &["etcdctl"]);
     let made = flags(&one_host(), Path::new(DIR), &asked, &templates).unwrap();
     assert_eq!(made, "cacert\ncert\nendpoints\nkey\n");
-    let asked = request(Format::Env, &["etcdctl"]);
+    let asked = request(FlagsFormat::Env, &["etcdctl"]);
     let made = flags(&one_host(), Path::new(DIR), &asked, &templates).unwrap();
-    assert_eq!(made, text(&one_host(), Format::Env, &["etcdctl"]));
+    assert_eq!(made, text(&one_host(), FlagsFormat::Env, &["etcdctl"]));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::{
     Exit, Failure, Global, completions, limit,
     output::{
         self,
-        expiry::{Context, Format, Rendered, Sink, Summary},
+        expiry::{Context, ExpiryFormat, Rendered, Sink, Summary},
     },
     watch, when,
 };
@@ -250,7 +250,7 @@ fn wanted(connect: &[Option<Target>]) -> Connect {
 
 /// The report on standard output and the one for the text file.
 struct Reports {
-    formats: [Option<Format>; 2],
+    formats: [Option<ExpiryFormat>; 2],
     sinks: [Option<Box<dyn Sink>>; 2],
     stdout: Box<dyn Write>,
     textfile: Vec<u8>,
@@ -260,15 +260,15 @@ struct Reports {
 impl Reports {
     fn new(format: Option<OutputFormat>, textfile: bool, context: &Context) -> Self {
         let format = format.map(|format| match format {
-            OutputFormat::Table => Format::Table { wide: false },
-            OutputFormat::Wide => Format::Table { wide: true },
-            OutputFormat::Json => Format::Json,
-            OutputFormat::Yaml => Format::Yaml,
-            OutputFormat::Prometheus => Format::Prometheus,
-            OutputFormat::Nagios => Format::Nagios,
-            OutputFormat::Timeline => Format::Timeline,
+            OutputFormat::Table => ExpiryFormat::Table { wide: false },
+            OutputFormat::Wide => ExpiryFormat::Table { wide: true },
+            OutputFormat::Json => ExpiryFormat::Json,
+            OutputFormat::Yaml => ExpiryFormat::Yaml,
+            OutputFormat::Prometheus => ExpiryFormat::Prometheus,
+            OutputFormat::Nagios => ExpiryFormat::Nagios,
+            OutputFormat::Timeline => ExpiryFormat::Timeline,
         });
-        let formats = [format, textfile.then_some(Format::Prometheus)];
+        let formats = [format, textfile.then_some(ExpiryFormat::Prometheus)];
         Self {
             formats,
             sinks: formats.map(|format| format.map(|format| format.sink(context))),

@@ -9,7 +9,7 @@ use crate::{
     model::{catalogue::COMPONENTS, layout::PUBLIC},
     ops::{
         declared,
-        flags::{FlagsRequest, Format, files, flags, keys_elsewhere},
+        flags::{FlagsFormat, FlagsRequest, files, flags, keys_elsewhere},
     },
     store,
 };
@@ -37,7 +37,7 @@ pub struct FlagsArgs {
     /// static-pod a patch for the manifest, config the component's own configuration file, kubeadm a
     /// ClusterConfiguration, json everything
     #[arg(long, value_name = "FORMAT", default_value = "args", value_parser = format_parser())]
-    format: Format,
+    format: FlagsFormat,
     /// Say before each setting why it is there, what happens without it, and how a changed file is taken
     /// up
     #[arg(long)]
@@ -66,9 +66,9 @@ EXAMPLES:
   kube-scheduler $(certkit flags kube-scheduler) --leader-elect=true
   kubectl create secret generic cacerts -n istio-system $(certkit flags istiod)";
 
-fn format_parser() -> impl TypedValueParser<Value = Format> {
-    PossibleValuesParser::new(Format::ALL.map(Format::name)).map(|name| {
-        Format::ALL.into_iter().find(|format| format.name() == name).unwrap_or_default()
+fn format_parser() -> impl TypedValueParser<Value = FlagsFormat> {
+    PossibleValuesParser::new(FlagsFormat::ALL.map(FlagsFormat::name)).map(|name| {
+        FlagsFormat::ALL.into_iter().find(|format| format.name() == name).unwrap_or_default()
     })
 }
 

@@ -64,7 +64,7 @@ pub fn run(args: &ImportArgs, global: &Global) -> Result<Exit, Failure> {
     };
     let report = watch::changing(
         global,
-        watch::Change { dir: &dir, dry_run: args.dry_run, hooks: false },
+        watch::ChangingWork { dir: &dir, dry_run: args.dry_run, hooks: false },
         || import::run(&request),
     )?;
     if let Some(recovered) = &report.recovered {
@@ -99,7 +99,7 @@ pub fn run(args: &ImportArgs, global: &Global) -> Result<Exit, Failure> {
 
 fn table(
     report: &import::Report,
-    outcomes: &[takeup::Outcome],
+    outcomes: &[takeup::Uptake],
     dir: &std::path::Path,
     dry_run: bool,
     wide: bool,
@@ -137,7 +137,7 @@ fn table(
     text
 }
 
-fn json(report: &import::Report, outcomes: &[takeup::Outcome], dry_run: bool) -> String {
+fn json(report: &import::Report, outcomes: &[takeup::Uptake], dry_run: bool) -> String {
     let taken: Vec<serde_json::Value> = report
         .taken
         .iter()

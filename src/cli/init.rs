@@ -166,7 +166,7 @@ pub fn run(args: &InitArgs, global: &Global) -> Result<Exit, Failure> {
     };
     let report = watch::changing(
         global,
-        watch::Change { dir: &dir, dry_run: args.dry_run, hooks: false },
+        watch::ChangingWork { dir: &dir, dry_run: args.dry_run, hooks: false },
         || init::run(&cluster, &change),
     )?;
     if let Some(recovered) = &report.recovered {
@@ -191,7 +191,7 @@ pub fn run(args: &InitArgs, global: &Global) -> Result<Exit, Failure> {
         }
         Format::Table | Format::Wide if global.quiet => Ok(String::new()),
         Format::Table | Format::Wide => {
-            let view = report::View {
+            let view = report::InitTelling {
                 dry_run: args.dry_run,
                 verbose: global.verbose,
                 wide: args.output.is_wide(),

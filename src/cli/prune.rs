@@ -55,7 +55,7 @@ pub fn run(args: &PruneArgs, global: &Global) -> Result<Exit, Failure> {
     };
     let report = watch::changing(
         global,
-        watch::Change { dir: &dir, dry_run: args.dry_run, hooks: false },
+        watch::ChangingWork { dir: &dir, dry_run: args.dry_run, hooks: false },
         || prune::run(&request),
     )?;
     if let Some(recovered) = &report.recovered {

@@ -78,7 +78,7 @@ pub fn run(args: &RecoverArgs, global: &Global) -> Result<Exit, Failure> {
     };
     let report = watch::changing(
         global,
-        watch::Change { dir: &dir, dry_run: args.dry_run, hooks: false },
+        watch::ChangingWork { dir: &dir, dry_run: args.dry_run, hooks: false },
         || recover::run(&change),
     )?;
     if let Some(recovered) = &report.recovered {

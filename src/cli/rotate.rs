@@ -193,7 +193,7 @@ pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
     };
     let report = watch::changing(
         global,
-        watch::Change { dir: &dir, dry_run: args.dry_run, hooks: args.hook.is_some() },
+        watch::ChangingWork { dir: &dir, dry_run: args.dry_run, hooks: args.hook.is_some() },
         || rotate::run(&request, &change),
     )?;
     note_recovered(&report, global);
@@ -222,7 +222,7 @@ fn told(
     global: &Global,
     dir: &std::path::Path,
     report: &change::Report,
-    outcomes: &[takeup::Outcome],
+    outcomes: &[takeup::Uptake],
 ) -> Result<Exit, Failure> {
     let exit = exit(args, report, outcomes);
     let talk = std::io::stdout().is_terminal() || global.verbose;
@@ -232,7 +232,7 @@ fn told(
         }
         Format::Table | Format::Wide if global.quiet => Ok(String::new()),
         Format::Table | Format::Wide => {
-            let view = report::View {
+            let view = report::RotateTelling {
                 dry_run: args.dry_run,
                 talk,
                 verbose: global.verbose,
@@ -289,7 +289,8 @@ fn renew_files(
         passwords,
     };
     let dir = renew::directory(&request)?;
-    let watched = watch::Change { dir: &dir, dry_run: args.dry_run, hooks: args.hook.is_some() };
+    let watched =
+        watch::ChangingWork { dir: &dir, dry_run: args.dry_run, hooks: args.hook.is_some() };
     let done = watch::changing(global, watched, || renew::run(&request))?;
     let report = &done.report;
     note_recovered(report, global);
@@ -305,9 +306,9 @@ fn take_up(
     cluster: &crate::model::cluster::Cluster,
     declared: bool,
     places: &[crate::model::layout::Place],
-    changed: &[takeup::Served],
+    changed: &[takeup::InPlace],
     amended: &[usize],
-) -> Vec<takeup::Outcome> {
+) -> Vec<takeup::Uptake> {
     let ways = ways(&args.restart);
     takeup::run(&takeup::Request {
         dir,
@@ -325,7 +326,7 @@ fn take_up(
 
 /// What was due and not renewed is an error where nothing was renewed, and a part of the work where something
 /// was; that a CA's key is elsewhere is a finding.
-fn exit(args: &RotateArgs, report: &change::Report, outcomes: &[takeup::Outcome]) -> Exit {
+fn exit(args: &RotateArgs, report: &change::Report, outcomes: &[takeup::Uptake]) -> Exit {
     use crate::model::plan::obstacle::Obstacle;
     let is_external = |b: &&crate::model::plan::obstacle::Blocked| {
         matches!(b.obstacle, Obstacle::External { .. } | Obstacle::Sealed { .. })
@@ -342,7 +343,7 @@ fn exit(args: &RotateArgs, report: &change::Report, outcomes: &[takeup::Outcome]
         return Exit::Failed;
     }
     let unproven = takeup::is_unproven(outcomes);
-    if failed || unproven || outcomes.iter().any(takeup::Outcome::failed) {
+    if failed || unproven || outcomes.iter().any(takeup::Uptake::failed) {
         return Exit::Partly;
     }
     match findings.map(|b| b.expired).max() {

@@ -156,7 +156,7 @@ pub fn run(args: &RotateCaArgs, global: &Global) -> Result<Exit, Failure> {
     };
     let rotate_ca::Done { report, moved, standing } = watch::changing(
         global,
-        watch::Change { dir: &dir, dry_run: args.dry_run, hooks: args.hook.is_some() },
+        watch::ChangingWork { dir: &dir, dry_run: args.dry_run, hooks: args.hook.is_some() },
         || rotate_ca::run(&request, &change),
     )?;
     if let Some(recovered) = &report.recovered {
@@ -186,7 +186,7 @@ pub fn run(args: &RotateCaArgs, global: &Global) -> Result<Exit, Failure> {
             Ok(table(&report, &outcomes, &standing, &moved, view))
         }
     };
-    let failed = outcomes.iter().any(takeup::Outcome::failed);
+    let failed = outcomes.iter().any(takeup::Uptake::failed);
     let exit = if failed { Exit::Partly } else { Exit::Done };
     let told = super::tell(!args.dry_run && !report.plan.is_empty(), exit, text);
     report.aftermath.settle();
@@ -293,7 +293,7 @@ struct View {
 
 fn table(
     report: &Report,
-    outcomes: &[takeup::Outcome],
+    outcomes: &[takeup::Uptake],
     standing: &[Standing],
     moved: &[(&'static str, Stage)],
     View { dry_run, wide }: View,
@@ -410,7 +410,7 @@ fn elsewhere(moved: &[(&'static str, Stage)]) -> impl Iterator<Item = &'static E
 /// The same as one JSON document.
 fn json(
     report: &Report,
-    outcomes: &[takeup::Outcome],
+    outcomes: &[takeup::Uptake],
     standing: &[Standing],
     moved: &[(&'static str, Stage)],
     dry_run: bool,

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     model::{profile::Kind, timestamp::Timestamp},
-    ops::show::{self, Key, Part, Report, Shown, Signer, Source},
+    ops::show::{self, Key, Part, Report, Shown, SignedBy, Source},
     pki::inspect::Certificate,
     tls::probe::Target,
 };
@@ -163,12 +163,12 @@ fn lines(report: &Report, shown: &Shown, now: Timestamp, all: bool) -> Vec<(&'st
         _ => "NOT YET VALID".to_owned(),
     };
     let signer = match &shown.signer {
-        Signer::Itself => "itself".to_owned(),
-        Signer::Here(index) => {
+        SignedBy::Itself => "itself".to_owned(),
+        SignedBy::Here(index) => {
             format!("signed by the one {} of {} here", index + 1, report.certificates.len())
         }
-        Signer::Authority(id) => format!("signed by this cluster's {id}"),
-        Signer::Unknown => "whose certificate is not at hand".to_owned(),
+        SignedBy::Authority(id) => format!("signed by this cluster's {id}"),
+        SignedBy::Unknown => "whose certificate is not at hand".to_owned(),
     };
     let key = match &shown.key {
         Key::Matches(path) if path.as_os_str().is_empty() => {
@@ -293,10 +293,10 @@ fn item(shown: &Shown, now: Timestamp) -> Value {
         Key::Elsewhere => (None, None),
     };
     let (signer, by) = match &shown.signer {
-        Signer::Itself => ("itself", Value::Null),
-        Signer::Here(index) => ("item", json!(index)),
-        Signer::Authority(id) => ("authority", json!(id.name())),
-        Signer::Unknown => ("unknown", Value::Null),
+        SignedBy::Itself => ("itself", Value::Null),
+        SignedBy::Here(index) => ("item", json!(index)),
+        SignedBy::Authority(id) => ("authority", json!(id.name())),
+        SignedBy::Unknown => ("unknown", Value::Null),
     };
     let hex = |octets: Option<&[u8]>| {
         octets.map(|octets| octets.iter().map(|o| format!("{o:02x}")).collect::<String>())

@@ -41,7 +41,7 @@ pub fn working<R>(global: &Global, work: impl FnOnce() -> R) -> R {
 
 /// Work that changes something.
 #[derive(Clone, Copy, Debug)]
-pub struct Change<'a> {
+pub struct ChangingWork<'a> {
     /// The directory that is changed.
     pub dir: &'a Path,
     /// Whether it is not, but only said how.
@@ -51,8 +51,8 @@ pub struct Change<'a> {
 }
 
 /// The same of work that changes DIR: a signal that ends it says what is done.
-pub fn changing<R>(global: &Global, change: Change<'_>, work: impl FnOnce() -> R) -> R {
-    let Change { dir, dry_run, hooks } = change;
+pub fn changing<R>(global: &Global, change: ChangingWork<'_>, work: impl FnOnce() -> R) -> R {
+    let ChangingWork { dir, dry_run, hooks } = change;
     if dry_run {
         return working(global, work);
     }

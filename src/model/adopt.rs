@@ -8,7 +8,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-pub use difference::{Difference, differences};
+pub use difference::{Deviation, differences};
 
 use super::{
     algorithm::KeyAlgorithm,

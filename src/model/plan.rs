@@ -26,7 +26,7 @@ use super::{
     profile::{Profile, Validity},
     timestamp::Timestamp,
 };
-use kubeconfig::Kubeconfig;
+use kubeconfig::KubeconfigWrite;
 use obstacle::Blocked;
 
 /// In what commands differ: what of all that could be done is.
@@ -183,7 +183,7 @@ impl Step {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Brings a kubeconfig up to date, all else in it left alone.
-    Amend(Kubeconfig),
+    Amend(KubeconfigWrite),
     /// Writes certificates: a bundle, or a chain.
     Bundle(Vec<CertRef>),
     /// Writes a component's configuration file.
@@ -222,7 +222,7 @@ pub enum Action {
     /// Removes a file.
     Remove,
     /// Writes a kubeconfig that names its credential's files.
-    Refer(Kubeconfig),
+    Refer(KubeconfigWrite),
     /// Writes a key and a certificate request, to be signed elsewhere.
     Request(Box<Order>),
 }
@@ -253,7 +253,7 @@ pub struct Order {
     /// What follows it in its file.
     pub chain: Vec<CertRef>,
     /// The kubeconfig that embeds it.
-    pub kubeconfig: Option<Kubeconfig>,
+    pub kubeconfig: Option<KubeconfigWrite>,
 }
 
 /// A certificate that a file is to hold.

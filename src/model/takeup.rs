@@ -13,7 +13,7 @@ use super::{
 
 /// One program that uses changed certificates, on one host.
 #[derive(Clone, Debug)]
-pub struct Change<'a> {
+pub struct Affected<'a> {
     /// The program.
     pub component: &'static ComponentSpec,
     /// Where it runs; none for what the operator runs.
@@ -55,7 +55,7 @@ pub fn changes<'a>(
     changed: &[usize],
     amended: &[usize],
     pairs: &[&'static str],
-) -> Vec<Change<'a>> {
+) -> Vec<Affected<'a>> {
     let (cluster, instances) = (layout.cluster, &layout.instances);
     let amended: BTreeSet<usize> = amended.iter().copied().collect();
     let mut by_host: BTreeMap<Option<&HostName>, BTreeSet<usize>> = BTreeMap::new();
@@ -63,7 +63,7 @@ pub fn changes<'a>(
         let host = instances[index].host.map(|host| &host.name);
         by_host.entry(host).or_default().insert(index);
     }
-    let mut found: Vec<Change<'a>> = Vec::new();
+    let mut found: Vec<Affected<'a>> = Vec::new();
     for component in COMPONENTS.iter().filter(|c| cluster.has(c.present)) {
         let hosts: Vec<Option<&Host>> = match component.scope {
             Scope::Cluster => vec![None],
@@ -72,7 +72,7 @@ pub fn changes<'a>(
         for host in hosts {
             let (instances_used, restart) = (Vec::new(), Vec::new());
             let how = TakeUp::Nobody;
-            let mut change = Change {
+            let mut change = Affected {
                 component,
                 host,
                 instances: instances_used,
@@ -171,7 +171,7 @@ pub fn is_kubelets_own(place: &Place) -> bool {
 }
 
 /// A configuration file that has rows of its own is no program: the change is for the one that reads it.
-fn with_reader(change: Change<'_>) -> Change<'_> {
+fn with_reader(change: Affected<'_>) -> Affected<'_> {
     let reader = USES.iter().find_map(|row| match row.value {
         Value::ConfigFile(id) if id == change.component.id && row.component != id => {
             COMPONENTS.iter().find(|c| c.id == row.component).zip(Some(row.reload))
@@ -181,14 +181,14 @@ fn with_reader(change: Change<'_>) -> Change<'_> {
     match reader {
         Some((component, Reload::Restart)) => {
             let restart = change.instances.clone();
-            Change { component, how: TakeUp::Restart, restart, ..change }
+            Affected { component, how: TakeUp::Restart, restart, ..change }
         }
         _ => change,
     }
 }
 
 /// Adds a change to what is known of the same program on the same host.
-fn add<'a>(found: &mut Vec<Change<'a>>, change: Change<'a>) {
+fn add<'a>(found: &mut Vec<Affected<'a>>, change: Affected<'a>) {
     let same = found.iter_mut().find(|other| {
         other.component.id == change.component.id
             && other.host.map(|h| &h.name) == change.host.map(|h| &h.name)
@@ -206,7 +206,7 @@ fn add<'a>(found: &mut Vec<Change<'a>>, change: Change<'a>) {
 
 /// The listeners of a program that serve one of these certificates.
 pub fn listeners<'a>(
-    change: &'a Change<'_>,
+    change: &'a Affected<'_>,
     instances: &'a [Instance<'_>],
 ) -> impl Iterator<Item = (&'static Listener, usize)> + 'a {
     LISTENERS.iter().filter(|l| l.component == change.component.id).filter_map(|listener| {

@@ -12,7 +12,7 @@ use super::{declared, log, observe, observe::Observation, read, rotate, session,
 use crate::{
     document::{self, kubeconfig, manifest},
     model::{
-        adopt::{self, Difference, Hints},
+        adopt::{self, Deviation, Hints},
         catalogue::{COMPONENTS, ComponentSpec, roles},
         check::code::Code,
         cluster::{Cluster, DeclaredSubject, Endpoint, Etcd, ExternalEtcdFiles},
@@ -46,7 +46,7 @@ pub struct Report {
     /// certkit.yaml.
     pub text: String,
     /// What is in place and no declaration holds: it stays as it is until somebody does something about it.
-    pub left: Vec<Difference>,
+    pub left: Vec<Deviation>,
 }
 
 /// Why nothing was declared.
@@ -61,7 +61,7 @@ pub enum Error {
         /// The directory.
         dir: PathBuf,
         /// What a plan after adopting would change or refuse.
-        differences: Vec<Difference>,
+        differences: Vec<Deviation>,
     },
     /// certkit.yaml is not what it should be.
     #[error("the declaration cannot be read back")]
@@ -140,7 +140,7 @@ fn propose(dir: &Path, now: Timestamp) -> Result<Report, Error> {
     let again = document::read(text.as_bytes(), declared::FILE)?.complete(declared::FILE)?;
     let mut differences = differences(&again, dir, now);
     if again != cluster {
-        differences.push(Difference {
+        differences.push(Deviation {
             file: declared::FILE.into(),
             field: "file".into(),
             found: "what is in place".into(),
@@ -158,7 +158,7 @@ fn propose(dir: &Path, now: Timestamp) -> Result<Report, Error> {
 }
 
 /// What `init` and `rotate` would change if this were declared, time left aside.
-fn differences(cluster: &Cluster, dir: &Path, now: Timestamp) -> Vec<Difference> {
+fn differences(cluster: &Cluster, dir: &Path, now: Timestamp) -> Vec<Deviation> {
     let layout = Layout::new(cluster);
     let observation = observe::observe(&layout, dir);
     let observed = &observation.observed;
@@ -167,13 +167,13 @@ fn differences(cluster: &Cluster, dir: &Path, now: Timestamp) -> Vec<Difference>
 }
 
 /// What leaves say that certkit gives no meaning to: a renewal without certkit.yaml keeps it, one by it does not.
-fn lost(layout: &Layout<'_>, observation: &Observation) -> Vec<Difference> {
+fn lost(layout: &Layout<'_>, observation: &Observation) -> Vec<Deviation> {
     let mut lost = Vec::new();
     for (index, certificates) in &observation.certificates {
         let leaf = certificates.first().filter(|_| !layout.instances[*index].spec.is_ca());
         let Some(certificate) = leaf else { continue };
         let place = &observation.observed.instances[*index].place;
-        lost.extend(certificate.other_extensions().into_iter().map(|(oid, critical)| Difference {
+        lost.extend(certificate.other_extensions().into_iter().map(|(oid, critical)| Deviation {
             file: place.cert().clone(),
             field: format!("extension {oid}"),
             found: if critical { "there, critical" } else { "there" }.into(),
@@ -188,9 +188,9 @@ fn lost(layout: &Layout<'_>, observation: &Observation) -> Vec<Difference> {
 }
 
 /// The apiserver's certificate for an etcd that is somebody else's: so is its renewal.
-fn of_etcd(cluster: &Cluster) -> Option<Difference> {
+fn of_etcd(cluster: &Cluster) -> Option<Deviation> {
     let Etcd::External { files: Some(files), .. } = &cluster.etcd else { return None };
-    Some(Difference {
+    Some(Deviation {
         file: PathBuf::from(&files.cert),
         field: "externalEtcd.certFile".into(),
         found: "a client certificate of another CA's etcd".into(),
@@ -203,7 +203,7 @@ fn of_etcd(cluster: &Cluster) -> Option<Difference> {
 }
 
 /// Certificates and keys that are nothing certkit lays out.
-fn unknown(dir: &Path, now: Timestamp) -> Vec<Difference> {
+fn unknown(dir: &Path, now: Timestamp) -> Vec<Deviation> {
     let every = BTreeSet::new();
     let request =
         verify::Request { dir, at: now, forecast: false, flags: &[], allow: &every, deny: &every };
@@ -212,7 +212,7 @@ fn unknown(dir: &Path, now: Timestamp) -> Vec<Difference> {
     let unused = findings.into_iter().filter(|finding| finding.code == Code::Unused);
     unused
         .flat_map(|finding| finding.files)
-        .map(|file| Difference {
+        .map(|file| Deviation {
             remedy: format!(
                 "it is left out; to renew it: certkit rotate {} --ca FILE",
                 dir.join(&file).display()

@@ -27,7 +27,7 @@ use crate::{
     },
     pki::{
         inspect::Certificate,
-        issue::{IssueError, Issuer},
+        issue::{IssueError, IssuingCa},
         key::{CaKey, KeyError, PrivateKey},
     },
     store::{NewOwner, Transaction},
@@ -258,7 +258,7 @@ struct Workshop<'a> {
     /// To whom files are given.
     owners: BTreeMap<PathBuf, NewOwner>,
     /// The CAs that sign: those that are there, and those just made.
-    issuers: BTreeMap<(usize, Slot), Issuer>,
+    issuers: BTreeMap<(usize, Slot), IssuingCa>,
     /// What was made, by instance.
     products: BTreeMap<usize, Product>,
 }
@@ -352,7 +352,7 @@ impl<'a> Workshop<'a> {
             // Whose key an encrypted one is shows only now.
             let signer = all.iter().find(|c| c.public_key() == key.public_key()).or(all.first());
             let Some(signer) = signer.cloned() else { continue };
-            let issuer = Issuer::new(signer, key)
+            let issuer = IssuingCa::new(signer, key)
                 .map_err(|source| Error::Issue { label: self.label(index), source })?;
             self.issuers.insert((index, slot), issuer);
         }

@@ -15,7 +15,7 @@ use super::{
     password::{self, Passwords},
     rotate,
     session::{self, Aftermath},
-    takeup::Served,
+    takeup::InPlace,
     verify::narrowing::{self, Broken},
 };
 use crate::{
@@ -91,7 +91,7 @@ pub struct Report {
     pub places: Vec<Place>,
     /// What listeners should serve from now on: what was renewed, and what an earlier run put in place and nobody
     /// has taken up.
-    pub served: Vec<Served>,
+    pub served: Vec<InPlace>,
     /// Whose kubeconfigs dial or trust something else from now on.
     pub amended: Vec<usize>,
     /// What the change left behind.
@@ -108,8 +108,8 @@ impl Report {
     }
 
     /// Of what is served from now on, what an earlier run put in place.
-    pub fn owed(&self) -> Vec<Served> {
-        let is_own = |one: &&Served| self.issued.iter().any(|own| own.instance == one.instance);
+    pub fn owed(&self) -> Vec<InPlace> {
+        let is_own = |one: &&InPlace| self.issued.iter().any(|own| own.instance == one.instance);
         self.served.iter().filter(|one| !is_own(one)).cloned().collect()
     }
 }
@@ -301,7 +301,7 @@ pub fn run(
     let committed = store.commit(prepared.transaction)?;
     report.aftermath = session::conclude(&mut store, committed, request.backups);
     report.aftermath.take_over(debt);
-    report.served = prepared.issued.iter().map(Served::from).collect();
+    report.served = prepared.issued.iter().map(InPlace::from).collect();
     add_owed(&mut report.served, owed);
     report.amended = amended(&report.plan);
     report.clamped = prepared.clamped;
@@ -335,7 +335,7 @@ fn amended(plan: &Plan) -> Vec<usize> {
 }
 
 /// The leaves that an interrupted run put in place, or this one for it: nobody has taken them up.
-pub fn owed_by(dir: &Path, observation: &Observation, debt: &Debt) -> Vec<Served> {
+pub fn owed_by(dir: &Path, observation: &Observation, debt: &Debt) -> Vec<InPlace> {
     let changed = debt.files();
     let is_changed = |file: &PathBuf| changed.contains(&dir.join(file));
     let instances = observation.observed.instances.iter().enumerate();
@@ -349,15 +349,15 @@ pub fn owed_by(dir: &Path, observation: &Observation, debt: &Debt) -> Vec<Served
             let certificate = held.certificate()?;
             let (fingerprint, serial) =
                 (certificate.fingerprint.clone(), certificate.serial.clone());
-            Some(Served { instance, fingerprint, serial })
+            Some(InPlace { instance, fingerprint, serial })
         })
         .collect()
 }
 
 /// Adds what is owed to what this run itself changed, which comes before.
-pub fn add_owed(served: &mut Vec<Served>, owed: Vec<Served>) {
-    let is_new = |one: &Served| served.iter().all(|other| other.instance != one.instance);
-    let mut owed: Vec<Served> = owed.into_iter().filter(|one| is_new(one)).collect();
+pub fn add_owed(served: &mut Vec<InPlace>, owed: Vec<InPlace>) {
+    let is_new = |one: &InPlace| served.iter().all(|other| other.instance != one.instance);
+    let mut owed: Vec<InPlace> = owed.into_iter().filter(|one| is_new(one)).collect();
     served.append(&mut owed);
     served.sort_by_key(|one| one.instance);
 }

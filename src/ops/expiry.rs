@@ -183,7 +183,7 @@ pub fn run<T: Send>(
     if of_cluster || request.connect != Connect::None {
         let opened = match of_cluster && !request.dir.is_dir() {
             true => Err(Fault::Nothing),
-            false => tree::Cluster::open(request),
+            false => tree::ClusterTrees::open(request),
         };
         let mut rows = match opened {
             Err(fault) => vec![fault.row(request.dir)],

@@ -20,7 +20,7 @@ use crate::{
 };
 
 pub use error::FlagsError;
-pub use format::Format;
+pub use format::FlagsFormat;
 use sheet::{Form, Sheet};
 
 /// What is asked for.
@@ -33,7 +33,7 @@ pub struct FlagsRequest {
     /// Where the host keeps its tree, instead of what the cluster says.
     pub host_dir: Option<String>,
     /// The form.
-    pub format: Format,
+    pub format: FlagsFormat,
     /// Whether to say with each setting why it is there.
     pub explain: bool,
     /// CAs, by id, whose keys are elsewhere.
@@ -62,11 +62,11 @@ pub fn flags(
     let mut text = String::new();
     for (n, file) in files.iter().enumerate() {
         match (request.format, file.component) {
-            (Format::Args | Format::Env, Some(component)) if files.len() > 1 => {
+            (FlagsFormat::Args | FlagsFormat::Env, Some(component)) if files.len() > 1 => {
                 text += &format!("# {component}\n");
             }
-            (Format::Config | Format::StaticPod, _) if n > 0 => text += "---\n",
-            (Format::Systemd, _) if n > 0 => text += "\n",
+            (FlagsFormat::Config | FlagsFormat::StaticPod, _) if n > 0 => text += "---\n",
+            (FlagsFormat::Systemd, _) if n > 0 => text += "\n",
             _ => {}
         }
         text += &file.text;
@@ -103,7 +103,7 @@ pub fn files(
         let of = |on| {
             let mut found = settings(&cluster, on, spec, place);
             // A ClusterConfiguration is every host's; kubeadm knows by itself what differs.
-            if request.format == Format::Kubeadm {
+            if request.format == FlagsFormat::Kubeadm {
                 found.retain(|setting| !setting.is_of_host());
             }
             found
@@ -157,10 +157,10 @@ fn print(
     let format = request.format;
     let whole =
         |name: &str, text| Ok(vec![FlagsFile { name: name.to_owned(), text, component: None }]);
-    if let Format::Json = format {
+    if let FlagsFormat::Json = format {
         return whole("flags.json", templates.render("flags/json.json", sheet::all(sheets))?);
     }
-    if let Format::Kubeadm = format {
+    if let FlagsFormat::Kubeadm = format {
         let text = templates.render("flags/kubeadm.yaml", sheet::kubeadm(cluster, host, sheets))?;
         return whole("kubeadm.yaml", text);
     }
@@ -183,7 +183,7 @@ pub(super) fn config_file(
     let root = settings::host_dir(cluster, Some(file.host), dir);
     let sheet = Sheet::new(file.component, None, values, root, Form::CONFIG_FILE, cluster);
     let templates = Templates::default();
-    let template = Format::Config.template(file.component.id, &templates);
+    let template = FlagsFormat::Config.template(file.component.id, &templates);
     Ok(templates.render(&template, &sheet)?)
 }
 
@@ -243,17 +243,18 @@ fn components(
 fn of_host(
     cluster: &Cluster,
     host: Option<&Host>,
-    format: Format,
+    format: FlagsFormat,
 ) -> Result<Vec<&'static ComponentSpec>, FlagsError> {
     let runs_by_itself = |spec: &ComponentSpec| spec.unit.is_some() || spec.config.is_some();
-    let people_too = !matches!(format, Format::Kubeadm | Format::Systemd | Format::StaticPod);
+    let people_too =
+        !matches!(format, FlagsFormat::Kubeadm | FlagsFormat::Systemd | FlagsFormat::StaticPod);
     let candidates = COMPONENTS
         .iter()
         .filter(|spec| cluster.has(spec.present) && (people_too || runs_by_itself(spec)));
     let on = |host: &Host, spec: &ComponentSpec| host.is_in(spec.scope);
     Ok(match host {
         // A ClusterConfiguration is for the whole cluster, whichever host it is printed for.
-        _ if format == Format::Kubeadm => candidates.collect(),
+        _ if format == FlagsFormat::Kubeadm => candidates.collect(),
         Some(host) => candidates
             .filter(|spec| {
                 on(host, spec) || (spec.scope == Scope::Cluster && cluster.is_local(host))
@@ -276,18 +277,18 @@ fn of_host(
 fn no_form(
     cluster: &Cluster,
     spec: &'static ComponentSpec,
-    format: Format,
+    format: FlagsFormat,
     place: Placement<'_>,
     templates: &Templates,
 ) -> FlagsError {
-    let has = |spec: &ComponentSpec, format: Format| {
+    let has = |spec: &ComponentSpec, format: FlagsFormat| {
         let host = cluster.hosts_in(spec.scope).next();
         format.suits(cluster, &settings(cluster, host, spec, place), spec, templates)
     };
     FlagsError::NoForm {
         component: spec.id,
         format: format.name(),
-        formats: Format::ALL.iter().filter(|f| has(spec, **f)).map(|f| f.name()).collect(),
+        formats: FlagsFormat::ALL.iter().filter(|f| has(spec, **f)).map(|f| f.name()).collect(),
         components: COMPONENTS
             .iter()
             .filter(|c| cluster.has(c.present) && has(c, format))

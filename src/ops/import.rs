@@ -13,7 +13,7 @@ use super::{
     observe::{Observation, with_causes},
     read, rotate,
     session::{self, Aftermath},
-    takeup::Served,
+    takeup::InPlace,
     verify::candidate,
 };
 use crate::{
@@ -31,7 +31,7 @@ use crate::{
     },
     pki::{
         chain::{self, LeafUse},
-        inspect::{self, Certificate, Request as Csr},
+        inspect::{self, Certificate, SigningRequest as Csr},
         key::PrivateKey,
         pem::{self, Block},
     },
@@ -68,7 +68,7 @@ pub struct Report {
     /// Where each instance is.
     pub places: Vec<Place>,
     /// What listeners should serve from now on.
-    pub served: Vec<Served>,
+    pub served: Vec<InPlace>,
     /// What the change left behind.
     pub aftermath: Aftermath,
     /// What an earlier run had left and was put in order first.
@@ -129,7 +129,7 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
         let line = log::certificate("import", "import", record, request.now);
         prepared.transaction.log(line);
     }
-    let mut served: Vec<Served> = prepared.issued.iter().map(Served::from).collect();
+    let mut served: Vec<InPlace> = prepared.issued.iter().map(InPlace::from).collect();
     change::add_owed(&mut served, owed);
     prepared.transaction.by("import");
     let committed = store.commit(prepared.transaction)?;

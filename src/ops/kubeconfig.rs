@@ -32,7 +32,7 @@ use crate::{
     },
     pki::{
         inspect,
-        issue::{self, Issuance, IssueError, Issuer},
+        issue::{self, Issuance, IssueError, IssuingCa},
         key::{CaKey, KeyError, KeyFormat, PrivateKey},
         pem,
     },
@@ -355,7 +355,7 @@ fn api(dir: &Path) -> Result<Api, Error> {
     Ok(Api { cluster: name, server, trusted, algorithm: cluster.key_algorithm })
 }
 
-fn issuer(request: &Request<'_>) -> Result<Issuer, Error> {
+fn issuer(request: &Request<'_>) -> Result<IssuingCa, Error> {
     let home = like().and_then(CertSpec::issuer_id).map(CertId::spec);
     let Some(Home::Authority { cert, key, .. }) = home.map(|spec| spec.home) else {
         return Err(Error::NoServer(request.dir.to_path_buf()));
@@ -381,7 +381,7 @@ fn issuer(request: &Request<'_>) -> Result<Issuer, Error> {
     // While a CA is replaced its file may hold two.
     let own = certificates.into_iter().find(|one| one.public_key() == private.public_key());
     let own = own.ok_or_else(|| closed(&cert, format!("does not belong to {}", key.display())))?;
-    Issuer::new(own, private)
+    IssuingCa::new(own, private)
         .map_err(|source| Error::Issue { user: request.name.to_owned(), source })
 }
 

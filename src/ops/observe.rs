@@ -14,7 +14,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use self::credential::Credential;
+use self::credential::HeldCredential;
 pub use self::{
     credential::{has_key, key_of, key_view},
     files::Files,
@@ -163,10 +163,10 @@ impl Observation {
         index: usize,
         instance: &Instance<'_>,
         kubeconfig: Option<KubeconfigView>,
-        found: Credential,
+        found: HeldCredential,
         files: &Files<'_>,
     ) {
-        let Credential { place, certificates, key, secret } = found;
+        let HeldCredential { place, certificates, key, secret } = found;
         let views = match &certificates {
             Piece::Present(all) => Piece::Present(Arc::new(all.iter().map(view).collect())),
             Piece::Missing => Piece::Missing,
@@ -229,7 +229,7 @@ impl Observation {
             files.uses(&public_file);
             let place = Place::Pair { cert: private_file.clone(), key: private_file.clone() };
             let content = files.read(&private_file);
-            let found = Credential::parse(place, &Piece::Missing, &content, false);
+            let found = HeldCredential::parse(place, &Piece::Missing, &content, false);
             let public =
                 files.read(&public_file).and_then(|pem| match PublicKey::all_from_pem(&pem) {
                     Ok(all) if all.is_empty() => Err("holds no public key".into()),
@@ -243,7 +243,7 @@ impl Observation {
                 files.uses(&path);
                 if let content @ (Piece::Present(_) | Piece::Bad(_)) = files.read(&path) {
                     let place = Place::Pair { cert: path.clone(), key: path.clone() };
-                    let found = Credential::parse(place, &Piece::Missing, &content, false);
+                    let found = HeldCredential::parse(place, &Piece::Missing, &content, false);
                     aside.insert(slot, found.key);
                     self.original(&path, files);
                 }
@@ -305,13 +305,19 @@ fn on_host(cluster: &Cluster, host: Option<&Host>, dir: &Path, declared: bool) -
 }
 
 /// Reads a certificate and its key.
-fn pair(files: &mut Files<'_>, place: Place, cert: &Path, key: &Path, is_ca: bool) -> Credential {
+fn pair(
+    files: &mut Files<'_>,
+    place: Place,
+    cert: &Path,
+    key: &Path,
+    is_ca: bool,
+) -> HeldCredential {
     let cert_content = files.read(cert);
     if cert == key {
-        return Credential::parse(place, &cert_content, &cert_content, is_ca);
+        return HeldCredential::parse(place, &cert_content, &cert_content, is_ca);
     }
     let key_content = files.read(key);
-    Credential::parse(place, &cert_content, &key_content, is_ca)
+    HeldCredential::parse(place, &cert_content, &key_content, is_ca)
 }
 
 /// A CA's files by themselves, as [`observe`] finds them, and its certificates.
@@ -322,7 +328,7 @@ pub fn authority(dir: &Path, cert: &Path, key: &Path) -> (Held, Vec<Certificate>
 }
 
 /// What was found as plain data, and beside it the certificates and the key.
-fn whole(found: Credential) -> (Held, Vec<Certificate>, Option<CaKey>) {
+fn whole(found: HeldCredential) -> (Held, Vec<Certificate>, Option<CaKey>) {
     let mut held = Held::nothing(found.place);
     held.key = found.key;
     let mut certificates = Vec::new();

@@ -16,7 +16,7 @@ use super::{
     observe::{self, Observation},
     read, rotate,
     session::{self, Aftermath},
-    takeup::Served,
+    takeup::InPlace,
     verify::narrowing,
 };
 use crate::{
@@ -68,7 +68,7 @@ pub struct Report {
     /// Where each instance is.
     pub places: Vec<Place>,
     /// What listeners should serve from now on.
-    pub served: Vec<Served>,
+    pub served: Vec<InPlace>,
     /// What an earlier run had left and was put in order first.
     pub recovered: Option<String>,
 }
@@ -404,14 +404,14 @@ fn certificates(content: &[u8]) -> Vec<Certificate> {
 }
 
 /// The leaves that are others than before.
-fn served(before: &Observation, after: &Observation) -> Vec<Served> {
+fn served(before: &Observation, after: &Observation) -> Vec<InPlace> {
     let instances = after.observed.instances.iter().enumerate();
     instances
         .filter_map(|(index, observed)| {
             let now = observed.certificate()?;
             let then = before.observed.instances.get(index).and_then(|o| o.certificate());
             let changed = then.is_none_or(|then| then.fingerprint != now.fingerprint);
-            changed.then(|| Served {
+            changed.then(|| InPlace {
                 instance: index,
                 fingerprint: now.fingerprint.clone(),
                 serial: now.serial.clone(),

@@ -10,7 +10,7 @@ use super::{
     change::{self, Decision, Error, Report},
     declared, observe,
     observe::Observation,
-    takeup::Served,
+    takeup::InPlace,
 };
 use crate::{
     model::{
@@ -138,7 +138,7 @@ pub fn run(request: &Request<'_>, change: &change::Request<'_>) -> Result<Done, 
             && let Some(ca) = observation.observed.instances[index].certificate()
         {
             let (fingerprint, serial) = (ca.fingerprint.clone(), ca.serial.clone());
-            report.served.push(Served { instance: index, fingerprint, serial });
+            report.served.push(InPlace { instance: index, fingerprint, serial });
         }
     }
     report.served.sort_by_key(|served| served.instance);

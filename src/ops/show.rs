@@ -85,7 +85,7 @@ pub struct Shown {
     /// Its private key.
     pub key: Key,
     /// Who signed it, as far as that can be proven here.
-    pub signer: Signer,
+    pub signer: SignedBy,
     /// What it is in the cluster.
     pub parts: Vec<Part>,
 }
@@ -105,7 +105,7 @@ pub enum Key {
 
 /// Who signed a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Signer {
+pub enum SignedBy {
     /// Its own key.
     Itself,
     /// The certificate with this index of the same source.
@@ -386,10 +386,10 @@ fn beside(found: &mut [Found], content: &[u8], path: &Path) {
 
 /// Says of each certificate who signed it, what it is in the cluster, and who needs it.
 fn explain(found: Vec<Found>, listener: Option<Heard>, dir: &Path) -> Report {
-    let signers: Vec<Option<Signer>> =
+    let signers: Vec<Option<SignedBy>> =
         (0..found.len()).map(|index| signer(&found, index)).collect();
     let all =
-        |found: Vec<Found>, signers: Vec<Signer>, parts: Vec<Vec<Part>>, has_cluster| Report {
+        |found: Vec<Found>, signers: Vec<SignedBy>, parts: Vec<Vec<Part>>, has_cluster| Report {
             listener,
             has_cluster,
             certificates: found
@@ -405,7 +405,7 @@ fn explain(found: Vec<Found>, listener: Option<Heard>, dir: &Path) -> Report {
                 })
                 .collect(),
         };
-    let unknown = |signer: Option<Signer>| signer.unwrap_or(Signer::Unknown);
+    let unknown = |signer: Option<SignedBy>| signer.unwrap_or(SignedBy::Unknown);
     // Without a cluster it is shown all the same: that is no fault of the certificate.
     let Ok((cluster, declared)) = rotate::cluster(dir) else {
         let parts = signers.iter().map(|_| Vec::new()).collect();
@@ -440,28 +440,28 @@ fn explain(found: Vec<Found>, listener: Option<Heard>, dir: &Path) -> Report {
         observation.certificates.iter().find_map(|(index, all)| {
             let spec = layout.instances[*index].spec;
             let signs = spec.is_ca() && all.iter().any(|ca| certificate.signed_by(ca));
-            signs.then_some(Signer::Authority(spec.id))
+            signs.then_some(SignedBy::Authority(spec.id))
         })
     };
     let signers = signers
         .into_iter()
         .zip(&found)
         .map(|(signer, one)| match signer {
-            Some(Signer::Itself) => Signer::Itself,
-            near => by_authority(&one.certificate).or(near).unwrap_or(Signer::Unknown),
+            Some(SignedBy::Itself) => SignedBy::Itself,
+            near => by_authority(&one.certificate).or(near).unwrap_or(SignedBy::Unknown),
         })
         .collect();
     all(found, signers, parts, has_cluster)
 }
 
-fn signer(found: &[Found], index: usize) -> Option<Signer> {
+fn signer(found: &[Found], index: usize) -> Option<SignedBy> {
     let certificate = &found[index].certificate;
     if certificate.is_self_signed() {
-        return Some(Signer::Itself);
+        return Some(SignedBy::Itself);
     }
     let signs =
         |other: &usize| *other != index && certificate.signed_by(&found[*other].certificate);
-    (0..found.len()).find(signs).map(Signer::Here)
+    (0..found.len()).find(signs).map(SignedBy::Here)
 }
 
 fn part(

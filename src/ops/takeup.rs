@@ -15,7 +15,7 @@ use crate::{
     model::{
         cluster::Cluster,
         layout::{Instance, Layout, Place},
-        takeup::{self, Change, TakeUp},
+        takeup::{self, Affected, TakeUp},
     },
     pki::inspect::Certificate,
     tls::probe::{self, Target},
@@ -28,7 +28,7 @@ pub use restart::{How, RestartError};
 
 /// A certificate that is in place now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Served {
+pub struct InPlace {
     /// The instance's index.
     pub instance: usize,
     /// SHA-256 in hexadecimal.
@@ -37,7 +37,7 @@ pub struct Served {
     pub serial: String,
 }
 
-impl From<&Record> for Served {
+impl From<&Record> for InPlace {
     fn from(record: &Record) -> Self {
         Self {
             instance: record.instance,
@@ -59,7 +59,7 @@ pub struct Request<'a> {
     /// Where each instance is.
     pub places: &'a [Place],
     /// What has changed.
-    pub changed: &'a [Served],
+    pub changed: &'a [InPlace],
     /// Whose kubeconfigs dial or trust something else now.
     pub amended: &'a [usize],
     /// The key pairs without certificate that have changed, by their ids.
@@ -74,7 +74,7 @@ pub struct Request<'a> {
 
 /// How one component took a change up.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct Uptake {
     /// The component.
     pub component: &'static str,
     /// Its host's name, where there is one.
@@ -98,7 +98,7 @@ pub struct Outcome {
 }
 
 /// Whether proof was asked for and nothing at all gave any: no listener answered on this machine.
-pub fn is_unproven(outcomes: &[Outcome]) -> bool {
+pub fn is_unproven(outcomes: &[Uptake]) -> bool {
     let is_proven = outcomes.iter().any(|outcome| !outcome.listeners.is_empty());
     !is_proven && outcomes.iter().any(|outcome| outcome.unproven)
 }
@@ -126,7 +126,7 @@ pub enum State {
     Unknown(String),
 }
 
-impl Outcome {
+impl Uptake {
     /// Whether something that was asked for did not happen.
     pub fn failed(&self) -> bool {
         matches!(self.restart, Some(Err(_)))
@@ -142,13 +142,13 @@ impl Outcome {
 
 /// Tells every component that uses something changed, restarts what needs it and is to be restarted, runs
 /// the hooks, and watches the listeners. One failure stops nothing else.
-pub fn run(request: &Request<'_>) -> Vec<Outcome> {
+pub fn run(request: &Request<'_>) -> Vec<Uptake> {
     let layout = Layout::new(request.cluster);
     let instances = &layout.instances;
     let changed: Vec<usize> = request.changed.iter().map(|served| served.instance).collect();
     let changes =
         takeup::changes(&layout, request.places, &changed, request.amended, request.pairs);
-    let mut outcomes: Vec<Outcome> =
+    let mut outcomes: Vec<Uptake> =
         changes.iter().map(|change| outcome(request, instances, change)).collect();
     // Looked for before a restart, in which nothing listens for a while.
     let listening = match request.wait {
@@ -199,11 +199,11 @@ pub fn of_files(
     certificates: Vec<String>,
     files: Vec<PathBuf>,
     hook: Option<&str>,
-) -> Vec<Outcome> {
+) -> Vec<Uptake> {
     if files.is_empty() {
         return Vec::new();
     }
-    let mut outcome = Outcome {
+    let mut outcome = Uptake {
         component: UNKNOWN,
         host: None,
         certificates,
@@ -225,7 +225,7 @@ pub fn of_files(
 /// Who reads a file that the catalogue does not know.
 const UNKNOWN: &str = "unknown";
 
-fn outcome(request: &Request<'_>, instances: &[Instance<'_>], change: &Change<'_>) -> Outcome {
+fn outcome(request: &Request<'_>, instances: &[Instance<'_>], change: &Affected<'_>) -> Uptake {
     let mut files: Vec<PathBuf> = Vec::new();
     for index in &change.instances {
         for file in request.places[*index].files() {
@@ -235,7 +235,7 @@ fn outcome(request: &Request<'_>, instances: &[Instance<'_>], change: &Change<'_
             }
         }
     }
-    Outcome {
+    Uptake {
         component: change.component.id,
         host: change.host.map(|host| host.name.to_string()),
         certificates: (change.instances.iter().map(|i| instances[*i].spec.id.name()))
@@ -259,7 +259,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 const PROBE: Duration = Duration::from_secs(3);
 
 /// Asks listeners until they serve what is in place, or the time is over.
-fn wait(mut open: Vec<Watched>, outcomes: &mut [Outcome], limit: Duration) {
+fn wait(mut open: Vec<Watched>, outcomes: &mut [Uptake], limit: Duration) {
     let now = Instant::now();
     // Beyond what the clock can say is never.
     let end = now.checked_add(limit).unwrap_or(now + Duration::from_secs(u32::MAX.into()));

@@ -104,7 +104,7 @@ pub enum Error {
     Declared(#[from] declared::Error),
     /// A file of flags cannot be read.
     #[error("cannot tell what a component is told")]
-    Flags(#[from] flags::FlagsError),
+    Flags(#[from] flags::ToldError),
     /// Nothing of a PKI is there.
     #[error("{}: there is nothing of a cluster's PKI in this directory", .0.display())]
     Nothing(std::path::PathBuf),

@@ -18,7 +18,7 @@ use x509_parser::{
     time::ASN1Time,
 };
 
-pub use request::Request;
+pub use request::SigningRequest;
 pub use stray::{first_of, what_else};
 
 use super::{

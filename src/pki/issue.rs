@@ -32,12 +32,12 @@ use crate::model::{
 use splice::Splice;
 
 /// A certificate authority that can sign: its certificate and the key that belongs to it.
-pub struct Issuer {
+pub struct IssuingCa {
     certificate: Certificate,
     key: Box<dyn Sign>,
 }
 
-impl fmt::Debug for Issuer {
+impl fmt::Debug for IssuingCa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Issuer({}, key elided)", self.certificate.subject())
     }
@@ -145,7 +145,7 @@ impl From<CryptoError> for IssueError {
     }
 }
 
-impl Issuer {
+impl IssuingCa {
     /// Joins a CA's certificate and key, if the one is a CA's and the other is its own. Whether the CA has
     /// expired is for the caller, who knows the time.
     pub fn new(certificate: Certificate, key: impl Sign + 'static) -> Result<Self, IssueError> {
@@ -190,7 +190,7 @@ pub fn renew_self_signed(
 }
 
 /// Makes a certificate that a CA signs.
-pub fn issue(order: &Issuance<'_>, issuer: &Issuer) -> Result<Issued, IssueError> {
+pub fn issue(order: &Issuance<'_>, issuer: &IssuingCa) -> Result<Issued, IssueError> {
     issue_with(order, issuer, None)
 }
 
@@ -199,7 +199,7 @@ pub fn issue(order: &Issuance<'_>, issuer: &Issuer) -> Result<Issued, IssueError
 /// said of that one certificate is left out. The order's profile gives the subject.
 pub fn reissue(
     order: &Issuance<'_>,
-    issuer: &Issuer,
+    issuer: &IssuingCa,
     old: &Certificate,
 ) -> Result<Issued, IssueError> {
     let mut extensions = old.raw_extensions();
@@ -238,7 +238,7 @@ const CERTIFICATE_TRANSPARENCY: &str = "1.3.6.1.4.1.11129.2.4.";
 
 fn issue_with(
     order: &Issuance<'_>,
-    issuer: &Issuer,
+    issuer: &IssuingCa,
     extensions: Option<&[RawExtension]>,
 ) -> Result<Issued, IssueError> {
     let ca = &issuer.certificate;

@@ -16,7 +16,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 pub use encode::{encode, encode_secret};
 pub use replace::{PemReplacement, replace};
-pub use stream::{Certificates, Form, StreamedBlock};
+pub use stream::{BlockForm, Certificates, StreamedBlock};
 
 /// One block of a PEM file.
 #[derive(Debug, PartialEq, Eq)]

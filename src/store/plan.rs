@@ -13,7 +13,7 @@ use super::gate::Gate;
 use super::journal::{Appendix, Journal, JournalEntry, LOG, own};
 use super::place::{StorePath, join, parent, temporary_name};
 use super::recover::Rest;
-use super::transaction::{Action, Attributes, Change, Content, Parts, Transaction};
+use super::transaction::{Attributes, Change, Content, FileAction, Parts, Transaction};
 
 /// A transaction ready to be staged.
 pub(crate) struct StagingPlan {
@@ -46,13 +46,13 @@ pub(crate) struct Look {
 }
 
 /// Where a transaction is planned: the disk, what an earlier run still has to do, and what was learnt so far.
-pub(crate) struct Ground<'a, D: Disk> {
+pub(crate) struct Footing<'a, D: Disk> {
     gate: &'a Gate<D>,
     rests: &'a [Rest],
     folders: Folders,
 }
 
-impl<'a, D: Disk> Ground<'a, D> {
+impl<'a, D: Disk> Footing<'a, D> {
     pub(crate) fn new(gate: &'a Gate<D>, rests: &'a [Rest]) -> Self {
         Self { gate, rests, folders: Folders::default() }
     }
@@ -61,12 +61,12 @@ impl<'a, D: Disk> Ground<'a, D> {
     pub(crate) fn admit(
         &mut self,
         place: StorePath,
-        action: &Action,
+        action: &FileAction,
     ) -> Result<(StorePath, Option<FileStatus>), Error> {
         let Self { gate, rests, folders } = self;
         gate.admits(&place)?;
         let place = match action {
-            Action::Give { .. } | Action::Write { .. }
+            FileAction::Give { .. } | FileAction::Write { .. }
                 if !folders.is_missing(gate, place.parent())? =>
             {
                 gate.resolve(place)?
@@ -87,7 +87,7 @@ impl<'a, D: Disk> Ground<'a, D> {
             return Err(Error::Unchangeable { path: path(), reason });
         }
         // What is not there need not be removed.
-        if (found.is_some() || !matches!(action, Action::Remove))
+        if (found.is_some() || !matches!(action, FileAction::Remove))
             && let Some(reason) = folders.refusal(gate, place.parent(), found.as_ref())?
         {
             return Err(Error::Unchangeable { path: path(), reason });
@@ -128,7 +128,7 @@ impl StagingPlan {
             originals: Vec::new(),
             closed: Vec::new(),
         };
-        let mut ground = Ground::new(gate, rests);
+        let mut ground = Footing::new(gate, rests);
         let mut seen = BTreeSet::new();
         for (place, action) in changes {
             let (place, found) = ground.admit(place, &action)?;
@@ -137,7 +137,7 @@ impl StagingPlan {
                 return Err(Error::Path { path, reason: TWICE });
             }
             let action = match action {
-                Action::Give { to } => given(gate, &place, found.as_ref(), to)?,
+                FileAction::Give { to } => given(gate, &place, found.as_ref(), to)?,
                 other => other,
             };
             plan.add(&mut ground, place, action, found)?;
@@ -167,9 +167,9 @@ impl StagingPlan {
 
     fn add<D: Disk>(
         &mut self,
-        ground: &mut Ground<'_, D>,
+        ground: &mut Footing<'_, D>,
         path: StorePath,
-        action: Action,
+        action: FileAction,
         found: Option<FileStatus>,
     ) -> Result<(), Error> {
         let gate = ground.gate;
@@ -177,23 +177,23 @@ impl StagingPlan {
         let Some(mut previous) = self.previous(gate, &path, &action, found.as_ref())? else {
             return Ok(()); // Removing what is not there.
         };
-        if !matches!(action, Action::Remove) {
+        if !matches!(action, FileAction::Remove) {
             ground.folders.need(gate, path.parent())?;
         }
         let temporary = temporary_name(path.name(), &self.journal.transaction);
         self.journal.entries.push(match action {
-            Action::Remove => {
+            FileAction::Remove => {
                 previous.became = Some(Became::Missing);
                 JournalEntry::Remove { path }
             }
-            Action::Symlink { target } => {
+            FileAction::Symlink { target } => {
                 let target = target.to_str().ok_or_else(|| reject("its target is not UTF-8"))?;
                 previous.became = Some(Became::Symlink { target: target.to_owned() });
                 JournalEntry::Symlink { target: target.to_owned(), path, temporary }
             }
             // It is a write by now.
-            Action::Give { .. } => return Ok(()),
-            Action::Write { content, mode, attributes, owner } => {
+            FileAction::Give { .. } => return Ok(()),
+            FileAction::Write { content, mode, attributes, owner } => {
                 let sha256 = sha256(content.as_bytes());
                 previous.became = Some(Became::File { sha256: sha256.clone() });
                 let place = path.sibling(&temporary);
@@ -220,11 +220,11 @@ impl StagingPlan {
         &mut self,
         gate: &Gate<D>,
         path: &StorePath,
-        action: &Action,
+        action: &FileAction,
         found: Option<&FileStatus>,
     ) -> Result<Option<BackupEntry>, Error> {
         let kind = match found {
-            None if matches!(action, Action::Remove) => return Ok(None),
+            None if matches!(action, FileAction::Remove) => return Ok(None),
             None => BackupKind::Created,
             Some(status) if status.kind == FileKind::Symlink => {
                 BackupKind::Symlink { target: backup::read_link(gate, path)? }
@@ -289,13 +289,13 @@ fn given<D: Disk>(
     place: &StorePath,
     found: Option<&FileStatus>,
     to: NewOwner,
-) -> Result<Action, Error> {
+) -> Result<FileAction, Error> {
     if found.is_none() {
         return Err(Error::Path { path: gate.full(place.as_str()), reason: "it is not there" });
     }
     let content = gate.read(place)?.into();
     let attributes = Attributes::Kept;
-    Ok(Action::Write { content, mode: 0o600, attributes, owner: Some(to) })
+    Ok(FileAction::Write { content, mode: 0o600, attributes, owner: Some(to) })
 }
 
 const TWICE: &str = "it is changed twice in one transaction";
@@ -410,7 +410,7 @@ impl Folders {
 fn places<D: Disk>(
     changes: Vec<Change>,
     gate: &Gate<D>,
-) -> Result<Vec<(StorePath, Action)>, Error> {
+) -> Result<Vec<(StorePath, FileAction)>, Error> {
     let mut placed = Vec::with_capacity(changes.len());
     let mut seen = BTreeSet::new();
     for Change { path, action } in changes {
@@ -436,7 +436,7 @@ fn places<D: Disk>(
 /// The order in which changes become visible: the caller's, but a key is followed at once by its
 /// certificate, as whatever lies between the two is time in which etcd reads a pair that does not
 /// match.
-fn arrange(changes: Vec<(StorePath, Action)>) -> Vec<(StorePath, Action)> {
+fn arrange(changes: Vec<(StorePath, FileAction)>) -> Vec<(StorePath, FileAction)> {
     let mut pairs: BTreeMap<String, [Option<usize>; 2]> = BTreeMap::new();
     for (at, (place, _)) in changes.iter().enumerate() {
         if let Some((stem, half)) = stem(place) {
@@ -452,7 +452,7 @@ fn arrange(changes: Vec<(StorePath, Action)>) -> Vec<(StorePath, Action)> {
             _ => vec![at],
         })
         .collect();
-    let mut changes: Vec<Option<(StorePath, Action)>> = changes.into_iter().map(Some).collect();
+    let mut changes: Vec<Option<(StorePath, FileAction)>> = changes.into_iter().map(Some).collect();
     order.into_iter().filter_map(|at| changes[at].take()).collect()
 }
 
@@ -466,14 +466,14 @@ fn stem(place: &StorePath) -> Option<(String, usize)> {
 }
 
 /// Why what is in the place must stay there.
-fn misfit(status: &FileStatus, action: &Action) -> Option<&'static str> {
+fn misfit(status: &FileStatus, action: &FileAction) -> Option<&'static str> {
     match (status.kind, action) {
         (FileKind::Directory, _) => Some("it is a directory"),
         (FileKind::Other, _) => Some("it is neither a regular file nor a symbolic link"),
-        (FileKind::Symlink, Action::Give { .. } | Action::Write { .. }) => {
+        (FileKind::Symlink, FileAction::Give { .. } | FileAction::Write { .. }) => {
             Some("it is a symbolic link to a symbolic link")
         }
-        (FileKind::File, Action::Symlink { .. }) => Some("it is a file, not a symbolic link"),
+        (FileKind::File, FileAction::Symlink { .. }) => Some("it is a file, not a symbolic link"),
         _ => None,
     }
 }
@@ -483,7 +483,8 @@ mod tests {
     use super::*;
 
     fn order(paths: &[&str]) -> Vec<String> {
-        let changes = paths.iter().map(|path| (StorePath::own(*path), Action::Remove)).collect();
+        let changes =
+            paths.iter().map(|path| (StorePath::own(*path), FileAction::Remove)).collect();
         arrange(changes).into_iter().map(|(place, _)| place.as_str().to_owned()).collect()
     }
 

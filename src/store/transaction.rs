@@ -79,11 +79,11 @@ pub(crate) struct Parts {
 #[derive(Debug)]
 pub(crate) struct Change {
     pub(crate) path: PathBuf,
-    pub(crate) action: Action,
+    pub(crate) action: FileAction,
 }
 
 #[derive(Debug)]
-pub(crate) enum Action {
+pub(crate) enum FileAction {
     /// Gives the secret that is there to an owner.
     Give {
         to: NewOwner,
@@ -111,7 +111,7 @@ pub enum After<'t> {
     Symlink(&'t Path),
 }
 
-impl Action {
+impl FileAction {
     /// A write of nothing, to ask whether one is possible.
     pub(crate) fn probe(owner: Option<NewOwner>) -> Self {
         let content = Content::from(Vec::new());
@@ -182,7 +182,7 @@ impl Transaction {
     pub fn own(&mut self, path: &Path, to: NewOwner) -> bool {
         let mut written = false;
         for change in self.changes.iter_mut().filter(|change| change.path == path) {
-            if let Action::Write { owner, .. } = &mut change.action {
+            if let FileAction::Write { owner, .. } = &mut change.action {
                 *owner = Some(to);
                 written = true;
             }
@@ -192,17 +192,17 @@ impl Transaction {
 
     /// Gives a secret that is there to an owner, its content left as it is.
     pub fn give(&mut self, path: impl Into<PathBuf>, to: NewOwner) -> &mut Self {
-        self.push(path.into(), Action::Give { to })
+        self.push(path.into(), FileAction::Give { to })
     }
 
     /// Removes a file or a symbolic link; nothing happens when there is none.
     pub fn remove(&mut self, path: impl Into<PathBuf>) -> &mut Self {
-        self.push(path.into(), Action::Remove)
+        self.push(path.into(), FileAction::Remove)
     }
 
     /// Creates a symbolic link, or replaces one; anything else in its place is an error.
     pub fn symlink(&mut self, path: impl Into<PathBuf>, target: impl Into<PathBuf>) -> &mut Self {
-        self.push(path.into(), Action::Symlink { target: target.into() })
+        self.push(path.into(), FileAction::Symlink { target: target.into() })
     }
 
     /// Appends a line to `.certkit/log.jsonl`, exactly once however often the change is interrupted.
@@ -225,10 +225,10 @@ impl Transaction {
     pub fn outcomes(&self) -> impl Iterator<Item = (&Path, After<'_>)> {
         self.changes.iter().filter_map(|change| {
             let after = match &change.action {
-                Action::Give { .. } => return None,
-                Action::Remove => After::Nothing,
-                Action::Symlink { target } => After::Symlink(target),
-                Action::Write { content, .. } => After::File(content.as_bytes()),
+                FileAction::Give { .. } => return None,
+                FileAction::Remove => After::Nothing,
+                FileAction::Symlink { target } => After::Symlink(target),
+                FileAction::Write { content, .. } => After::File(content.as_bytes()),
             };
             Some((change.path.as_path(), after))
         })
@@ -255,10 +255,10 @@ impl Transaction {
         mode: u32,
         attributes: Attributes,
     ) -> &mut Self {
-        self.push(path, Action::Write { content, mode, attributes, owner: None })
+        self.push(path, FileAction::Write { content, mode, attributes, owner: None })
     }
 
-    fn push(&mut self, path: PathBuf, action: Action) -> &mut Self {
+    fn push(&mut self, path: PathBuf, action: FileAction) -> &mut Self {
         self.changes.push(Change { path, action });
         self
     }

@@ -111,6 +111,9 @@ const OTHER_SENSE: &[(&str, &[&str], &str)] = &[
     ("render.rs", &["flags/config/etcd.yaml"], "a template's name"),
 ];
 
+/// Types that every module of a kind has: they are said with their module's name.
+const EACH_MODULES: &[&str] = &["Error", "Report", "Request"];
+
 /// The modules that name sockets, and what for.
 const NETWORKED: &[(&str, &str)] = &[
     ("ops/machine.rs", "the route's source address, asked of the kernel: nothing is sent"),
@@ -162,6 +165,11 @@ fn only_cli_and_main_print() {
 #[test]
 fn threads_are_begun_in_one_place() {
     holds(sources().iter().flat_map(thread_faults));
+}
+
+#[test]
+fn a_word_means_one_thing() {
+    holds(word_faults(&sources()));
 }
 
 #[test]
@@ -282,6 +290,29 @@ fn thread_faults(source: &Source) -> Vec<String> {
         .filter(|(path, _)| THREADS.iter().any(|t| within(path, &format!("std::thread::{t}"))))
         .map(|(path, line)| format!("{}:{line}: names {path}", source.path))
         .collect()
+}
+
+/// Types seen beyond their file whose name another one has, too.
+fn word_faults(sources: &[Source]) -> Vec<String> {
+    let mut owners: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let is_code = |source: &&Source| {
+        !source.is_test() && !TEST_ONLY.iter().any(|module| source.path.starts_with(module))
+    };
+    for source in sources.iter().filter(is_code) {
+        for line in source.code.lines().filter(|line| line.starts_with("pub")) {
+            let mut words = line.split(|c: char| !c.is_alphanumeric());
+            let is_type = |word: &&str| matches!(*word, "enum" | "struct" | "trait" | "type");
+            if words.find(is_type).is_some()
+                && let Some(name) = words.find(|word| !word.is_empty())
+            {
+                owners.entry(name).or_default().push(&source.path);
+            }
+        }
+    }
+    let is_fault =
+        |(name, owners): &(&str, Vec<&str>)| owners.len() > 1 && !EACH_MODULES.contains(name);
+    let fault = |(name, owners): (&str, Vec<&str>)| format!("{name}: {}", owners.join(", "));
+    owners.into_iter().filter(is_fault).map(fault).collect()
 }
 
 fn network_faults(source: &Source) -> Vec<String> {
@@ -598,6 +629,14 @@ mod rules_can_fail {
         }
         let pause = "fn f() { std::thread::sleep(PAUSE); }";
         assert_eq!(faults_of(thread_faults, "ops/apply.rs", pause), [""; 0]);
+    }
+
+    #[test]
+    fn a_word_with_two_meanings_is_found() {
+        let one = Source::new("model/plan.rs", "pub struct Plan<'a> {}\npub enum Error {}\n");
+        let other = Source::new("store/plan.rs", "pub(crate) type Plan = u8;\npub enum Error {}\n");
+        let private = Source::new("ops/plan.rs", "struct Plan;\npub fn plan(type_: u8) {}\n");
+        assert_eq!(word_faults(&[one, other, private]), ["Plan: model/plan.rs, store/plan.rs"]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use certkit::pki::issue::Issuer;
+use certkit::pki::issue::IssuingCa;
 use serde_json::Value;
 
 use crate::{ca, check, json, leaf, row, rows, support, support::need, write_key};
@@ -55,7 +55,7 @@ fn start(command: &mut Command, at: &str, log: &Path) -> Running {
 }
 
 /// A server certificate in a folder: `server.crt` and `server.key`.
-fn server(folder: &Path, ca: &Issuer) -> PathBuf {
+fn server(folder: &Path, ca: &IssuingCa) -> PathBuf {
     let (certificate, key) = leaf(ca, "server", FROM, TO);
     fs::write(folder.join("server.crt"), certificate.to_pem()).unwrap();
     write_key(&folder.join("server.key"), &key);

@@ -31,7 +31,7 @@ use certkit::{
     },
     pki::{
         inspect::Certificate,
-        issue::{self, Issuance, Issuer},
+        issue::{self, Issuance, IssuingCa},
         key::{KeyFormat, PrivateKey},
     },
 };
@@ -109,7 +109,7 @@ fn time(text: &str) -> Timestamp {
 }
 
 /// A CA that is valid from 2020 to 2060.
-fn ca(name: &str) -> Issuer {
+fn ca(name: &str) -> IssuingCa {
     let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).expect("a key");
     let profile = Profile {
         subject: Name::new(&[], name),
@@ -126,10 +126,15 @@ fn ca(name: &str) -> Issuer {
         },
         &key,
     );
-    Issuer::new(certificate.expect("a CA"), key).expect("its own key")
+    IssuingCa::new(certificate.expect("a CA"), key).expect("its own key")
 }
 
-fn leaf(ca: &Issuer, name: &str, not_before: &str, not_after: &str) -> (Certificate, PrivateKey) {
+fn leaf(
+    ca: &IssuingCa,
+    name: &str,
+    not_before: &str,
+    not_after: &str,
+) -> (Certificate, PrivateKey) {
     let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).expect("a key");
     let profile = Profile {
         subject: Name::new(&[], name),

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use certkit::pki::issue::Issuer;
+use certkit::pki::issue::IssuingCa;
 use serde_json::Value;
 
 use crate::{THEN, ca, check, json, kubeadm_copy, leaf, support};
@@ -18,7 +18,7 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap()
 }
 
-fn stranger() -> Issuer {
+fn stranger() -> IssuingCa {
     ca("stranger")
 }
 

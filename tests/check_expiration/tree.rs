@@ -6,13 +6,13 @@ use std::{
     path::Path,
 };
 
-use certkit::pki::issue::Issuer;
+use certkit::pki::issue::IssuingCa;
 
 use crate::{ca, check, fixture, json, kubeadm_copy, leaf, names, row, rows, support};
 
 /// The kubelet's directory as kubeadm and the kubelet leave it: a rotated client certificate behind a symlink,
 /// and a serving certificate of its own making.
-fn kubelet_dir(at: &Path, ca: &Issuer) {
+fn kubelet_dir(at: &Path, ca: &IssuingCa) {
     fs::create_dir_all(at).unwrap();
     let (client, key) = leaf(ca, "system:node:cp1", "2026-06-01T00:00:00Z", "2027-06-01T00:00:00Z");
     let file = "kubelet-client-2026-06-01-00-00-00.pem";

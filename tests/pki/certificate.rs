@@ -10,8 +10,8 @@ use certkit::{
         usage::{ExtendedUsage, KeyUsages},
     },
     pki::{
-        inspect::{self, Certificate, Request},
-        issue::{self, Issuance, IssueError, Issuer},
+        inspect::{self, Certificate, SigningRequest},
+        issue::{self, Issuance, IssueError, IssuingCa},
         key::{KeyFormat, PrivateKey},
         pem,
     },
@@ -72,7 +72,7 @@ fn requests_pass_openssls_verification_and_ask_for_all_of_the_profile() {
                 assert!(text.contains("IP Address:10.0.0.1"), "{text}");
                 assert!(text.contains("TLS Web Client Authentication"), "{text}");
             }
-            let request = Request::from_der(&der).unwrap();
+            let request = SigningRequest::from_der(&der).unwrap();
             assert_eq!(request.profile(), &profile);
             assert_eq!(request.public_key(), key.public_key());
         }
@@ -84,11 +84,11 @@ fn a_request_that_was_changed_proves_nothing() {
     let mut der = issue::csr(&leaf_profile(), &p256()).unwrap();
     let at = der.windows(3).position(|w| w == b"cp1").unwrap();
     der[at] = b'd';
-    assert!(Request::from_der(&der).is_err());
+    assert!(SigningRequest::from_der(&der).is_err());
 }
 
 /// A CA made by openssl, with this subject and these lines of extensions.
-fn foreign_ca(subject: &str, extensions: &str) -> (Openssl, Issuer) {
+fn foreign_ca(subject: &str, extensions: &str) -> (Openssl, IssuingCa) {
     let openssl = Openssl::new();
     openssl.write(
         "cnf",
@@ -100,7 +100,7 @@ fn foreign_ca(subject: &str, extensions: &str) -> (Openssl, Issuer) {
     ));
     let certificate = inspect::from_pem(&openssl.read("ca.crt")).unwrap().remove(0);
     let key = PrivateKey::from_pem(&openssl.read("ca.key")).unwrap();
-    let issuer = Issuer::new(certificate, key).unwrap();
+    let issuer = IssuingCa::new(certificate, key).unwrap();
     (openssl, issuer)
 }
 
@@ -179,17 +179,18 @@ fn made_anew_a_certificate_has_every_extension_byte_for_byte_and_in_its_order() 
 fn what_cannot_sign_is_no_issuer() {
     let key = p256();
     let refused = |profile: &Profile, key| {
-        Issuer::new(issue::self_signed(profile, long(), key).unwrap(), p256_from(key)).unwrap_err()
+        IssuingCa::new(issue::self_signed(profile, long(), key).unwrap(), p256_from(key))
+            .unwrap_err()
     };
     assert!(matches!(refused(&leaf_profile(), &key), IssueError::NotCa(_)));
     let no_sign = Profile { key_usages: KeyUsages::LEAF, ..ca_profile("ca") };
     assert!(matches!(refused(&no_sign, &key), IssueError::NoCertSign(_)));
     let certificate = issue::self_signed(&ca_profile("ca"), long(), &key).unwrap();
-    assert!(matches!(Issuer::new(certificate, p256()), Err(IssueError::KeyMismatch(_))));
+    assert!(matches!(IssuingCa::new(certificate, p256()), Err(IssueError::KeyMismatch(_))));
     // Without the extension every use is allowed (RFC 5280, 4.2.1.3).
     let silent = Profile { key_usages: KeyUsages::default(), ..ca_profile("ca") };
     let certificate = issue::self_signed(&silent, long(), &key).unwrap();
-    assert!(Issuer::new(certificate, key).is_ok());
+    assert!(IssuingCa::new(certificate, key).is_ok());
 }
 
 fn p256_from(key: &PrivateKey) -> PrivateKey {
@@ -207,7 +208,7 @@ fn an_intermediate_chains_to_its_root_and_keeps_to_its_path_length() {
     assert!(certificate.ski().is_some() && certificate.ski() != certificate.aki());
     assert!(!certificate.is_self_issued());
     let public_key = key.public_key().clone();
-    let intermediate = Issuer::new(certificate, key).unwrap();
+    let intermediate = IssuingCa::new(certificate, key).unwrap();
     let order = Issuance { profile: &profile, validity: long(), public_key: &public_key };
     assert!(matches!(issue::issue(&order, &intermediate), Err(IssueError::PathLength(_))));
 

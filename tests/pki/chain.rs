@@ -10,7 +10,7 @@ use certkit::{
     pki::{
         chain::{self, ChainError, LeafUse},
         inspect::Certificate,
-        issue::{self, Issuance, Issuer},
+        issue::{self, Issuance, IssuingCa},
         key::PrivateKey,
     },
 };
@@ -45,7 +45,7 @@ fn every_leaf_under_every_ca_is_accepted_by_webpki() {
     }
 }
 
-fn issued(issuer: &Issuer, profile: &Profile) -> (Certificate, PrivateKey) {
+fn issued(issuer: &IssuingCa, profile: &Profile) -> (Certificate, PrivateKey) {
     let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
     let validity = validity("2026-01-01T00:00:00Z", "2028-01-01T00:00:00Z");
     let order = Issuance { profile, validity, public_key: key.public_key() };
@@ -97,7 +97,7 @@ fn each_fault_has_its_own_error() {
     // A leaf that signs: made an issuer by a certificate of the same name and key that says it is a CA.
     let forged = Profile { subject: leaf.subject().clone(), ..ca_profile("x") };
     let forged = issue::self_signed(&forged, long(), &leaf_key).unwrap();
-    let forger = Issuer::new(forged, leaf_key).unwrap();
+    let forger = IssuingCa::new(forged, leaf_key).unwrap();
     let (victim, _) = issued(&forger, &Profile { sans: vec![], ..leaf_profile() });
     assert_eq!(chain::verify(&victim, &[&leaf], &anchor, now(), SERVER), Err(ChainError::LeafAsCa));
 }
@@ -107,11 +107,11 @@ fn a_path_through_intermediates_is_found_and_its_length_is_kept() {
     let root = ca(KeyAlgorithm::EcdsaP256);
     let limited = Profile { kind: Kind::Ca { path_len: Some(1) }, ..ca_profile("one") };
     let (one, key) = issued(&root, &limited);
-    let one = Issuer::new(one, key).unwrap();
+    let one = IssuingCa::new(one, key).unwrap();
     let (two, key) = issued(&one, &ca_profile("two"));
-    let two = Issuer::new(two, key).unwrap();
+    let two = IssuingCa::new(two, key).unwrap();
     let (three, key) = issued(&two, &ca_profile("three"));
-    let three = Issuer::new(three, key).unwrap();
+    let three = IssuingCa::new(three, key).unwrap();
     let chain = [one.certificate(), two.certificate(), three.certificate()];
     let verify =
         |leaf: &Certificate| chain::verify(leaf, &chain, &[root.certificate()], now(), SERVER);

@@ -4,7 +4,7 @@ use certkit::{
     model::algorithm::KeyAlgorithm,
     pki::{
         inspect,
-        issue::{self, Issuer},
+        issue::{self, IssuingCa},
         key::{CaKey, KeyError, KeyFormat, PrivateKey, PublicKey, SealedKey},
         pem::{self, Block, Label, PemError},
     },
@@ -50,7 +50,7 @@ fn keys_that_openssl_made_are_read_and_sign_as_a_ca() {
         assert_eq!(key.public_key().algorithm(), Some(algorithm), "{command}");
 
         let certificate = issue::self_signed(&ca_profile("ca"), long(), &key).unwrap();
-        let issuer = Issuer::new(certificate, key).unwrap();
+        let issuer = IssuingCa::new(certificate, key).unwrap();
         let leaf = issue_leaf(&issuer, &PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap());
         openssl.write("ca.crt", issuer.certificate().to_pem()).write("leaf.crt", leaf.to_pem());
         openssl.run("verify -x509_strict -purpose sslserver -CAfile ca.crt leaf.crt");
@@ -231,7 +231,7 @@ fn a_private_key_is_never_shown() {
     assert_eq!(format!("{key:?}"), "PrivateKey(ecdsa-p256, elided)");
     let certificate = issue::self_signed(&ca_profile("ca"), long(), &key).unwrap();
     assert!(certificate.validity().not_after > now());
-    let issuer = Issuer::new(certificate, key).unwrap();
+    let issuer = IssuingCa::new(certificate, key).unwrap();
     assert!(format!("{issuer:?}").contains("elided"));
 }
 

@@ -12,7 +12,7 @@ use certkit::{
     pki::{
         chain::{self, LeafUse},
         inspect::{self, Certificate},
-        issue::{self, Issuance, Issuer},
+        issue::{self, Issuance, IssuingCa},
         key::{KeyFormat, PrivateKey, PublicKey},
     },
 };
@@ -109,7 +109,7 @@ fn a_certificate_issued_from_a_kubeadm_profile_is_field_by_field_the_same() {
     for (tree, _) in TREES {
         for (leaf, ca) in LEAVES {
             let theirs = certificate(tree, leaf);
-            let issuer = Issuer::new(certificate(tree, ca), key(tree, ca)).unwrap();
+            let issuer = IssuingCa::new(certificate(tree, ca), key(tree, ca)).unwrap();
             let profile = theirs.profile();
             let order = Issuance {
                 profile: &profile,

@@ -19,7 +19,7 @@ use certkit::{
     },
     pki::{
         inspect::Certificate,
-        issue::{self, Issuance, Issuer},
+        issue::{self, Issuance, IssuingCa},
         key::PrivateKey,
     },
 };
@@ -68,13 +68,13 @@ fn leaf_profile() -> Profile {
     }
 }
 
-fn ca(algorithm: KeyAlgorithm) -> Issuer {
+fn ca(algorithm: KeyAlgorithm) -> IssuingCa {
     let key = PrivateKey::generate(algorithm).unwrap();
     let certificate = issue::self_signed(&ca_profile("ca"), long(), &key).unwrap();
-    Issuer::new(certificate, key).unwrap()
+    IssuingCa::new(certificate, key).unwrap()
 }
 
-fn issue_leaf(issuer: &Issuer, key: &PrivateKey) -> Certificate {
+fn issue_leaf(issuer: &IssuingCa, key: &PrivateKey) -> Certificate {
     let profile = leaf_profile();
     let order = Issuance { profile: &profile, validity: long(), public_key: key.public_key() };
     issue::issue(&order, issuer).unwrap().certificate

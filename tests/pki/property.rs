@@ -16,8 +16,8 @@ use certkit::{
         usage::{ExtendedUsage, KeyUsages},
     },
     pki::{
-        inspect::{self, Certificate, Request},
-        issue::{self, Issuance, Issuer},
+        inspect::{self, Certificate, SigningRequest},
+        issue::{self, Issuance, IssuingCa},
         key::{KeyFormat, PrivateKey, PublicKey},
         pem,
     },
@@ -26,7 +26,7 @@ use proptest::prelude::*;
 
 use crate::{ca, ca_profile, issue_leaf, long};
 
-static CA: LazyLock<Issuer> = LazyLock::new(|| ca(KeyAlgorithm::EcdsaP256));
+static CA: LazyLock<IssuingCa> = LazyLock::new(|| ca(KeyAlgorithm::EcdsaP256));
 static KEY: LazyLock<PrivateKey> =
     LazyLock::new(|| PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap());
 
@@ -155,7 +155,7 @@ proptest! {
             prop_assert!(issued.signed_by(CA.certificate()));
         }
 
-        let request = Request::from_der(&issue::csr(&profile, &KEY).unwrap()).unwrap();
+        let request = SigningRequest::from_der(&issue::csr(&profile, &KEY).unwrap()).unwrap();
         prop_assert_eq!(request.profile(), &profile);
     }
 
@@ -168,7 +168,7 @@ proptest! {
             }
         }
         let request = issue::csr(&ca_profile("x"), &KEY).unwrap();
-        let _ = Request::from_der(&damage(&request, &edits));
+        let _ = SigningRequest::from_der(&damage(&request, &edits));
     }
 
     #[test]

@@ -9,16 +9,16 @@ use crate::{
         words::{here, once, quoted},
     },
     model::{
-        adopt::Difference,
+        adopt::Deviation,
         catalogue::roles,
         plan::{Action, Plan, Reason, Step},
     },
-    ops::{change, takeup::Outcome},
+    ops::{change, takeup::Uptake},
 };
 
 /// How it is to be told.
 #[derive(Clone, Copy, Debug)]
-pub struct View {
+pub struct InitTelling {
     /// Nothing was changed.
     pub dry_run: bool,
     /// Tell too what stays as it is.
@@ -36,8 +36,13 @@ const COLUMNS: [Column; 5] = [
 ];
 
 /// The report for people: what was made, then what to do next.
-pub fn table(report: &change::Report, outcomes: &[Outcome], dir: &Path, view: View) -> String {
-    let View { dry_run, verbose, wide } = view;
+pub fn table(
+    report: &change::Report,
+    outcomes: &[Uptake],
+    dir: &Path,
+    view: InitTelling,
+) -> String {
+    let InitTelling { dry_run, verbose, wide } = view;
     let mut text = String::new();
     let plan = &report.plan;
     let shown = |step: &&Step| verbose || step.action != Action::Keep;
@@ -170,7 +175,7 @@ fn next(report: &change::Report, dir: &Path, text: &mut String) {
 }
 
 /// The report for programs.
-pub fn json(report: &change::Report, outcomes: &[Outcome], dry_run: bool) -> String {
+pub fn json(report: &change::Report, outcomes: &[Uptake], dry_run: bool) -> String {
     let steps: Vec<_> = report
         .plan
         .steps
@@ -209,7 +214,7 @@ const DIFFERENCES: [Column; 5] = [
 ];
 
 /// What a declaration would not say as it is, field by field.
-pub fn differences_table(differences: &[Difference], wide: bool) -> String {
+pub fn differences_table(differences: &[Deviation], wide: bool) -> String {
     let rows: Vec<Vec<String>> = differences
         .iter()
         .map(|one| {
@@ -226,8 +231,8 @@ pub fn differences_table(differences: &[Difference], wide: bool) -> String {
 }
 
 /// The same for a JSON document.
-pub fn differences_json(differences: &[Difference]) -> Vec<serde_json::Value> {
-    let one = |one: &Difference| {
+pub fn differences_json(differences: &[Deviation]) -> Vec<serde_json::Value> {
+    let one = |one: &Deviation| {
         serde_json::json!({
             "file": one.file,
             "field": one.field,

@@ -45,7 +45,7 @@ pub struct Context {
 
 /// A format.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Format {
+pub enum ExpiryFormat {
     /// JSON.
     Json,
     /// One line for monitoring plugins.
@@ -85,7 +85,7 @@ pub enum Body {
     Text(String),
 }
 
-impl Format {
+impl ExpiryFormat {
     /// Renders a row; on any thread.
     pub fn render(self, row: &Row, verdict: &Verdict, context: &Context) -> Rendered {
         Rendered {

@@ -17,13 +17,13 @@ use crate::{
     ops::{
         change::Report,
         observe::with_causes,
-        takeup::{self, Outcome, State},
+        takeup::{self, State, Uptake},
     },
 };
 
 /// How it is to be told.
 #[derive(Clone, Copy, Debug)]
-pub struct View {
+pub struct RotateTelling {
     /// Nothing was changed.
     pub dry_run: bool,
     /// Somebody is watching: say too that there was nothing to do.
@@ -44,8 +44,8 @@ const COLUMNS: [Column; 6] = [
 ];
 
 /// The plan, or what became of it. With nothing due it is empty unless somebody is watching.
-pub fn table(report: &Report, outcomes: &[Outcome], dir: &Path, view: View) -> String {
-    let View { dry_run, talk, verbose, wide } = view;
+pub fn table(report: &Report, outcomes: &[Uptake], dir: &Path, view: RotateTelling) -> String {
+    let RotateTelling { dry_run, talk, verbose, wide } = view;
     let mut text = String::new();
     let plan = &report.plan;
     let waiting = plan.steps.iter().any(|step| step.reason == Reason::Waiting);
@@ -169,7 +169,7 @@ const SOME: usize = 20;
 const NAMED: usize = 3;
 
 /// One line for each component, and for all hosts of which the same is to be said.
-pub fn taken_up(outcomes: &[Outcome], wide: bool) -> String {
+pub fn taken_up(outcomes: &[Uptake], wide: bool) -> String {
     if outcomes.is_empty() {
         return String::new();
     }
@@ -203,7 +203,7 @@ pub fn taken_up(outcomes: &[Outcome], wide: bool) -> String {
     format!("\n{}", output::table(&columns, &rows, wide))
 }
 
-fn words(outcome: &Outcome) -> String {
+fn words(outcome: &Uptake) -> String {
     let mut words = match (outcome.how, &outcome.restart) {
         (TakeUp::Nobody, _) => "nothing that runs uses it".to_owned(),
         (TakeUp::Handshake, _) => "by itself, at the next connection".into(),
@@ -228,7 +228,7 @@ fn words(outcome: &Outcome) -> String {
 }
 
 /// The same as one JSON document.
-pub fn json(report: &Report, outcomes: &[Outcome], dry_run: bool, exit: Exit) -> String {
+pub fn json(report: &Report, outcomes: &[Uptake], dry_run: bool, exit: Exit) -> String {
     let steps: Vec<Value> = report
         .plan
         .steps
@@ -287,7 +287,7 @@ pub fn blocked(blocked: &Blocked) -> Value {
 }
 
 /// The same for a JSON document.
-pub fn components(outcomes: &[Outcome]) -> Vec<Value> {
+pub fn components(outcomes: &[Uptake]) -> Vec<Value> {
     outcomes
         .iter()
         .map(|outcome| {
@@ -335,7 +335,7 @@ pub fn components(outcomes: &[Outcome]) -> Vec<Value> {
 }
 
 /// Says on standard error what stood against renewing, once for each obstacle.
-pub fn complain(report: &Report, outcomes: &[Outcome], dir: &Path) {
+pub fn complain(report: &Report, outcomes: &[Uptake], dir: &Path) {
     let mut hints: Vec<String> = Vec::new();
     for blocked in &report.plan.blocked {
         let due = blocked.due.as_ref().map(|due| format!(" ({due})")).unwrap_or_default();
@@ -352,7 +352,7 @@ pub fn complain(report: &Report, outcomes: &[Outcome], dir: &Path) {
 }
 
 /// Says on standard error which restarts, hooks and listeners failed.
-pub fn complain_of(outcomes: &[Outcome]) {
+pub fn complain_of(outcomes: &[Uptake]) {
     if takeup::is_unproven(outcomes) {
         cli::warn(
             "not proven: no listener answered on this machine, so nobody knows what is served",

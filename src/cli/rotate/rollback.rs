@@ -10,7 +10,7 @@ use crate::{
     ops::{
         observe::with_causes,
         rollback::{self, Report},
-        takeup::{self, Outcome},
+        takeup::{self, Uptake},
     },
     store::{BackupEntry, Kept},
 };
@@ -31,7 +31,7 @@ pub fn run(args: &RotateArgs, global: &Global, dir: &Path) -> Result<Exit, Failu
     };
     let done = watch::changing(
         global,
-        watch::Change { dir, dry_run: args.dry_run, hooks: args.hook.is_some() },
+        watch::ChangingWork { dir, dry_run: args.dry_run, hooks: args.hook.is_some() },
         || rollback::run(&request),
     )?;
     if let Some(recovered) = &done.recovered {
@@ -39,7 +39,7 @@ pub fn run(args: &RotateArgs, global: &Global, dir: &Path) -> Result<Exit, Failu
     }
     let outcomes =
         take_up(args, dir, &done.cluster, done.declared, &done.places, &done.served, &[]);
-    let failed = outcomes.iter().any(takeup::Outcome::failed) || takeup::is_unproven(&outcomes);
+    let failed = outcomes.iter().any(takeup::Uptake::failed) || takeup::is_unproven(&outcomes);
     let exit = if failed || !done.damaged.is_empty() { Exit::Partly } else { Exit::Done };
     let text = match args.output {
         Format::Json | Format::Yaml => {
@@ -65,7 +65,7 @@ fn verb(entry: &BackupEntry) -> &'static str {
 }
 
 /// What going back did.
-fn table(done: &Report, outcomes: &[Outcome], dir: &Path, dry_run: bool, wide: bool) -> String {
+fn table(done: &Report, outcomes: &[Uptake], dir: &Path, dry_run: bool, wide: bool) -> String {
     let mut text = String::new();
     let heading = if dry_run { "would be restored in" } else { "restored in" };
     let names: Vec<&str> = done.undone.iter().map(|backup| backup.id.as_str()).collect();
@@ -95,7 +95,7 @@ fn table(done: &Report, outcomes: &[Outcome], dir: &Path, dry_run: bool, wide: b
 }
 
 /// The same as one JSON document.
-fn json(done: &Report, outcomes: &[Outcome], dry_run: bool) -> String {
+fn json(done: &Report, outcomes: &[Uptake], dry_run: bool) -> String {
     let names: Vec<&str> = done.undone.iter().map(|backup| backup.id.as_str()).collect();
     let damaged = done.damaged.iter().map(|(id, why)| json!({"id": id, "why": why}));
     let document = json!({

@@ -18,7 +18,7 @@ use crate::model::{
 
 /// One field of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
+pub struct Deviation {
     /// The file, relative to DIR.
     pub file: PathBuf,
     /// Which of its fields: RFC 5280's name, a kubeconfig's, or what is wrong with the file as a whole.
@@ -38,7 +38,7 @@ pub fn differences(
     observed: &Observed,
     completed: &Plan,
     now: Timestamp,
-) -> Vec<Difference> {
+) -> Vec<Deviation> {
     let mut found = Found { layout, observed, now, rows: Vec::new() };
     for index in 0..layout.instances.len() {
         found.instance(index);
@@ -56,7 +56,7 @@ struct Found<'a> {
     layout: &'a Layout<'a>,
     observed: &'a Observed,
     now: Timestamp,
-    rows: Vec<Difference>,
+    rows: Vec<Deviation>,
 }
 
 const RESTORE: &str = "restore the one that is wrong from a backup";
@@ -70,7 +70,7 @@ impl Found<'_> {
         declared: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        self.rows.push(Difference {
+        self.rows.push(Deviation {
             file: file.to_path_buf(),
             field: field.to_owned(),
             found: found.into(),

@@ -36,7 +36,7 @@ pub struct FileFacts {
     /// Where it is.
     pub path: PathBuf,
     /// What it is.
-    pub kind: FileKind,
+    pub kind: JudgedFile,
     /// Its permission bits.
     pub mode: u32,
     /// Its owner.
@@ -51,7 +51,7 @@ pub struct FileFacts {
 
 /// What a file is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FileKind {
+pub enum JudgedFile {
     /// A folder.
     Directory,
     /// A regular file.

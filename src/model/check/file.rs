@@ -4,7 +4,7 @@ use super::{
     Severity,
     code::Code,
     copy,
-    evidence::{Evidence, FileFacts, FileKind},
+    evidence::{Evidence, FileFacts, JudgedFile},
     finding::Finding,
 };
 
@@ -33,7 +33,7 @@ fn finding(code: Code, file: &FileFacts, what: String) -> Finding {
 fn mode(file: &FileFacts, found: &mut Vec<Finding>) {
     let mode = file.mode;
     match file.kind {
-        FileKind::Directory => {
+        JudgedFile::Directory => {
             // With the sticky bit, as on /tmp, only its owner can replace a file.
             if mode & 0o022 != 0 && mode & 0o1000 == 0 {
                 let severity = match mode & 0o002 != 0 {
@@ -45,7 +45,7 @@ fn mode(file: &FileFacts, found: &mut Vec<Finding>) {
                 found.push(finding(Code::DirectoryWritable, file, what).severity(severity));
             }
         }
-        FileKind::File => {
+        JudgedFile::File => {
             if mode & 0o022 != 0 {
                 let who = if mode & 0o002 != 0 { "everybody" } else { "its group" };
                 let severity = match mode & 0o002 != 0 {
@@ -63,13 +63,13 @@ fn mode(file: &FileFacts, found: &mut Vec<Finding>) {
                 found.push(finding(Code::KeyReadable, file, what).severity(severity));
             }
         }
-        FileKind::Symlink { .. } | FileKind::Other => {}
+        JudgedFile::Symlink { .. } | JudgedFile::Other => {}
     }
 }
 
 /// A file with a declared owner is nobody else's; any other is root's, or the directory's owner's.
 fn owner(evidence: &Evidence<'_>, file: &FileFacts, found: &mut Vec<Finding>) {
-    if file.kind == FileKind::File {
+    if file.kind == JudgedFile::File {
         let all = &evidence.observed.owned;
         let real = || all.values().find(|one| one.real.as_ref() == Some(&file.path));
         if let Some(declared) = all.get(&file.path).or_else(real) {
@@ -86,7 +86,7 @@ fn owner(evidence: &Evidence<'_>, file: &FileFacts, found: &mut Vec<Finding>) {
 }
 
 fn link(file: &FileFacts, found: &mut Vec<Finding>) {
-    let FileKind::Symlink { target, outside } = &file.kind else { return };
+    let JudgedFile::Symlink { target, outside } = &file.kind else { return };
     // The kubelet keeps its newest pair by such a link (client-go util/certificate).
     let current =
         file.path.file_name().is_some_and(|n| n.to_string_lossy().ends_with("-current.pem"));

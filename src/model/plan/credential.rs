@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use super::{
     Action, CertRef, KeyChoice, Order, Reason, Renewal, Selection,
     difference::{algorithm_difference, differences, names_the_same},
-    kubeconfig::{Content, Kubeconfig},
+    kubeconfig::{KubeconfigContent, KubeconfigWrite},
     obstacle::{Blocked, Obstacle, Signing, authority_fault, broken},
     reconcile::Reconciler,
     request_file, request_key_file,
@@ -439,7 +439,7 @@ impl Reconciler<'_> {
     }
 
     /// The kubeconfig that embeds a credential: with what else is to change in it, or all of it.
-    fn embedding(&self, index: usize, place: &Place) -> Option<Kubeconfig> {
+    fn embedding(&self, index: usize, place: &Place) -> Option<KubeconfigWrite> {
         let Place::Embedded { kubeconfig } = place else { return None };
         let is_there = self.held(index).readable_kubeconfig().is_some();
         if !is_there {
@@ -453,10 +453,10 @@ impl Reconciler<'_> {
                 amended.map(|(kubeconfig, _)| kubeconfig)
             }
         };
-        Some(amended.unwrap_or_else(|| Kubeconfig {
+        Some(amended.unwrap_or_else(|| KubeconfigWrite {
             instance: index,
             file: kubeconfig.clone(),
-            content: Content::Edit { server: None, trust: None },
+            content: KubeconfigContent::Edit { server: None, trust: None },
             embeds: true,
         }))
     }

@@ -17,20 +17,20 @@ use crate::model::{
 
 /// A kubeconfig that is to be written: all of it, or what changes in it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Kubeconfig {
+pub struct KubeconfigWrite {
     /// The instance whose it is.
     pub instance: usize,
     /// The file, relative to DIR.
     pub file: PathBuf,
     /// What is written.
-    pub content: Content,
+    pub content: KubeconfigContent,
     /// Whether it holds the instance's credential itself, and is written with that where that is made.
     pub embeds: bool,
 }
 
 /// What of a kubeconfig is written.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Content {
+pub enum KubeconfigContent {
     /// All of it.
     New {
         /// The cluster's name.

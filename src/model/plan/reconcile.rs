@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Action, CertRef, Contradiction, Order, Plan, Policy, Reason, Renewal, Step,
-    kubeconfig::{self, Content, Kubeconfig, Trusts},
+    kubeconfig::{self, KubeconfigContent, KubeconfigWrite, Trusts},
 };
 use crate::model::{
     authority::trusted,
@@ -210,7 +210,7 @@ impl<'a> Reconciler<'a> {
     }
 
     /// A whole kubeconfig for an instance that has one; none where its CA is not laid out.
-    pub fn new_kubeconfig(&self, index: usize, place: &Place) -> Option<Kubeconfig> {
+    pub fn new_kubeconfig(&self, index: usize, place: &Place) -> Option<KubeconfigWrite> {
         let instance = self.spec_of(index);
         let Home::Kubeconfig { server, .. } = instance.spec.home else { return None };
         let authority = self.layout.issuer(index)?;
@@ -227,14 +227,14 @@ impl<'a> Reconciler<'a> {
                 Some((self.on_host(instance, place.cert()), self.on_host(instance, place.key()))),
             ),
         };
-        let content = Content::New {
+        let content = KubeconfigContent::New {
             cluster: self.cluster.name.clone(),
             server: format!("https://{}", self.cluster.server_for(server, instance.host)),
             user: resolve::subject(instance, self.cluster).common_name,
             trust,
             files,
         };
-        Some(Kubeconfig { instance: index, file, content, embeds })
+        Some(KubeconfigWrite { instance: index, file, content, embeds })
     }
 
     /// The path that a file relative to DIR has on its host.
@@ -302,16 +302,16 @@ impl<'a> Reconciler<'a> {
     }
 
     /// The same as it is written, and how it is out of date; nothing where it is not.
-    pub fn amended(&self, index: usize) -> Option<(Kubeconfig, Vec<String>)> {
+    pub fn amended(&self, index: usize) -> Option<(KubeconfigWrite, Vec<String>)> {
         let held = self.held(index);
         let above = self.layout.issuer(index);
         let trusted =
             above.map(|above| trusted(self.layout, self.observed, above)).unwrap_or_default();
         let amendment = kubeconfig::amendment(self.layout, self.observed, index, trusted)?;
-        let kubeconfig = Kubeconfig {
+        let kubeconfig = KubeconfigWrite {
             instance: index,
             file: held.place.kubeconfig()?.clone(),
-            content: Content::Edit { server: amendment.server, trust: amendment.trust },
+            content: KubeconfigContent::Edit { server: amendment.server, trust: amendment.trust },
             embeds: matches!(held.place, Place::Embedded { .. }),
         };
         Some((kubeconfig, amendment.differences))

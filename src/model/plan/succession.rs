@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{
     Action, CertRef, KeyChoice, KeyRef, Order, Reason,
     credential::as_long,
-    kubeconfig::{Content, Kubeconfig},
+    kubeconfig::{KubeconfigContent, KubeconfigWrite},
     obstacle::{Blocked, Obstacle, Signing, broken},
     reconcile::Reconciler,
     request_file, request_key_file,
@@ -252,7 +252,8 @@ impl Reconciler<'_> {
         order.signer = Some(signer);
         order.chain = self.sent_by(index, signer);
         if let Some(kubeconfig) = &mut order.kubeconfig {
-            kubeconfig.content = Content::Edit { server: None, trust: self.exactly(index, bundle) };
+            kubeconfig.content =
+                KubeconfigContent::Edit { server: None, trust: self.exactly(index, bundle) };
         } else if let Some(kubeconfig) = self.trusting(index, bundle) {
             let label = format!("{} (kubeconfig)", self.spec_of(index).label());
             let files = vec![kubeconfig.file.clone()];
@@ -287,13 +288,13 @@ impl Reconciler<'_> {
     }
 
     /// The edit that makes a kubeconfig with embedded CAs trust exactly these, and what its user added.
-    fn trusting(&self, index: usize, bundle: &[CertRef]) -> Option<Kubeconfig> {
+    fn trusting(&self, index: usize, bundle: &[CertRef]) -> Option<KubeconfigWrite> {
         let trust = self.exactly(index, bundle)?;
         let held = self.held(index);
-        Some(Kubeconfig {
+        Some(KubeconfigWrite {
             instance: index,
             file: held.place.kubeconfig()?.clone(),
-            content: Content::Edit { server: None, trust: Some(trust) },
+            content: KubeconfigContent::Edit { server: None, trust: Some(trust) },
             embeds: matches!(held.place, Place::Embedded { .. }),
         })
     }
@@ -449,15 +450,15 @@ impl Reconciler<'_> {
     }
 
     /// The edit that has a kubeconfig trust its CA's new self in the place of the old one.
-    pub(super) fn trusting_renewed(&self, index: usize) -> Option<Kubeconfig> {
+    pub(super) fn trusting_renewed(&self, index: usize) -> Option<KubeconfigWrite> {
         let held = self.held(index);
         let above = self.layout.issuer(index)?;
         let view = held.readable_kubeconfig().filter(|view| view.authority_file.is_none())?;
         let trust = self.with_renewed(above, view.authorities.present()?);
-        Some(Kubeconfig {
+        Some(KubeconfigWrite {
             instance: index,
             file: held.place.kubeconfig()?.clone(),
-            content: Content::Edit { server: None, trust: Some(trust) },
+            content: KubeconfigContent::Edit { server: None, trust: Some(trust) },
             embeds: matches!(held.place, Place::Embedded { .. }),
         })
     }

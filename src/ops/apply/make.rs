@@ -8,7 +8,7 @@ use crate::{
     },
     parallel,
     pki::{
-        issue::{self, Issuer},
+        issue::{self, IssuingCa},
         key::{CaKey, KeyFormat, PrivateKey},
     },
 };
@@ -48,7 +48,7 @@ impl Workshop<'_> {
             }
         };
         if let Made::Certificate { certificate, .. } = &made {
-            let issuer = Issuer::new(certificate.clone(), key).map_err(error)?;
+            let issuer = IssuingCa::new(certificate.clone(), key).map_err(error)?;
             self.issuers.insert((index, order.slot), issuer);
         }
         self.products.insert(index, Product { key: Some(pem), kept_key: None, made });
@@ -85,7 +85,7 @@ impl Workshop<'_> {
                 (issued.certificate, issued.clamped)
             }
         };
-        let issuer = Issuer::new(certificate.clone(), key).map_err(error)?;
+        let issuer = IssuingCa::new(certificate.clone(), key).map_err(error)?;
         self.issuers.insert((index, order.slot), issuer);
         let made = Made::Certificate { certificate, chain: vec![], clamped };
         self.products.insert(index, Product { key: None, kept_key: None, made });
@@ -152,7 +152,7 @@ impl Workshop<'_> {
             .map_err(|source| Error::Key { label: self.label(order.instance), source })
     }
 
-    fn issuer(&self, signer: (usize, Slot)) -> &Issuer {
+    fn issuer(&self, signer: (usize, Slot)) -> &IssuingCa {
         // Those that are there were opened, and those that are made come always first.
         self.issuers.get(&signer).expect("opened or made") // invariant of plans
     }

@@ -15,7 +15,7 @@ use crate::{
         layout::{PUBLIC, Place, SECRET},
         plan::{
             Action, CertRef, KeyRef, Order, Step,
-            kubeconfig::{Content, Kubeconfig, Trusts},
+            kubeconfig::{KubeconfigContent, KubeconfigWrite, Trusts},
         },
     },
     ops::declared,
@@ -250,11 +250,11 @@ impl Workshop<'_> {
     /// The text of a kubeconfig, with this credential where it embeds one.
     fn kubeconfig(
         &self,
-        kubeconfig: &Kubeconfig,
+        kubeconfig: &KubeconfigWrite,
         credential: Option<Embedded>,
     ) -> Result<Zeroizing<Vec<u8>>, Error> {
         match &kubeconfig.content {
-            Content::New { cluster, server, user, trust, files } => {
+            KubeconfigContent::New { cluster, server, user, trust, files } => {
                 let credential = match (files, credential) {
                     (Some((cert, key)), _) => {
                         ClientCredential::Files { cert: cert.clone(), key: key.clone() }
@@ -277,7 +277,7 @@ impl Workshop<'_> {
                 });
                 Ok(secret(&text))
             }
-            Content::Edit { server, trust } => {
+            KubeconfigContent::Edit { server, trust } => {
                 let mut edit = Edit {
                     server: server.clone(),
                     certificate_authority_data: trust

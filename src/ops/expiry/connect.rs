@@ -6,7 +6,7 @@ use super::{
     Connect, Fault, Request,
     authority::{self, Known},
     facts, nth, role, row, shown,
-    tree::{Cluster, Gathered, OnDisk},
+    tree::{ClusterTrees, Gathered, OnDisk},
 };
 use crate::{
     model::{
@@ -33,7 +33,7 @@ struct Ask {
 /// A row for each certificate that the listeners serve and that is not known already.
 pub fn rows(
     request: &Request<'_>,
-    cluster: &Cluster,
+    cluster: &ClusterTrees,
     gathered: &Gathered,
 ) -> Result<Vec<Row>, Fault> {
     let asks = match &request.connect {
@@ -65,7 +65,7 @@ pub fn rows(
 }
 
 /// A listener that was named: what it serves follows from its port, and its host from its address.
-fn named(target: &Target, cluster: &Cluster) -> Ask {
+fn named(target: &Target, cluster: &ClusterTrees) -> Ask {
     let address: Option<IpAddr> = target.host.parse().ok();
     let declared = cluster.declared.as_ref();
     let host = declared.and_then(|declared| {
@@ -84,7 +84,7 @@ fn named(target: &Target, cluster: &Cluster) -> Ask {
 /// Every listener that this host should have.
 fn expected(
     request: &Request<'_>,
-    cluster: &Cluster,
+    cluster: &ClusterTrees,
     gathered: &Gathered,
 ) -> Result<Vec<Ask>, Fault> {
     let name = match cluster.is_host(request.host) {
@@ -127,7 +127,7 @@ fn expected(
 /// Whether the component runs on the host: as declared, else if a certificate that it uses is there.
 fn runs(
     listener: &Listener,
-    cluster: &Cluster,
+    cluster: &ClusterTrees,
     host: Option<&Host>,
     name: Option<&str>,
     gathered: &Gathered,

@@ -23,7 +23,7 @@ use crate::{
     pki::{
         inspect::{self, Certificate, InspectError},
         keystore::{self, KeystoreError, Stored},
-        pem::{self, Form, PemError},
+        pem::{self, BlockForm, PemError},
         pkcs7,
     },
 };
@@ -153,17 +153,17 @@ impl Octets<'_> {
                 (Some(Encoding::ByteOrderMark), _) if index > 0 => None,
                 (Some(encoding), _) => Some(encoding.name()),
                 (None, _) if block.indented => Some("is indented"),
-                (None, Form::Certificate) => None,
-                (None, Form::Pkcs7) => Some("is PKCS#7"),
-                (None, Form::Trusted) => Some("is labelled TRUSTED CERTIFICATE"),
-                (None, Form::X509) => Some("is labelled X509 CERTIFICATE"),
+                (None, BlockForm::Certificate) => None,
+                (None, BlockForm::Pkcs7) => Some("is PKCS#7"),
+                (None, BlockForm::Trusted) => Some("is labelled TRUSTED CERTIFICATE"),
+                (None, BlockForm::X509) => Some("is labelled X509 CERTIFICATE"),
             };
             let found = match block.form {
-                Form::Pkcs7 => in_pkcs7(&block.der),
-                Form::Trusted => {
+                BlockForm::Pkcs7 => in_pkcs7(&block.der),
+                BlockForm::Trusted => {
                     vec![inspect::first_of(&block.der).map_err(text_of).and_then(sound)]
                 }
-                Form::Certificate | Form::X509 => vec![from_der(block.der)],
+                BlockForm::Certificate | BlockForm::X509 => vec![from_der(block.der)],
             };
             for found in found {
                 let mut row = self.row(subject, index, None, found);

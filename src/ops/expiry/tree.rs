@@ -37,7 +37,7 @@ const KUBELET_FILES: [(&str, bool); 3] = [
 ];
 
 /// DIR as it is laid out.
-pub struct Cluster {
+pub struct ClusterTrees {
     /// What `certkit.yaml` declares.
     pub declared: Option<Declared>,
     /// DIR itself, then the hosts of a workspace.
@@ -152,7 +152,7 @@ pub struct Gathered {
     pub issuing: BTreeMap<CertId, Arc<Issuing>>,
 }
 
-impl Cluster {
+impl ClusterTrees {
     /// Looks at how DIR is laid out. A declaration that cannot be read becomes a row.
     pub fn open(request: &Request<'_>) -> Result<Self, Fault> {
         let dir = request.dir;

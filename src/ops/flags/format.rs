@@ -11,7 +11,7 @@ const DROP_IN: &str = "10-certkit-pki.conf";
 
 /// The form of the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
+pub enum FlagsFormat {
     /// One `--flag=value` a line.
     #[default]
     Args,
@@ -29,7 +29,7 @@ pub enum Format {
     Systemd,
 }
 
-impl Format {
+impl FlagsFormat {
     /// All of them, in the order of the help page.
     pub const ALL: [Self; 7] = [
         Self::Args,

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::Format;
+use super::FlagsFormat;
 use crate::{
     model::{
         catalogue::{COMPONENTS, ComponentSpec, Reload, Scope, roles},
@@ -19,14 +19,14 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub struct Form {
     /// In which format.
-    pub format: Format,
+    pub format: FlagsFormat,
     /// Whether to say with each setting why it is there.
     pub explain: bool,
 }
 
 impl Form {
     /// As the component's own configuration file.
-    pub const CONFIG_FILE: Self = Self { format: Format::Config, explain: false };
+    pub const CONFIG_FILE: Self = Self { format: FlagsFormat::Config, explain: false };
 }
 
 /// One component's settings.
@@ -270,7 +270,7 @@ pub fn in_kubeadm(spec: &ComponentSpec, cluster: &Cluster) -> bool {
 
 /// A kubeadm ClusterConfiguration.
 #[derive(Serialize)]
-pub struct Kubeadm<'a> {
+pub struct KubeadmSheet<'a> {
     cluster_name: &'a str,
     endpoint: String,
     dns_domain: &'a str,
@@ -307,7 +307,11 @@ struct External {
 
 /// The ClusterConfiguration with these sheets' settings, and what kubeadm is to know of the host that it runs
 /// on.
-pub fn kubeadm<'a>(cluster: &'a Cluster, host: Option<&Host>, sheets: &'a [Sheet]) -> Kubeadm<'a> {
+pub fn kubeadm<'a>(
+    cluster: &'a Cluster,
+    host: Option<&Host>,
+    sheets: &'a [Sheet],
+) -> KubeadmSheet<'a> {
     let root = sheets.first().map_or("", |sheet| &sheet.root);
     let certificates = format!("{root}/pki");
     let sheet = |spec: &ComponentSpec| sheets.iter().find(|sheet| sheet.component == spec.id);
@@ -340,7 +344,7 @@ pub fn kubeadm<'a>(cluster: &'a Cluster, host: Option<&Host>, sheets: &'a [Sheet
         let (name, port) = (host.name.to_string(), cluster.api_port(host));
         Some(Init { name, address: cluster.advertised(host)?.to_string(), port })
     });
-    Kubeadm {
+    KubeadmSheet {
         cluster_name: &cluster.name,
         endpoint: cluster.endpoint.to_string(),
         dns_domain: &cluster.dns_domain,

@@ -17,10 +17,10 @@ use crate::{
 };
 
 /// The content of a file.
-pub type Content = Piece<Zeroizing<Vec<u8>>>;
+pub type FileContent = Piece<Zeroizing<Vec<u8>>>;
 
 /// One instance's certificate and key.
-pub struct Credential {
+pub struct HeldCredential {
     /// Where they are.
     pub place: Place,
     /// The certificate, then whatever else its file holds; of a CA the signer first.
@@ -31,7 +31,7 @@ pub struct Credential {
     pub secret: Option<CaKey>,
 }
 
-impl Credential {
+impl HeldCredential {
     /// Neither certificate nor key.
     pub fn missing(place: Place) -> Self {
         let (certificates, key) = (Piece::Missing, FoundKey::Missing);
@@ -40,7 +40,7 @@ impl Credential {
 
     /// A certificate and a key from the content of their files. A key without its public half gets it from the
     /// certificate. Only a CA's key may be kept by a password.
-    pub fn parse(place: Place, cert: &Content, key: &Content, is_ca: bool) -> Self {
+    pub fn parse(place: Place, cert: &FileContent, key: &FileContent, is_ca: bool) -> Self {
         let certificates = match cert {
             Piece::Present(pem) => match inspect::from_pem(pem) {
                 Ok(all) => Piece::Present(all),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::{
-    credential::{Content, Credential},
+    credential::{FileContent, HeldCredential},
     files::Files,
     pair, with_causes,
 };
@@ -65,7 +65,7 @@ pub fn follow(
     tree: &NamedPaths<'_>,
     file: &Path,
     laid_out: &Place,
-) -> (KubeconfigView, Credential, Option<Zeroizing<Vec<u8>>>) {
+) -> (KubeconfigView, HeldCredential, Option<Zeroizing<Vec<u8>>>) {
     let mut facts = KubeconfigView {
         file: file.to_path_buf(),
         state: Piece::Missing,
@@ -81,7 +81,7 @@ pub fn follow(
     // Without a kubeconfig to follow, what it is to name may be there all the same.
     let unfollowed = |files: &mut Files<'_>| match laid_out {
         Place::Named { cert, key, .. } => pair(files, laid_out.clone(), cert, key, false),
-        Place::Pair { .. } | Place::Embedded { .. } => Credential::missing(laid_out.clone()),
+        Place::Pair { .. } | Place::Embedded { .. } => HeldCredential::missing(laid_out.clone()),
     };
     let content = match files.read(file) {
         Piece::Present(content) => content,
@@ -102,7 +102,7 @@ pub fn follow(
     let found = credential(files, tree, file, &view, &mut facts);
     authority(files, tree, file, &view, &mut facts);
     let found = found.unwrap_or_else(|| match facts.elsewhere {
-        Some(_) => Credential::missing(laid_out.clone()),
+        Some(_) => HeldCredential::missing(laid_out.clone()),
         None => unfollowed(files),
     });
     (facts, found, Some(content))
@@ -115,7 +115,7 @@ fn credential(
     file: &Path,
     view: &View,
     facts: &mut KubeconfigView,
-) -> Option<Credential> {
+) -> Option<HeldCredential> {
     let Some(user) = view.user(None) else {
         facts.state = Piece::Bad("its current context names no user that is in it".into());
         return None;
@@ -123,13 +123,13 @@ fn credential(
     match (&user.cert, &user.key) {
         (Some(Material::Data(cert)), key) => {
             files.secret(file);
-            let cert: Content = Piece::Present(Zeroizing::new(cert.to_vec()));
-            let key: Content = match key {
+            let cert: FileContent = Piece::Present(Zeroizing::new(cert.to_vec()));
+            let key: FileContent = match key {
                 Some(Material::Data(key)) => Piece::Present(Zeroizing::new(key.to_vec())),
                 Some(Material::File(_)) | None => Piece::Missing,
             };
             let place = Place::Embedded { kubeconfig: file.to_path_buf() };
-            Some(Credential::parse(place, &cert, &key, false))
+            Some(HeldCredential::parse(place, &cert, &key, false))
         }
         (Some(Material::File(cert)), Some(Material::File(key))) => {
             facts.named = Some(cert.clone());

@@ -17,7 +17,7 @@ use crate::{
     ops::{password::Passwords, read},
     pki::{
         inspect::{self, Certificate},
-        issue::Issuer,
+        issue::IssuingCa,
         key::{CaKey, PrivateKey},
     },
 };
@@ -105,7 +105,7 @@ impl Ca {
     }
 
     /// Opens its key, which can be done once.
-    pub fn open(&mut self, passwords: &Passwords) -> Result<Issuer, Error> {
+    pub fn open(&mut self, passwords: &Passwords) -> Result<IssuingCa, Error> {
         let key = match self.key.take() {
             Some(CaKey::Sealed(sealed)) => {
                 passwords.open(&self.key_file, &sealed, Some(self.signer().public_key()))?
@@ -116,7 +116,7 @@ impl Ca {
         let (ca, key_file) = (self.file.clone(), self.key_file.clone());
         signer_first(&mut self.certificates, &key)
             .ok_or(Error::WrongCaKey { key: key_file, ca })?;
-        Issuer::new(self.signer().clone(), key)
+        IssuingCa::new(self.signer().clone(), key)
             .map_err(|source| Error::CaSigns { path: self.file.clone(), source })
     }
 

@@ -16,7 +16,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process_group};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
-use super::Outcome;
+use super::Uptake;
 use crate::{model::takeup::TakeUp, ops::password};
 
 /// What asks a program to end. The rest cannot be caught, or is not meant to.
@@ -90,7 +90,7 @@ impl Hooks {
     }
 
     /// Runs the hook for one component. What it prints is talk, so it goes to standard error.
-    pub fn run(&self, hook: &str, dir: &Path, outcome: &Outcome) -> Result<(), HookError> {
+    pub fn run(&self, hook: &str, dir: &Path, outcome: &Uptake) -> Result<(), HookError> {
         let component = outcome.component;
         if let Some(signal) = self.interrupted() {
             return Err(HookError::Interrupted { component, signal });

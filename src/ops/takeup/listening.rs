@@ -17,7 +17,7 @@ use crate::{
         layout::{Instance, Place},
         observed::Piece,
         san::San,
-        takeup::{self, Change},
+        takeup::{self, Affected},
     },
     ops::{
         read,
@@ -36,7 +36,7 @@ pub(super) type Watched = (usize, Target, String);
 pub(super) fn find(
     request: &Request<'_>,
     instances: &[Instance<'_>],
-    changes: &[Change<'_>],
+    changes: &[Affected<'_>],
 ) -> Vec<Watched> {
     let mut watched = Vec::new();
     let running = running();
@@ -97,7 +97,7 @@ fn manifests(dir: &Path) -> Vec<Told> {
 /// the PKI. On an operator's machine neither says anything of a workspace's hosts.
 fn told<'a>(
     request: &Request<'_>,
-    change: &Change<'_>,
+    change: &Affected<'_>,
     place: &Place,
     running: &'a [Told],
     manifests: &'a [Told],

@@ -33,14 +33,14 @@ use crate::{
 /// Why a file says nothing about any component.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {why}", file.display())]
-pub struct FlagsError {
+pub struct ToldError {
     /// The file.
     pub file: PathBuf,
     /// Why not.
     pub why: String,
 }
 
-impl FlagsError {
+impl ToldError {
     /// What to do next.
     pub fn hint(&self) -> String {
         format!(
@@ -101,16 +101,16 @@ enum Said {
 
 /// Reads what files tell components. What belongs together is taken together: a unit, its drop-ins and its
 /// environment files; a manifest and patches for it.
-pub fn read_all(files: &[PathBuf], hosts: &Hosts<'_>) -> Result<Vec<Told>, FlagsError> {
+pub fn read_all(files: &[PathBuf], hosts: &Hosts<'_>) -> Result<Vec<Told>, ToldError> {
     let mut all = Vec::new();
     let mut units: BTreeMap<String, Vec<(&PathBuf, String)>> = BTreeMap::new();
     let mut environments = Vec::new();
     let nothing = |file: &Path| {
         let why = "it tells no component of Kubernetes anything that certkit knows".to_owned();
-        FlagsError { file: file.to_path_buf(), why }
+        ToldError { file: file.to_path_buf(), why }
     };
     for file in files {
-        match read_one(file).map_err(|why| FlagsError { file: file.clone(), why })? {
+        match read_one(file).map_err(|why| ToldError { file: file.clone(), why })? {
             Said::Told(found) if found.is_empty() => return Err(nothing(file)),
             Said::Told(found) => all.extend(found),
             Said::Unit(name, text) => units.entry(name).or_default().push((file, text)),

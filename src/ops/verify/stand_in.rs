@@ -12,7 +12,7 @@ use crate::{
     },
     ops::observe::with_causes,
     pki::{
-        issue::{self, Issuance, Issuer},
+        issue::{self, Issuance, IssuingCa},
         key::PrivateKey,
     },
     tls::handshake::Identity,
@@ -47,7 +47,7 @@ impl StandIn {
         };
         let certificate = issue::self_signed(&authority, validity, &key)?;
         let trust = vec![certificate.der().to_vec()];
-        let issuer = Issuer::new(certificate, key)?;
+        let issuer = IssuingCa::new(certificate, key)?;
         let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
         let profile = Profile {
             subject: Name::new(&[], NAME),

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     model::{
-        check::evidence::{FileFacts, FileKind},
+        check::evidence::{FileFacts, JudgedFile},
         observed::{CertView, Piece},
     },
     ops::{
@@ -37,14 +37,14 @@ pub fn walk(dir: &Path, known: &Files<'_>) -> Vec<FileFacts> {
     above.reverse();
     for folder in above {
         if let Ok(metadata) = folder.metadata() {
-            let mut facts = facts_of(folder.to_path_buf(), FileKind::Directory, &metadata);
+            let mut facts = facts_of(folder.to_path_buf(), JudgedFile::Directory, &metadata);
             // Whose they are is not this directory's affair.
             facts.owner = 0;
             found.push(facts);
         }
     }
     if let Ok(metadata) = dir.metadata() {
-        found.push(facts_of(PathBuf::new(), FileKind::Directory, &metadata));
+        found.push(facts_of(PathBuf::new(), JudgedFile::Directory, &metadata));
     }
     let home = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
     let mut walk = Walk { dir, home: &home, known, reached: reached(dir, &home, known), found };
@@ -84,19 +84,19 @@ impl Walk<'_> {
             let full = self.dir.join(&path);
             let Ok(metadata) = full.symlink_metadata() else { continue };
             let kind = match metadata.file_type() {
-                kind if kind.is_dir() => FileKind::Directory,
-                kind if kind.is_file() => FileKind::File,
-                kind if kind.is_symlink() => FileKind::Symlink {
+                kind if kind.is_dir() => JudgedFile::Directory,
+                kind if kind.is_file() => JudgedFile::File,
+                kind if kind.is_symlink() => JudgedFile::Symlink {
                     target: full.read_link().unwrap_or_default(),
                     outside: full.canonicalize().map_or(true, |to| !to.starts_with(self.home)),
                 },
-                _ => FileKind::Other,
+                _ => JudgedFile::Other,
             };
-            let is_folder = kind == FileKind::Directory;
+            let is_folder = kind == JudgedFile::Directory;
             let mut facts = facts_of(path.clone(), kind, &metadata);
             facts.is_used = self.known.used.contains(&path) || self.reached.contains(&path);
             facts.is_secret = self.known.secrets.contains(&path);
-            if !facts.is_used && facts.kind == FileKind::File {
+            if !facts.is_used && facts.kind == JudgedFile::File {
                 let (certificates, is_secret) = look(&full);
                 facts.certificates = certificates;
                 facts.is_secret |= is_secret;
@@ -109,7 +109,7 @@ impl Walk<'_> {
     }
 }
 
-fn facts_of(path: PathBuf, kind: FileKind, metadata: &Metadata) -> FileFacts {
+fn facts_of(path: PathBuf, kind: JudgedFile, metadata: &Metadata) -> FileFacts {
     FileFacts {
         path,
         kind,

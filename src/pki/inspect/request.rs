@@ -16,12 +16,12 @@ use crate::{
 
 /// A signing request whose sender has proven to hold the key.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct SigningRequest {
     profile: Profile,
     public_key: PublicKey,
 }
 
-impl Request {
+impl SigningRequest {
     /// Reads DER and verifies the request's own signature.
     pub fn from_der(der: &[u8]) -> Result<Self, InspectError> {
         let (rest, parsed) = X509CertificationRequest::from_der(der)

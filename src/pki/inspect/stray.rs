@@ -1,6 +1,6 @@
 //! DER that is no certificate, or more than one.
 
-use super::{Certificate, InspectError, Request};
+use super::{Certificate, InspectError, SigningRequest};
 use crate::{
     model::der::SEQUENCE,
     pki::der::{DerReader, INTEGER},
@@ -22,7 +22,7 @@ pub fn what_else(der: &[u8]) -> Option<&'static str> {
     match first.ok()?.tag {
         // All of them begin with their version.
         INTEGER => Some("a private key"),
-        _ if Request::from_der(der).is_ok() => Some("a signing request"),
+        _ if SigningRequest::from_der(der).is_ok() => Some("a signing request"),
         _ if x509_parser::parse_x509_crl(der).is_ok() => Some("a revocation list"),
         _ => None,
     }

@@ -32,7 +32,7 @@ pub struct Certificates<R> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamedBlock {
     /// What its label says.
-    pub form: Form,
+    pub form: BlockForm,
     /// Whether something stands before its markers, so that Go, and so Kubernetes, does not see them.
     pub indented: bool,
     /// Its content.
@@ -41,7 +41,7 @@ pub struct StreamedBlock {
 
 /// The forms of a block that holds certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum BlockForm {
     /// One certificate, as every program reads it.
     Certificate,
     /// `PKCS7` or `CMS`: any number of them.
@@ -52,7 +52,7 @@ pub enum Form {
     X509,
 }
 
-impl Form {
+impl BlockForm {
     fn of(label: &str) -> Option<Self> {
         Some(match label {
             "CERTIFICATE" => Self::Certificate,
@@ -143,8 +143,8 @@ impl<R: BufRead> Certificates<R> {
         line: usize,
     ) -> io::Result<Option<Result<StreamedBlock, PemError>>> {
         let form = match self.any_form {
-            true => Form::of(label),
-            false => Some(Form::Certificate).filter(|_| label == "CERTIFICATE"),
+            true => BlockForm::of(label),
+            false => Some(BlockForm::Certificate).filter(|_| label == "CERTIFICATE"),
         };
         let wanted = form.is_some() || is_certificate(label);
         // In any form the text is put together anew, so that its decoder finds what it knows.
@@ -294,12 +294,12 @@ mod tests {
         assert_eq!(
             found,
             [
-                (Form::Certificate, true),
-                (Form::Trusted, false),
-                (Form::Certificate, true),
-                (Form::Pkcs7, false),
-                (Form::X509, false),
-                (Form::Certificate, false),
+                (BlockForm::Certificate, true),
+                (BlockForm::Trusted, false),
+                (BlockForm::Certificate, true),
+                (BlockForm::Pkcs7, false),
+                (BlockForm::X509, false),
+                (BlockForm::Certificate, false),
             ]
         );
         // Kubernetes sees the last one only: what it does not see is an error each.
