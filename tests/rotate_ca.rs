@@ -260,7 +260,6 @@ fn addons_and_what_is_below_a_single_root_go_through_their_stages_too() {
     // Verifiers of the mesh trust its root.
     let refused = run_to_exit(&mut rotate_ca(dir.path(), &["istio-ca", "--next"]), 3);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("istio-ca"));
-    run_to_exit(&mut rotate_ca(dir.path(), &["root-ca", "--next"]), 64);
     fs::remove_file(dir.path().join("pki/root-ca.key")).unwrap();
     run(&mut rotate_ca(dir.path(), &["etcd-ca", "--undo"]));
     let refused = run_to_exit(&mut rotate_ca(dir.path(), &["etcd-ca", "--next"]), 3);
@@ -301,6 +300,38 @@ fn mistakes_are_named() {
     }
     fs::write(dir.path().join("pki/sa.pub"), &public).unwrap();
     run(&mut rotate_ca(dir.path(), &["sa", "--next"]));
+}
+
+#[test]
+fn every_host_knows_a_key_before_it_signs_and_uses_it_before_the_other_is_dropped() {
+    let dir = temp_dir();
+    init(dir.path(), &["--host", "cp1=10.0.0.11", "--host", "cp2=10.0.0.12"]);
+    let (public, private) = ("hosts/cp2/pki/sa.pub", "hosts/cp2/pki/sa.key");
+    let old = (read(dir.path(), public), read(dir.path(), private));
+    run(&mut rotate_ca(dir.path(), &["sa", "--next"]));
+    let said = |more: &[&str]| {
+        let refused = run_to_exit(&mut rotate_ca(dir.path(), more), 3);
+        String::from_utf8_lossy(&refused.stderr).into_owned()
+    };
+    let both = read(dir.path(), public);
+    fs::write(dir.path().join(public), &old.0).unwrap();
+    let text = said(&["sa", "--next"]);
+    assert!(text.contains(public) && text.contains("pki/sa-next.key"), "{text}");
+    // One that holds more than it must is no reason to stop.
+    fs::write(dir.path().join(public), format!("{both}{}", old.0)).unwrap();
+    run(&mut rotate_ca(dir.path(), &["sa", "--next", "--dry-run"]));
+    fs::write(dir.path().join(public), &both).unwrap();
+    run(&mut rotate_ca(dir.path(), &["sa", "--next"]));
+    // A host that still signs with the old key.
+    let new = read(dir.path(), private);
+    fs::write(dir.path().join(private), &old.1).unwrap();
+    let previous = dir.path().join("pki/sa-previous.key");
+    run(Command::new("touch").args(["-d", "2 years ago"]).arg(previous));
+    let text = said(&["sa", "--next"]);
+    assert!(text.contains(private), "{text}");
+    fs::write(dir.path().join(private), new).unwrap();
+    run(&mut rotate_ca(dir.path(), &["sa", "--next"]));
+    all_are(dir.path(), "stable");
 }
 
 /// A tree at each stage, of one host or three.

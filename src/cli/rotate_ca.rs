@@ -32,7 +32,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HELP)]
 pub struct RotateCaArgs {
-    /// What to replace: ca, etcd-ca, front-proxy-ca, sa, an addon's CA [default: all]
+    /// What to replace: ca, etcd-ca, front-proxy-ca, sa, root-ca, an addon's CA [default: all but a root]
     #[arg(value_name = "CA")]
     names: Vec<String>,
     /// Go on to the next stage
@@ -111,7 +111,8 @@ EXAMPLES:
   certkit rotate-ca ca --next --connect 10.0.0.11:6443
   certkit rotate-ca ca --next --audit-log /var/log/kubernetes/audit.log --quiet-for 24h
   certkit rotate-ca ca --undo
-  certkit rotate-ca ca --renew-same-key";
+  certkit rotate-ca ca --renew-same-key
+  certkit rotate-ca root-ca --next";
 
 /// Runs the command.
 pub fn run(args: &RotateCaArgs, global: &Global) -> Result<Exit, Failure> {

@@ -156,6 +156,12 @@ impl<'a> Layout<'a> {
         self.derived.iter().position(|one| one.authority == authority && !one.is_chain)
     }
 
+    /// Whether this CA signs other CAs.
+    pub fn is_above(&self, authority: usize) -> bool {
+        let mut instances = self.instances.iter().enumerate();
+        instances.any(|(at, one)| one.spec.is_ca() && self.issuer(at) == Some(authority))
+    }
+
     /// The index of the CA that signs this instance; none for a root.
     pub fn issuer(&self, index: usize) -> Option<usize> {
         self.authority(self.instances[index].issuer?)

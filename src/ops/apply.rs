@@ -157,11 +157,13 @@ fn ordered(step: &Step) -> Option<(&Order, bool)> {
     }
 }
 
-/// The CAs that a plan signs with, or gives a new term; one that signs nothing now need not be able to.
+/// The CAs that a plan signs with, those that sign themselves anew among them; one that signs nothing now need not be
+/// able to.
 fn signers(plan: &Plan) -> impl Iterator<Item = (usize, Slot)> {
     plan.changes().flat_map(|step| match &step.action {
         Action::Issue(order) => {
-            let own = (order.key == KeyChoice::Existing).then_some((order.instance, order.slot));
+            let own = order.key == KeyChoice::Existing && order.signer.is_none();
+            let own = own.then_some((order.instance, order.slot));
             order.signer.into_iter().chain(own)
         }
         _ => None.into_iter().chain(None),
@@ -259,6 +261,8 @@ struct Workshop<'a> {
     owners: BTreeMap<PathBuf, NewOwner>,
     /// The CAs that sign: those that are there, and those just made.
     issuers: BTreeMap<(usize, Slot), IssuingCa>,
+    /// Whose keys the plan needs.
+    signing: BTreeSet<(usize, Slot)>,
     /// What was made, by instance.
     products: BTreeMap<usize, Product>,
 }
@@ -322,12 +326,14 @@ impl<'a> Workshop<'a> {
             originals: observation.originals,
             owners: observation.owners,
             issuers: BTreeMap::new(),
+            signing: BTreeSet::new(),
             products: BTreeMap::new(),
         }
     }
 
     /// Opens the keys that the plan signs with.
     fn open_signers(&mut self, plan: &Plan) -> Result<(), Error> {
+        self.signing = signers(plan).collect();
         let made: BTreeSet<(usize, Slot)> = plan
             .changes()
             .filter_map(ordered)

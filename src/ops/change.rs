@@ -120,8 +120,10 @@ pub enum Error {
     /// Something could not be made.
     #[error(transparent)]
     Apply(#[from] apply::Error),
-    /// What stands over other CAs, whose key is meant to be offline.
-    #[error("`{0}` stands over other CAs, and is not replaced while they are in use")]
+    /// What stands over other CAs, and has no stages.
+    #[error(
+        "`{0}` stands over other CAs, and has no bundle in which two generations of it could be trusted"
+    )]
     Above(String),
     /// A CA is not renewed but replaced.
     #[error("`{0}` is a CA, which `certkit rotate` does not touch")]
@@ -157,6 +159,9 @@ pub enum Error {
     /// Certificates are not what was asked for.
     #[error("nothing was taken in:\n  {}", .0.join("\n  "))]
     Mismatches(Vec<String>),
+    /// A new term for what has none.
+    #[error("`{0}` is a key without a certificate: it has no term, and so cannot get a new one")]
+    NoTerm(&'static str),
     /// There is no such directory.
     #[error("{}: there is no such directory", .0.display())]
     NoDirectory(PathBuf),
@@ -196,7 +201,11 @@ impl Error {
     pub fn is_usage(&self) -> bool {
         matches!(
             self,
-            Self::Above(_) | Self::Authority(_) | Self::Stage { .. } | Self::Unknown { .. }
+            Self::Above(_)
+                | Self::Authority(_)
+                | Self::NoTerm(_)
+                | Self::Stage { .. }
+                | Self::Unknown { .. }
         )
     }
 
@@ -204,7 +213,9 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Apply(error) => error.hint(),
-            Self::Above(_) => Some("name the CAs below it".into()),
+            Self::Above(_) => {
+                Some("with --renew-same-key it gets a new term, with the key and the name it has".into())
+            }
             Self::Authority(id) => Some(format!(
                 "replacing a CA is a change of trust everywhere: `certkit rotate-ca {id}`, stage by stage"
             )),
@@ -232,6 +243,9 @@ impl Error {
                 "have what is wrong signed again from the request in DIR/csr, then import all of it"
                     .into(),
             ),
+            Self::NoTerm(id) => {
+                Some(format!("`certkit rotate-ca {id} --next` replaces it, stage by stage"))
+            }
             Self::NoDirectory(_) => Some("name the PKI's directory with --dir".into()),
             Self::Nothing(dir) => Some(rotate::elsewhere(dir)),
             Self::Store(error) => error.hint(),

@@ -20,7 +20,7 @@ use crate::{
         duration::Span,
         layout::Layout,
         observed::FoundKey,
-        plan::{Policy, obstacle::Blocked, reconcile::reconcile},
+        plan::{Action, Policy, obstacle::Blocked, reconcile::reconcile},
         timestamp::Timestamp,
     },
     tls::probe::Target,
@@ -130,8 +130,12 @@ pub fn run(request: &Request<'_>, change: &change::Request<'_>) -> Result<Done, 
     for index in 0..layout.instances.len() {
         let own = observation.observed.instances[index].place.files();
         let all = || own.iter().chain(observation.observed.trusted_files(index));
-        let is_touched = layout.instances[index].spec.is_ca()
-            && report.plan.changes().any(|step| all().any(|file| step.files.contains(file)));
+        // Of a leaf what is sent after it: a leaf that is new is known already.
+        let is_ca = layout.instances[index].spec.is_ca();
+        let is_touched = report.plan.changes().any(|step| {
+            (is_ca || matches!(step.action, Action::Bundle(_)))
+                && all().any(|file| step.files.contains(file))
+        });
         let known = report.served.iter().any(|served| served.instance == index);
         if is_touched
             && !known
@@ -163,11 +167,21 @@ fn decide(
         let stage = standing(&layout, &observation, subject).stage;
         let id = id(&layout, subject);
         if request.to == Direction::Renew {
-            if let Subject::Authority(index) = subject {
-                policy.renews.insert(index);
-                moved.push((id, Stage::Introduced));
+            match subject {
+                Subject::Authority(index) => {
+                    policy.renews.insert(index);
+                    moved.push((id, Stage::Introduced));
+                }
+                Subject::KeyPair(_) if request.names.is_empty() => {}
+                Subject::KeyPair(_) => return Err(Error::NoTerm(id)),
             }
             continue;
+        }
+        if let Subject::Authority(index) = subject
+            && layout.is_above(index)
+            && !has_bundle(&layout, index)
+        {
+            return Err(Error::Above(id.to_owned()));
         }
         let Some(step) = direction(request.to, stage, id)? else { continue };
         if let Subject::KeyPair(_) = subject
@@ -235,14 +249,8 @@ fn select(layout: &Layout<'_>, names: &[String]) -> Result<Vec<Subject>, Error> 
     let pairs = layout.key_pairs.iter().enumerate();
     all.extend(pairs.map(|(index, spec)| (spec.id, Subject::KeyPair(index))));
     // What stands over other CAs is replaced by name only: its key is meant to be offline.
-    let is_above = |subject: &Subject| match subject {
-        Subject::Authority(index) => layout
-            .instances
-            .iter()
-            .enumerate()
-            .any(|(below, i)| i.spec.is_ca() && layout.issuer(below) == Some(*index)),
-        Subject::KeyPair(_) => false,
-    };
+    let is_above =
+        |subject: &Subject| matches!(subject, Subject::Authority(index) if layout.is_above(*index));
     // Of what has no bundle even in the catalogue, verifiers trust the CA above it.
     let is_trusted = |subject: &Subject| match subject {
         Subject::Authority(index) => has_bundle(layout, *index),
@@ -255,7 +263,6 @@ fn select(layout: &Layout<'_>, names: &[String]) -> Result<Vec<Subject>, Error> 
     let mut chosen = Vec::new();
     for name in names {
         match all.iter().find(|(id, _)| id == name) {
-            Some((_, subject)) if is_above(subject) => return Err(Error::Above(name.clone())),
             Some((_, subject)) if !chosen.contains(subject) => chosen.push(*subject),
             Some(_) => {}
             None => {

@@ -83,12 +83,7 @@ pub static CERTIFICATES: &[CertSpec] = &[
             "root-ca",
             "stands over the cluster's CAs; nothing else refers to it, so its key can be taken offline",
             "kubernetes-root-ca",
-            Home::Authority {
-                cert: "pki/root-ca.crt",
-                key: "pki/root-ca.key",
-                bundle: None,
-                chain: None,
-            },
+            authority!("root-ca"),
         )
     },
     CertSpec {

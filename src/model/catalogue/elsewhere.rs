@@ -24,6 +24,21 @@ const LAST: &[Stage] = &[Stage::Stable];
 /// All of them.
 pub static ELSEWHERE: &[Elsewhere] = &[
     Elsewhere {
+        authority: "root-ca",
+        what: "kube-root-ca.crt in every namespace: kube-controller-manager writes it anew from --root-ca-file once \
+               it is restarted; pods read it within two minutes",
+        stages: TRUST,
+        command: "kubectl get configmap kube-root-ca.crt --namespace kube-system -o yaml",
+        source: "Kubernetes 1.36, pkg/controller/certificates/rootcacertpublisher/publisher.go",
+    },
+    Elsewhere {
+        authority: "root-ca",
+        what: "programs, hosts and people that were given the root to trust: they get pki/root-ca-bundle.crt",
+        stages: TRUST,
+        command: "certkit check-expiration FILE...",
+        source: "https://kubernetes.io/docs/setup/best-practices/certificates/",
+    },
+    Elsewhere {
         authority: "ca",
         what: "kube-root-ca.crt in every namespace: kube-controller-manager writes it anew from --root-ca-file once \
                it is restarted; pods read it within two minutes",

@@ -425,17 +425,16 @@ impl Reconciler<'_> {
             let is_sent = instance.spec.is_server() && !is_root;
             return if is_sent { vec![CertRef::Made(above)] } else { Vec::new() };
         }
-        let there = |c: &CertView| CertRef::There(c.der.clone());
         let authority = self.held(above).certificates.present();
         let signer = authority.and_then(|all| all.first());
         let old = self.held(index).certificates.present().and_then(|all| all.get(1..));
         let old = old.unwrap_or_default();
         if old.iter().any(|c| signer.is_some_and(|signer| signer.public_key == c.public_key)) {
-            return old.iter().map(there).collect();
+            return self.with_renewed(old);
         }
         let sent = authority.filter(|_| instance.spec.is_server());
         let sent = sent.into_iter().flat_map(|all| all.iter());
-        sent.filter(|c| c.issuer != c.profile.subject).map(there).collect()
+        self.with_renewed(sent.filter(|c| c.issuer != c.profile.subject))
     }
 
     /// The kubeconfig that embeds a credential: with what else is to change in it, or all of it.

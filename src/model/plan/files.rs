@@ -49,7 +49,7 @@ impl Reconciler<'_> {
     fn bundle(&self, authority: usize, is_chain: bool) -> Vec<CertRef> {
         let mut all = self.certificates_of(authority);
         if is_chain && let Some(above) = self.layout.issuer(authority) {
-            all.extend(self.certificates_of(above));
+            all.extend(self.trusted(above));
         }
         all
     }

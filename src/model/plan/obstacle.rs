@@ -7,6 +7,7 @@ use std::{
 
 use super::Reason;
 use crate::model::{
+    authority::Stage,
     name::Name,
     observed::{CertView, FoundKey, Held, Piece},
     profile::Kind,
@@ -48,6 +49,18 @@ pub enum Obstacle {
     Bundleless {
         /// The CA's id.
         id: &'static str,
+    },
+    /// A CA below it is to move, too.
+    Together {
+        /// That one's id.
+        id: &'static str,
+    },
+    /// A CA below it is being replaced itself.
+    Unfinished {
+        /// That one's id.
+        id: &'static str,
+        /// How far it has come.
+        stage: Stage,
     },
     /// Its verifiers trust the CA above it, so that it has no stages of its own.
     TrustedAbove,
@@ -107,6 +120,16 @@ impl fmt::Display for Obstacle {
                  {id}-bundle out of `absent` in certkit.yaml, run `certkit init`, start components with what \
                  `certkit flags` says"
             ),
+            Self::Together { id } => write!(
+                f,
+                "{id} is below it, and both at once would leave nobody sure of what to trust; name one, have it taken \
+                 up, then the other"
+            ),
+            Self::Unfinished { id, stage } => write!(
+                f,
+                "{id}, which is below it, is {stage}; finish that with `certkit rotate-ca {id} --next`, or take it back \
+                 with --undo"
+            ),
             Self::TrustedAbove => f.write_str(
                 "its verifiers trust the CA above it; certkit does not replace it stage by stage",
             ),
@@ -139,7 +162,9 @@ impl Obstacle {
             Self::Narrows { remedy, .. } => remedy.clone(),
             Self::Broken { hint, .. } => hint.clone(),
             Self::Bundleless { .. } => "declare a bundle first".into(),
+            Self::Together { .. } => "name one of them".into(),
             Self::TrustedAbove => "replace the CA above it".into(),
+            Self::Unfinished { id, .. } => format!("`certkit rotate-ca {id} --next`, or --undo"),
         }
     }
 }

@@ -150,6 +150,13 @@ impl<'a> Reconciler<'a> {
     }
 
     pub fn step(&mut self, action: Action, label: String, files: Vec<PathBuf>, reason: Reason) {
+        // What follows from several changes is written once, as the last of them leaves it.
+        if files.iter().any(|file| self.files.contains(file)) {
+            self.plan.steps.retain(|earlier| {
+                let follows = matches!(earlier.action, Action::Bundle(_) | Action::Copy { .. });
+                !follows || !earlier.files.iter().all(|file| files.contains(file))
+            });
+        }
         self.files.extend(files.iter().cloned());
         self.plan.steps.push(Step { action, label, files, reason });
     }
@@ -201,12 +208,11 @@ impl<'a> Reconciler<'a> {
     /// What is trusted in place of a CA: its bundle where that is there (it may hold more than one
     /// certificate), else the CA itself. Never the root above it: with that an administrator's kubeconfig
     /// would take any server of etcd's CA for the apiserver.
-    fn trusted(&self, authority: usize) -> Vec<CertRef> {
+    pub(super) fn trusted(&self, authority: usize) -> Vec<CertRef> {
         if self.made.contains(&authority) && !self.renewed.contains(&authority) {
             return self.certificates_of(authority);
         }
-        let all = trusted(self.layout, self.observed, authority);
-        self.with_renewed(authority, all)
+        self.with_renewed(trusted(self.layout, self.observed, authority))
     }
 
     /// A whole kubeconfig for an instance that has one; none where its CA is not laid out.

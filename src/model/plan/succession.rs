@@ -12,7 +12,7 @@ use super::{
     request_file, request_key_file,
 };
 use crate::model::{
-    authority::{Generations, Move, Slot, successor},
+    authority::{Generations, Move, Slot, Stage, successor},
     catalogue::Home,
     layout::{PUBLIC, Place, SECRET},
     name::Name,
@@ -32,13 +32,18 @@ impl Reconciler<'_> {
         let bundle = self.trusted_after(index, step, &generations);
         self.generations(index, step, &generations);
         self.write_bundles(index, step, bundle.clone());
-        if step.reissues() {
-            for leaf in 0..self.layout.instances.len() {
-                if self.layout.issuer(leaf) == Some(index) {
-                    self.reissue(leaf, (index, step.issuer()), &bundle, step);
-                }
+        for below in 0..self.layout.instances.len() {
+            if self.layout.issuer(below) != Some(index) {
+                continue;
             }
-        } else {
+            match (self.spec_of(below).spec.is_ca(), step.reissues()) {
+                (true, true) => self.recertify(below, (index, step.issuer()), &bundle, step),
+                (true, false) => self.chain_again(below, &bundle, Reason::Stage(step.end())),
+                (false, true) => self.reissue(below, (index, step.issuer()), &bundle, step),
+                (false, false) => {}
+            }
+        }
+        if !step.reissues() {
             self.carry(index, step, &bundle);
         }
         self.copy_again(index, step);
@@ -74,6 +79,9 @@ impl Reconciler<'_> {
         let Some(active) = held.certificate() else {
             return Some(broken(held.place.cert(), "is missing", "restore it from a backup"));
         };
+        if let Some(obstacle) = self.unfinished_below(index, step) {
+            return Some(obstacle);
+        }
         let signer = match step {
             Move::Introduce => self.held(self.layout.issuer(index)?),
             Move::Switch | Move::SwitchBack => {
@@ -95,10 +103,41 @@ impl Reconciler<'_> {
         };
         match signing.obstacle()? {
             Obstacle::External { .. } => {
-                Some(broken(signer.place.key(), "is missing", "restore it from a backup"))
+                let back = "put it back for this step, and take it away again after it";
+                let missing = format!("is missing; where it is kept elsewhere, {back}");
+                Some(broken(signer.place.key(), &missing, back))
             }
             obstacle => Some(obstacle),
         }
+    }
+
+    /// The CA below this one that stands against a move: one of which several generations are there, as each of them
+    /// would have to be signed anew, or one that is to move itself, as both write what is trusted in its place.
+    fn unfinished_below(&self, index: usize, step: Move) -> Option<Obstacle> {
+        let all = self.layout.instances.iter().enumerate();
+        let mut below =
+            all.filter(|(at, one)| one.spec.is_ca() && self.layout.issuer(*at) == Some(index));
+        below.find_map(|(at, one)| {
+            let id = one.spec.id.name();
+            if self.policy.succession.contains_key(&at) {
+                return Some(Obstacle::Together { id });
+            }
+            let found = Generations::of(self.layout, self.observed, at);
+            let is_stable = found.stage() == Stage::Stable;
+            if step.reissues() && !is_stable {
+                return Some(Obstacle::Unfinished { id, stage: found.stage() });
+            }
+            let held = self.held(at);
+            if !step.reissues() || held.certificate().is_none() {
+                return None;
+            }
+            if held.is_signed() == Some(false) {
+                let why = "was not signed by the CA above it";
+                return Some(broken(held.place.cert(), why, "restore it from a backup"));
+            }
+            let (file, why) = held.fault()?;
+            Some(broken(file, why, "restore it from a backup"))
+        })
     }
 
     /// What is trusted after a move: the one that issues first.
@@ -231,7 +270,7 @@ impl Reconciler<'_> {
             if derived.is_chain
                 && let Some(above) = self.layout.issuer(index)
             {
-                all.extend(self.certificates_of(above));
+                all.extend(self.trusted(above));
             }
             let kind = if derived.is_chain { "chain" } else { "bundle" };
             let label = format!("{} ({kind})", self.spec_of(index).label());
@@ -343,12 +382,37 @@ impl Reconciler<'_> {
     /// Gives a CA a new term, with the key and the name it has: everything that it signed goes on leading to it, and
     /// everything that holds the certificate itself gets the new one.
     pub(super) fn renew_authority(&mut self, index: usize) {
-        let (instance, held) = (self.spec_of(index), self.held(index));
-        let Some(old) = held.certificate() else { return };
-        let (cert, key) = (held.place.cert(), held.place.key());
+        let Some(old) = self.held(index).certificate() else { return };
         if let Some(obstacle) = self.cannot_renew(index, old) {
             return self.block_authority(index, obstacle);
         }
+        let signer = self.layout.issuer(index).map(|above| (above, Slot::Active));
+        let not_after = old.validity.not_after;
+        let reason = Reason::Expiring { not_after, left: not_after.since(self.now) };
+        self.certify_again(index, old, signer, &reason);
+        self.replace_everywhere(index, old, &reason);
+    }
+
+    /// Has a CA that is below a root signed by another generation of that root, with the key and the name it has: all
+    /// that it signed goes on leading to it.
+    fn recertify(&mut self, index: usize, signer: (usize, Slot), roots: &[CertRef], step: Move) {
+        let Some(old) = self.held(index).certificate() else { return };
+        let reason = Reason::Stage(step.end());
+        self.certify_again(index, old, Some(signer), &reason);
+        self.replace_everywhere(index, old, &reason);
+        self.chain_again(index, roots, reason);
+    }
+
+    /// Orders a CA's new self.
+    fn certify_again(
+        &mut self,
+        index: usize,
+        old: &CertView,
+        signer: Option<(usize, Slot)>,
+        reason: &Reason,
+    ) {
+        let (instance, held) = (self.spec_of(index), self.held(index));
+        let (cert, key) = (held.place.cert(), held.place.key());
         let declared = resolve::validity(instance, self.cluster, self.now);
         let rest = held.certificates.present().and_then(|all| all.get(1..)).unwrap_or_default();
         let order = Order {
@@ -364,39 +428,82 @@ impl Reconciler<'_> {
                 false => as_long(old.validity, declared),
             },
             copies: true,
-            signer: self.layout.issuer(index).map(|above| (above, Slot::Active)),
+            signer,
             chain: rest.iter().map(|ca| CertRef::There(ca.der.clone())).collect(),
             kubeconfig: None,
         };
-        let not_after = old.validity.not_after;
-        let reason = Reason::Expiring { not_after, left: not_after.since(self.now) };
         let files = vec![cert.clone()];
         self.step(Action::Issue(Box::new(order)), instance.label(), files, reason.clone());
         self.made.insert(index);
         self.renewed.insert(index);
-        let mut sources = vec![(cert.clone(), cert.clone())];
+    }
+
+    /// Puts a CA's new self in the place of the old one, in everything that holds that.
+    fn replace_everywhere(&mut self, index: usize, old: &CertView, reason: &Reason) {
+        let cert = self.held(index).place.cert();
+        let mut sources = vec![cert.clone()];
         for (number, derived) in self.layout.derived.iter().enumerate() {
             let Some(found) = self.observed.derived[number].present() else { continue };
             if found.iter().any(|ca| ca.der == old.der) {
-                let all = self.with_renewed(index, found);
+                let all = self.with_renewed(found.iter());
                 let kind = if derived.is_chain { "chain" } else { "bundle" };
                 let label = format!("{} ({kind})", self.spec_of(derived.authority).label());
                 let files = vec![derived.path.clone()];
                 self.step(Action::Bundle(all), label, files, reason.clone());
-                sources.push((derived.path.clone(), derived.path.clone()));
+                sources.push(derived.path.clone());
             }
         }
         for client in 0..self.layout.instances.len() {
-            if self.layout.issuer(client) == Some(index)
-                && let Some(kubeconfig) = self.trusting_renewed(client)
-            {
+            if self.layout.issuer(client) != Some(index) {
+                continue;
+            }
+            if let Some(kubeconfig) = self.trusting_renewed(client) {
                 let label = format!("{} (kubeconfig)", self.spec_of(client).label());
                 let files = vec![kubeconfig.file.clone()];
                 self.step(Action::Amend(kubeconfig), label, files, reason.clone());
             }
+            self.send_again(client, old, reason);
         }
+        self.copy_from(&sources, reason);
+    }
+
+    /// Has what is sent after a certificate hold a CA's new self in the place of the old one.
+    fn send_again(&mut self, index: usize, old: &CertView, reason: &Reason) {
+        let held = self.held(index);
+        let Place::Pair { cert, .. } = &held.place else { return };
+        let Some([leaf, sent @ ..]) = held.certificates.present().map(|all| all.as_slice()) else {
+            return;
+        };
+        if sent.iter().any(|ca| ca.der == old.der) {
+            let mut all = vec![CertRef::There(leaf.der.clone())];
+            all.extend(self.with_renewed(sent));
+            let label = format!("{} (chain)", self.spec_of(index).label());
+            self.step(Action::Bundle(all), label, vec![cert.clone()], reason.clone());
+        }
+    }
+
+    /// Writes the chain of a CA again: what is trusted in its place, and of what is above it all generations that are
+    /// trusted.
+    fn chain_again(&mut self, index: usize, above: &[CertRef], reason: Reason) {
+        let mut sources = Vec::new();
+        for (number, derived) in self.layout.derived.iter().enumerate() {
+            let is_there = !self.observed.derived[number].is_missing();
+            if derived.authority == index && derived.is_chain && is_there {
+                let mut all = self.trusted(index);
+                all.extend_from_slice(above);
+                let label = format!("{} (chain)", self.spec_of(index).label());
+                let files = vec![derived.path.clone()];
+                self.step(Action::Bundle(all), label, files, reason.clone());
+                sources.push(derived.path.clone());
+            }
+        }
+        self.copy_from(&sources, &reason);
+    }
+
+    /// Has copies follow files that are written under the name they have.
+    fn copy_from(&mut self, sources: &[PathBuf], reason: &Reason) {
         for copy in &self.layout.copies {
-            if sources.iter().any(|(file, _)| *file == copy.from) {
+            if sources.contains(&copy.from) {
                 let action = Action::Copy { from: copy.from.clone(), mode: copy.mode };
                 let label = copy.from.display().to_string();
                 self.step(action, label, vec![copy.to.clone()], reason.clone());
@@ -438,23 +545,28 @@ impl Reconciler<'_> {
         signing.obstacle()
     }
 
-    /// These certificates, the one that is renewed in the place of its old self.
-    pub(super) fn with_renewed(&self, authority: usize, all: &[CertView]) -> Vec<CertRef> {
-        let old = self.held(authority).certificate();
-        let old = old.filter(|_| self.renewed.contains(&authority));
-        let new = |ca: &CertView| match old.is_some_and(|old| old.der == ca.der) {
-            true => CertRef::Made(authority),
-            false => CertRef::There(ca.der.clone()),
+    /// These certificates, each CA that is renewed in the place of its old self.
+    pub(super) fn with_renewed<'c>(
+        &self,
+        all: impl IntoIterator<Item = &'c CertView>,
+    ) -> Vec<CertRef> {
+        let renewed = |ca: &CertView| {
+            let is_old =
+                |one: &&usize| self.held(**one).certificate().is_some_and(|old| old.der == ca.der);
+            self.renewed.iter().find(is_old)
         };
-        all.iter().map(new).collect()
+        let new = |ca: &CertView| match renewed(ca) {
+            Some(authority) => CertRef::Made(*authority),
+            None => CertRef::There(ca.der.clone()),
+        };
+        all.into_iter().map(new).collect()
     }
 
     /// The edit that has a kubeconfig trust its CA's new self in the place of the old one.
     pub(super) fn trusting_renewed(&self, index: usize) -> Option<KubeconfigWrite> {
         let held = self.held(index);
-        let above = self.layout.issuer(index)?;
         let view = held.readable_kubeconfig().filter(|view| view.authority_file.is_none())?;
-        let trust = self.with_renewed(above, view.authorities.present()?);
+        let trust = self.with_renewed(view.authorities.present()?.iter());
         Some(KubeconfigWrite {
             instance: index,
             file: held.place.kubeconfig()?.clone(),

@@ -60,33 +60,40 @@ impl Workshop<'_> {
         let index = order.instance;
         let old = self.certificates.get(&index).and_then(|all| all.first()).cloned();
         let key = self.sealed.remove(&(index, order.slot));
-        // No CA is ever given a new term that was not found with its key.
-        let (old, key) = old.zip(key).expect("observed"); // invariant of plans
-        let key = match key {
-            CaKey::Clear(key) => key,
-            CaKey::Sealed(key) => {
+        // No CA is ever given a new term that was not found.
+        let old = old.expect("observed"); // invariant of plans
+        // One below another needs its own key only if it signs something itself.
+        let signs = order.signer.is_none() || self.signing.contains(&(index, order.slot));
+        let key = match key.filter(|_| signs) {
+            None => None,
+            Some(CaKey::Clear(key)) => Some(key),
+            Some(CaKey::Sealed(key)) => {
                 let file = self.dir.join(order.place.key());
-                self.passwords.open(&file, &key, Some(old.public_key()))?
+                Some(self.passwords.open(&file, &key, Some(old.public_key()))?)
             }
         };
         let error = |source| Error::Issue { label: self.label(index), source };
         let (certificate, clamped) = match order.signer {
             None => {
-                let renewed = issue::renew_self_signed(&old, order.validity, &key);
+                // No root is ever given a new term that was not found with its key.
+                let key = key.as_ref().expect("observed"); // invariant of plans
+                let renewed = issue::renew_self_signed(&old, order.validity, key);
                 (renewed.map_err(error)?, false)
             }
             Some(above) => {
                 let order = issue::Issuance {
                     profile: &order.profile,
                     validity: order.validity,
-                    public_key: key.public_key(),
+                    public_key: old.public_key(),
                 };
                 let issued = issue::reissue(&order, self.issuer(above), &old).map_err(error)?;
                 (issued.certificate, issued.clamped)
             }
         };
-        let issuer = IssuingCa::new(certificate.clone(), key).map_err(error)?;
-        self.issuers.insert((index, order.slot), issuer);
+        if let Some(key) = key {
+            let issuer = IssuingCa::new(certificate.clone(), key).map_err(error)?;
+            self.issuers.insert((index, order.slot), issuer);
+        }
         let made = Made::Certificate { certificate, chain: vec![], clamped };
         self.products.insert(index, Product { key: None, kept_key: None, made });
         Ok(())

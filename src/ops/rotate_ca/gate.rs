@@ -10,16 +10,16 @@ use crate::{
         catalogue::roles,
         duration::Span,
         layout::Layout,
-        observed::{CertView, Signer},
+        observed::{CertView, HeldCopy, Piece, Signer},
         plan::Policy,
         shown::quoted,
         timestamp::Timestamp,
     },
     ops::{
         adopt,
-        observe::{Observation, with_causes},
+        observe::{Files, Observation, with_causes},
     },
-    pki::inspect::Certificate,
+    pki::{inspect::Certificate, key::PublicKey},
     tls::probe,
 };
 
@@ -51,9 +51,15 @@ impl Gates<'_> {
                 Move::Introduce | Move::SwitchBack => {}
             }
         }
+        for (index, step) in &policy.keys {
+            self.keys_known_everywhere(*index, *step, &mut refusals);
+        }
         self.listeners(policy, &mut refusals);
-        let drops = policy.succession.values().any(|step| *step == Move::Drop);
-        if drops && !self.request.audit_logs.is_empty() {
+        // What a root is replaced by changes no certificate that a client shows.
+        let mut drops = policy.succession.iter().filter(|(_, step)| **step == Move::Drop);
+        if drops.any(|(index, _)| !self.layout.is_above(*index))
+            && !self.request.audit_logs.is_empty()
+        {
             self.audited(&mut refusals);
         }
         refusals
@@ -73,6 +79,25 @@ impl Gates<'_> {
                 refusals.push(format!("{id}: {file} does not hold its next generation"));
             }
         }
+        // The chains of what is below it hold it, too, and so do hosts' copies of them.
+        let chains = self.layout.derived.iter().zip(&observed.derived).filter(|(derived, _)| {
+            derived.is_chain && self.layout.issuer(derived.authority) == Some(index)
+        });
+        for (derived, found) in chains {
+            let mut lacking: Vec<&Path> = Vec::new();
+            if found.present().is_some_and(|all| !has(all)) {
+                lacking.push(&derived.path);
+            }
+            let copies = self.layout.copies.iter().zip(&observed.copies);
+            let stale = copies.filter(|(copy, found)| {
+                copy.from == derived.path && matches!(found, HeldCopy::Differs | HeldCopy::Bad(_))
+            });
+            lacking.extend(stale.map(|(copy, _)| copy.to.as_path()));
+            for file in lacking {
+                let file = file.display();
+                refusals.push(format!("{id}: {file} does not hold its next generation"));
+            }
+        }
         for (client, held) in observed.instances.iter().enumerate() {
             if self.layout.issuer(client) != Some(index) {
                 continue;
@@ -85,6 +110,49 @@ impl Gates<'_> {
                 refusals.push(format!("{id}: {file} does not trust its next generation"));
             }
         }
+    }
+
+    /// Before another key signs tokens, every apiserver must know it, and before one is known no longer, none may sign
+    /// with it: as far as the files of hosts show.
+    fn keys_known_everywhere(&self, index: usize, step: Move, refusals: &mut Vec<String>) {
+        let spec = self.layout.key_pairs[index];
+        let held = &self.observation.observed.key_pairs[index];
+        let signer = match step.issuer() {
+            Slot::Active => &held.private,
+            aside => match held.aside.get(&aside) {
+                Some(key) => key,
+                // What is not there stands against the move itself.
+                None => return,
+            },
+        };
+        let Some(signer) = signer.present() else { return };
+        let copies = self.layout.copies.iter().zip(&self.observation.observed.copies);
+        for (copy, found) in copies {
+            let file = copy.to.display();
+            let of = |own: &str| copy.from == Path::new(own);
+            if step.reissues() && of(spec.public) && !self.knows(&copy.to, &signer.public_key) {
+                refusals.push(format!(
+                    "{}: {file} does not hold the public key of {}, so that this host's apiserver would refuse what \
+                     it signs: `certkit init` says how to mend it",
+                    spec.id,
+                    step.issuer().file(spec.private).display()
+                ));
+            }
+            let is_old = matches!(found, HeldCopy::Differs | HeldCopy::Alone | HeldCopy::Bad(_));
+            if step == Move::Drop && of(spec.private) && is_old {
+                refusals.push(format!(
+                    "{}: {file} is not the key that signs now: `certkit init` says how to mend it",
+                    spec.id
+                ));
+            }
+        }
+    }
+
+    /// Whether a file of public keys has this one.
+    fn knows(&self, file: &Path, key: &[u8]) -> bool {
+        let Piece::Present(content) = Files::new(self.dir).read(file) else { return false };
+        let all = PublicKey::all_from_pem(&content).unwrap_or_default();
+        all.iter().any(|one| one.der() == key)
     }
 
     /// Before a generation is trusted no longer, nothing must be in use that it signed.
@@ -123,7 +191,8 @@ impl Gates<'_> {
                     continue;
                 }
             };
-            let leaf = served.chain.first().map(|der| Certificate::from_der(der.clone()));
+            let sent = served.chain.iter().map(|der| Certificate::from_der(der.clone()));
+            let sent: Vec<Certificate> = sent.filter_map(Result::ok).collect();
             for (index, step) in &policy.succession {
                 let id = self.layout.instances[*index].spec.id;
                 let generations = Generations::of(self.layout, &self.observation.observed, *index);
@@ -132,14 +201,13 @@ impl Gates<'_> {
                     Move::TakeBack => generations.next.into_iter().collect(),
                     _ => Vec::new(),
                 };
-                if let Some(Ok(leaf)) = &leaf {
-                    let by = gone.iter().find(|ca| ca.profile.subject == *leaf.issuer());
-                    if let Some(ca) = by {
-                        refusals.push(format!(
-                            "{id}: {target} still serves a certificate of {}: restart what listens there",
-                            ca.profile.subject
-                        ));
-                    }
+                let is_sent =
+                    |ca: &&&CertView| sent.iter().any(|one| ca.profile.subject == *one.issuer());
+                if let Some(ca) = gone.iter().find(is_sent) {
+                    refusals.push(format!(
+                        "{id}: {target} still serves a certificate of {}: restart what listens there",
+                        ca.profile.subject
+                    ));
                 }
                 let Some(next) = generations.next.filter(|_| *step == Move::Switch) else {
                     continue;

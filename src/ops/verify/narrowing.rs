@@ -16,13 +16,20 @@ use super::{
 use crate::{
     model::{
         catalogue::CertId,
-        check::pairing::{self, End, Expect, Outcome, Pairing, Role},
+        check::{
+            evidence::Evidence,
+            pairing::{self, End, Expect, Outcome, Pairing, Role},
+        },
         cluster::Cluster,
         layout::Layout,
-        observed::Held,
+        observed::{CertView, Held},
         timestamp::Timestamp,
     },
     ops::observe::{Files, look},
+    pki::{
+        chain::{self, LeafUse},
+        inspect::Certificate,
+    },
     store::Transaction,
 };
 
@@ -159,7 +166,68 @@ pub fn mixed(
             }
         }
     }
-    broken.into_iter().map(|(path, state)| format!("{path}: {state}")).collect()
+    let paths = broken.into_iter().map(|(path, state)| format!("{path}: {state}"));
+    paths.chain(below_roots(&before.evidence, &after.evidence, now)).collect()
+}
+
+/// The same for those who trust roots alone, and so need what servers send: programs on OpenSSL, and whoever was given
+/// nothing but the root.
+fn below_roots(before: &Evidence<'_>, after: &Evidence<'_>, now: Timestamp) -> Vec<String> {
+    let layout = before.layout;
+    let read = |all: &[CertView]| -> Vec<Certificate> {
+        all.iter().filter_map(|c| Certificate::from_der(c.der.clone()).ok()).collect()
+    };
+    let sent = |evidence: &Evidence<'_>, server: usize| {
+        evidence.held()[server].certificates.present().map(|all| read(all)).unwrap_or_default()
+    };
+    let mut found = Vec::new();
+    for (server, instance) in layout.instances.iter().enumerate() {
+        let above = layout.issuer(server).filter(|_| instance.spec.is_server());
+        let Some((above, root)) = above.and_then(|ca| Some((ca, layout.issuer(ca)?))) else {
+            continue;
+        };
+        // The root's bundle, and the chain of the CA, of which only the roots count here.
+        let mut trusting: Vec<(&Path, [Vec<Certificate>; 2])> = Vec::new();
+        for (number, derived) in layout.derived.iter().enumerate() {
+            let is_chain = derived.is_chain && derived.authority == above;
+            if !is_chain && (derived.is_chain || derived.authority != root) {
+                continue;
+            }
+            let roots = |evidence: &Evidence<'_>| {
+                let all = evidence.observed.derived[number].present();
+                let mut all = all.map(|all| read(all)).unwrap_or_default();
+                all.retain(Certificate::is_self_signed);
+                all
+            };
+            trusting.push((&derived.path, [roots(before), roots(after)]));
+        }
+        let shown = [sent(before, server), sent(after, server)];
+        for (file, trusted) in trusting {
+            let accepts = |shown: &[Certificate], trusted: &[Certificate]| {
+                let [leaf, between @ ..] = shown else { return Ok(()) };
+                let (between, anchors): (Vec<_>, Vec<_>) =
+                    (between.iter().collect(), trusted.iter().collect());
+                chain::verify(leaf, &between, &anchors, now, LeafUse::Server { name: None })
+            };
+            if accepts(&shown[0], &trusted[0]).is_err() {
+                continue;
+            }
+            let mixed = [(0, 1), (1, 0), (1, 1)].into_iter().find_map(|(server, client)| {
+                let why = accepts(&shown[server], &trusted[client]).err()?;
+                Some((server == 1, client == 1, why))
+            });
+            let Some((new_server, new_client, why)) = mixed else { continue };
+            let word = |is_new: bool| if is_new { "as it will be" } else { "as it is" };
+            found.push(format!(
+                "whoever trusts only the roots in {} {}, to {} {}: {why}",
+                file.display(),
+                word(new_client),
+                before.label(server),
+                word(new_server)
+            ));
+        }
+    }
+    found
 }
 
 /// The same of a change, judged on a few hosts of each kind.
