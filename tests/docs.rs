@@ -103,7 +103,7 @@ fn catalogue() -> String {
     for component in COMPONENTS {
         let _ = write!(
             page,
-            "\n### {}\n\n| ClusterValue | Value | A change is taken up | Without it | Why |\n|---|---|---|---|---|\n",
+            "\n### {}\n\n| Setting | Value | A change is taken up | Without it | Why |\n|---|---|---|---|---|\n",
             component.id
         );
         for row in USES.iter().filter(|u| u.component == component.id) {
