@@ -19,7 +19,7 @@ use std::fmt;
 use crate::model::shown::quoted;
 
 pub use self::{
-    declaration::{with_former_endpoints, write},
+    declaration::{with_absent, with_former_endpoints, write},
     draft::{Draft, EtcdDraft, HostDraft},
 };
 use self::{

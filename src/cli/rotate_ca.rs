@@ -22,7 +22,7 @@ use crate::{
     },
     ops::{
         change::{self, Report},
-        rotate_ca::{self, Direction, Standing},
+        rotate_ca::{self, Direction, Standing, split::TrustSetting},
         takeup,
     },
     tls::probe::Target,
@@ -47,7 +47,7 @@ pub struct RotateCaArgs {
     /// Give CAs a new term instead, with the key and the name they have: everything they signed goes on leading to them
     #[arg(long, conflicts_with_all = ["next", "status", "undo", "to"])]
     renew_same_key: bool,
-    /// Go to this stage, if it is the next one or the one before: stable, introduced, switched
+    /// Go to this stage, if it is the next one or the one before: shared, stable, introduced, switched
     #[arg(long, value_name = "STAGE")]
     to: Option<Stage>,
     /// Ask this listener what it serves and which CAs it accepts (can be repeated)
@@ -94,6 +94,9 @@ A CA is replaced in three stages, each safe to stay in for weeks, each one trans
   introduced  both are trusted, the old one issues; --next has the new one issue everything
   switched    both are trusted, the new one issues; --next has nothing trust the old one any more
 
+Clusters of kubeadm's begin one stage earlier, `shared`: one file signs and is trusted. --next gives trust a file of
+its own, and with --restart static-pods has the flags in manifests name it; what else must is listed.
+
 The stage is read from the files (pki/ca-next.crt, pki/ca-previous.crt, pki/ca-bundle.crt), so that any run goes
 on from where the last one came to. After each stage it is said what must read its files again before the next
 one. Of service accounts the key is replaced likewise: tokens that the old key signed are valid until they end,
@@ -110,6 +113,7 @@ EXAMPLES:
   certkit rotate-ca ca --next --dry-run
   certkit rotate-ca ca --next --connect 10.0.0.11:6443
   certkit rotate-ca ca --next --audit-log /var/log/kubernetes/audit.log --quiet-for 24h
+  certkit rotate-ca --to stable --restart static-pods --dry-run
   certkit rotate-ca ca --undo
   certkit rotate-ca ca --renew-same-key
   certkit rotate-ca root-ca --next";
@@ -154,8 +158,9 @@ pub fn run(args: &RotateCaArgs, global: &Global) -> Result<Exit, Failure> {
         connect: &args.connect,
         audit_logs: &args.audit_log,
         quiet_for: args.quiet_for,
+        manifests: args.restart.contains(&Restart::StaticPods),
     };
-    let rotate_ca::Done { report, moved, standing } = watch::changing(
+    let rotate_ca::Done { report, moved, settings, standing } = watch::changing(
         global,
         watch::ChangingWork { dir: &dir, dry_run: args.dry_run, hooks: args.hook.is_some() },
         || rotate_ca::run(&request, &change),
@@ -178,13 +183,14 @@ pub fn run(args: &RotateCaArgs, global: &Global) -> Result<Exit, Failure> {
         wait: None,
     });
     let text = match args.output {
-        Format::Json | Format::Yaml => {
-            super::document(json(&report, &outcomes, &standing, &moved, args.dry_run), args.output)
-        }
+        Format::Json | Format::Yaml => super::document(
+            json(&report, &outcomes, &standing, &moved, &settings, args.dry_run),
+            args.output,
+        ),
         Format::Table | Format::Wide if global.quiet => Ok(String::new()),
         Format::Table | Format::Wide => {
             let view = View { dry_run: args.dry_run, wide: args.output == Format::Wide };
-            Ok(table(&report, &outcomes, &standing, &moved, view))
+            Ok(table(&report, &outcomes, &standing, &moved, &settings, view))
         }
     };
     let failed = outcomes.iter().any(takeup::Uptake::failed);
@@ -277,6 +283,13 @@ const COPIES: [Column; 3] = [
     Column::new("COMMAND").least(24).keeps_end(),
 ];
 
+const SETTINGS: [Column; 4] = [
+    Column::new("COMPONENT").least(12),
+    Column::new("SETTING").least(16),
+    Column::new("MUST BE").least(16).keeps_end(),
+    Column::new("IN").least(12).rank(1).keeps_end(),
+];
+
 const STEPS: [Column; 5] = [
     Column::new("ACTION").rank(2),
     Column::new("NAME").least(16),
@@ -297,6 +310,7 @@ fn table(
     outcomes: &[takeup::Uptake],
     standing: &[Standing],
     moved: &[(&'static str, Stage)],
+    settings: &[TrustSetting],
     View { dry_run, wide }: View,
 ) -> String {
     let mut text = String::new();
@@ -314,6 +328,7 @@ fn table(
     if let Some(backup) = &report.aftermath.backup {
         let _ = writeln!(text, "what was replaced is kept in {}", backup.display());
     }
+    text.push_str(&settings_table(settings, View { dry_run, wide }));
     text.push_str(&taken_up(outcomes, wide));
     if !report.plan.is_empty() {
         text.push_str(&copies(moved, wide));
@@ -325,6 +340,57 @@ fn table(
         text.push_str(&status_table(standing, wide));
     }
     text
+}
+
+/// What names the file from which a CA was trusted so far: what this run changes, and what is left to others.
+fn settings_table(settings: &[TrustSetting], View { dry_run, wide }: View) -> String {
+    let mut text = String::new();
+    let part = |changed: bool| -> Vec<Vec<String>> {
+        let those = settings.iter().filter(|setting| setting.is_changed == changed);
+        those
+            .map(|setting| {
+                let of = match &setting.host {
+                    Some(host) => format!("{} ({host})", setting.of),
+                    None => setting.of.to_owned(),
+                };
+                let file = setting.file.as_ref().map(|file| file.display().to_string());
+                let file = file.unwrap_or_else(|| "not seen here".into());
+                vec![of, setting.name.clone(), setting.to.clone(), file]
+            })
+            .collect()
+    };
+    let changed = part(true);
+    let left = part(false);
+    // Writing to a String cannot fail.
+    if !changed.is_empty() {
+        let said = if dry_run { "would be changed" } else { "is changed" };
+        let table = output::table(&SETTINGS, &changed, wide);
+        let _ = writeln!(
+            text,
+            "\nwhat is trusted {said}, and the kubelet starts those pods anew:\n\n{table}"
+        );
+    }
+    if !left.is_empty() {
+        let table = output::table(&SETTINGS, &left, wide);
+        let _ = writeln!(
+            text,
+            "\nwhat is trusted must be changed, wherever it is set, and taken up before the next stage:\n\n{table}"
+        );
+    }
+    text
+}
+
+fn setting_json(setting: &TrustSetting) -> Value {
+    json!({
+        "name": setting.authority.name(),
+        "of": setting.of,
+        "host": setting.host,
+        "file": setting.file,
+        "setting": setting.name,
+        "from": setting.from,
+        "to": setting.to,
+        "changed": setting.is_changed,
+    })
 }
 
 fn row(report: &Report, step: &Step) -> Vec<String> {
@@ -414,6 +480,7 @@ fn json(
     outcomes: &[takeup::Uptake],
     standing: &[Standing],
     moved: &[(&'static str, Stage)],
+    settings: &[TrustSetting],
     dry_run: bool,
 ) -> String {
     let document = json!({
@@ -426,6 +493,7 @@ fn json(
         "warnings": report.aftermath.warnings,
         "components": components(outcomes),
         "copies": copies_json(moved),
+        "settings": settings.iter().map(setting_json).collect::<Vec<_>>(),
         "authorities": standing_json(standing),
     });
     format!("{document:#}\n")

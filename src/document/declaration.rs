@@ -1,7 +1,10 @@
 //! `certkit.yaml`: the cluster as declared.
 
+mod absent;
+
 use std::fmt::Write;
 
+pub use self::absent::with_absent;
 use super::{
     draft::{Draft, EtcdDraft, HostDraft},
     field::{FieldReader, not},

@@ -1,11 +1,19 @@
 //! Static pods' manifests: which program one starts, and annotations put into it in place.
 
+use std::ops::Range;
+
 use super::yaml::{self, Node, NodeValue, Style, SyntaxError};
 
 /// Why a manifest cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManifestError {
+    /// A flag is not among a container's words.
+    #[error("--{flag} does not stand in `command` or `args` as a word of its own")]
+    NoFlag {
+        /// Without dashes.
+        flag: String,
+    },
     /// Not a pod.
     #[error("this is no pod's manifest: {0}")]
     NoPod(&'static str),
@@ -14,7 +22,7 @@ pub enum ManifestError {
     NotUtf8,
     /// Written so that nothing can be put into it without rewriting it.
     #[error(
-        "line {line}: {field} is not written one key a line, so nothing can be added to it in place"
+        "line {line}: {field} is not written one entry a line, so it cannot be changed in place"
     )]
     Shape {
         /// Where.
@@ -26,7 +34,7 @@ pub enum ManifestError {
     #[error("the manifest cannot be parsed")]
     Syntax(#[source] SyntaxError),
     /// The changed text would not have read back as it should.
-    #[error("annotating the manifest in place would have changed something else")]
+    #[error("changing the manifest in place would have changed something else")]
     Unfaithful,
 }
 
@@ -73,6 +81,123 @@ pub fn annotate(bytes: &[u8], annotations: &[(String, String)]) -> Result<Vec<u8
     match has_all && same(&before, &after, &names) {
         true => Ok(source.into_bytes()),
         false => Err(ManifestError::Unfaithful),
+    }
+}
+
+/// A flag that is to name another file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retarget {
+    /// The flag without dashes.
+    pub flag: String,
+    /// What it names.
+    pub from: String,
+    /// What it is to name.
+    pub to: String,
+}
+
+/// The manifest with these flags naming what they are to, every other octet as it was. Each must be there, as one word
+/// with `=` or as two.
+pub fn retarget(bytes: &[u8], changes: &[Retarget]) -> Result<Vec<u8>, ManifestError> {
+    let source = text(bytes)?;
+    let before = pod(source)?;
+    let containers = before.get("spec").and_then(|spec| spec.get("containers")?.list());
+    let lists = containers.unwrap_or_default().iter();
+    let lists: Vec<&[Node]> = lists
+        .flat_map(|container| ["command", "args"].map(|list| container.get(list)))
+        .filter_map(|list| list.and_then(Node::list))
+        .collect();
+    let mut replaced: Vec<(Range<usize>, String)> = Vec::new();
+    for change in changes {
+        let count = replaced.len();
+        for list in &lists {
+            for (number, word) in list.iter().enumerate() {
+                let Some(said) = word.text().and_then(flag) else { continue };
+                let (node, new) = match said.split_once('=') {
+                    Some((name, value)) if is_flag(name, change) && value == change.from => {
+                        let whole = word.text().unwrap_or_default();
+                        let stem = &whole[..whole.len() - value.len()];
+                        (word, format!("{stem}{}", change.to))
+                    }
+                    None if is_flag(said, change) => match list.get(number + 1) {
+                        Some(next) if next.text() == Some(&change.from) => {
+                            (next, change.to.clone())
+                        }
+                        _ => continue,
+                    },
+                    _ => continue,
+                };
+                replaced.push((place_of(node)?, new));
+            }
+        }
+        if replaced.len() == count {
+            return Err(ManifestError::NoFlag { flag: change.flag.clone() });
+        }
+    }
+    replaced.sort_by_key(|(span, _)| span.start);
+    let mut changed = source.to_owned();
+    for (span, new) in replaced.iter().rev() {
+        // What is quoted stays so.
+        let quote = source[span.clone()].chars().next().filter(|c| "'\"".contains(*c));
+        let quote = quote.map(String::from).unwrap_or_default();
+        changed.replace_range(span.clone(), &format!("{quote}{new}{quote}"));
+    }
+    match is_retargeted(&before, &pod(&changed)?, &replaced) {
+        true => Ok(changed.into_bytes()),
+        false => Err(ManifestError::Unfaithful),
+    }
+}
+
+/// Where the pod's containers have something mounted.
+pub fn mounts(bytes: &[u8]) -> Result<Vec<String>, ManifestError> {
+    let pod = pod(text(bytes)?)?;
+    let containers = pod.get("spec").and_then(|spec| spec.get("containers")?.list());
+    let mut mounts = Vec::new();
+    for container in containers.unwrap_or_default() {
+        let all = container.get("volumeMounts").and_then(Node::list).unwrap_or_default();
+        let path = |mount: &Node| mount.get("mountPath").and_then(Node::text).map(str::to_owned);
+        mounts.extend(all.iter().filter_map(path));
+    }
+    Ok(mounts)
+}
+
+/// A word that is a flag, without its dashes.
+fn flag(word: &str) -> Option<&str> {
+    word.strip_prefix("--").or_else(|| word.strip_prefix('-')).filter(|rest| !rest.is_empty())
+}
+
+/// Kubernetes' programs take underscores for dashes.
+fn is_flag(name: &str, change: &Retarget) -> bool {
+    name.replace('_', "-") == change.flag
+}
+
+/// The octets of a word that can be replaced.
+fn place_of(node: &Node) -> Result<Range<usize>, ManifestError> {
+    let is_simple =
+        matches!(&*node.value, NodeValue::Scalar { style: Style::Plain | Style::Quoted, .. });
+    let shape = ManifestError::Shape { line: node.place.line, field: "command" };
+    match &node.span {
+        Some(span) if is_simple && !node.shared => Ok(span.clone()),
+        _ => Err(shape),
+    }
+}
+
+/// Whether two trees are the same but for what was replaced.
+fn is_retargeted(old: &Node, new: &Node, replaced: &[(Range<usize>, String)]) -> bool {
+    match (&*old.value, &*new.value) {
+        (NodeValue::Scalar { text: a, .. }, NodeValue::Scalar { text: b, .. }) => {
+            let of = replaced.iter().find(|(span, _)| old.span.as_ref() == Some(span));
+            of.map_or(a.as_str(), |(_, new)| new.as_str()) == b.as_str()
+        }
+        (NodeValue::List(a), NodeValue::List(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_retargeted(a, b, replaced))
+        }
+        (NodeValue::Map(a), NodeValue::Map(b)) => {
+            a.len() == b.len()
+                && a.iter().zip(b).all(|((ak, av), (bk, bv))| {
+                    is_retargeted(ak, bk, replaced) && is_retargeted(av, bv, replaced)
+                })
+        }
+        _ => false,
     }
 }
 
@@ -202,6 +327,28 @@ mod tests {
         let windows = POD.replace('\n', "\r\n");
         let changed = put(&windows, "a", "b").unwrap();
         assert_eq!(changed.matches('\n').count(), changed.matches("\r\n").count());
+    }
+
+    fn to(flag: &str) -> Retarget {
+        let (from, to) = ("/pki/ca.crt".to_owned(), "/pki/ca-bundle.crt".to_owned());
+        Retarget { flag: flag.to_owned(), from, to }
+    }
+
+    #[test]
+    fn flags_name_another_file_and_nothing_else_changes() {
+        let source = "# by hand\nkind: Pod\nspec:\n  containers:\n  - name: a # x\n    command:\n    - api\n    \
+                      - --client-ca-file=/pki/ca.crt # who\n    - \"--root_ca_file=/pki/ca.crt\"\n    - \
+                      --signing=/pki/ca.crt\n    args: ['-trusted-ca-file', '/pki/ca.crt']\n";
+        let all = ["client-ca-file", "root-ca-file", "trusted-ca-file"].map(to);
+        let changed = retarget(source.as_bytes(), &all).unwrap();
+        let expected = source.replace("/pki/ca.crt", "/pki/ca-bundle.crt");
+        let expected = expected.replace("signing=/pki/ca-bundle.crt", "signing=/pki/ca.crt");
+        assert_eq!(String::from_utf8(changed).unwrap(), expected);
+        let missing = retarget(source.as_bytes(), &[to("etcd-cafile")]);
+        assert!(matches!(missing, Err(ManifestError::NoFlag { .. })), "{missing:?}");
+        let shared = source.replace("- --client", "- &a --client");
+        let refused = retarget(shared.as_bytes(), &all);
+        assert!(matches!(refused, Err(ManifestError::Shape { .. })), "{refused:?}");
     }
 
     #[test]

@@ -49,6 +49,8 @@ impl Slot {
 /// How far a CA, or the key that signs service-account tokens, has been replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
+    /// One file is both what signs and what is trusted, so that nothing can be trusted besides: kubeadm's clusters.
+    Shared,
     /// There is one generation.
     Stable,
     /// The next one is trusted, and does not issue yet.
@@ -61,6 +63,7 @@ impl Stage {
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Shared => "shared",
             Self::Stable => "stable",
             Self::Introduced => "introduced",
             Self::Switched => "switched",
@@ -78,16 +81,20 @@ impl FromStr for Stage {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let all = [Self::Stable, Self::Introduced, Self::Switched];
+        let all = [Self::Shared, Self::Stable, Self::Introduced, Self::Switched];
         all.into_iter()
             .find(|stage| stage.name() == text)
-            .ok_or_else(|| "stages are stable, introduced and switched".to_owned())
+            .ok_or_else(|| "stages are shared, stable, introduced and switched".to_owned())
     }
 }
 
 /// One step of replacing a generation by the next, or of taking that back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Move {
+    /// What is trusted gets a file of its own.
+    Split,
+    /// What signs is what is trusted again.
+    Join,
     /// The next generation is made, and trusted.
     Introduce,
     /// The next generation issues, and everything is issued anew by it.
@@ -104,16 +111,18 @@ impl Move {
     /// What leads on from a stage.
     pub fn onward(stage: Stage) -> Self {
         match stage {
+            Stage::Shared => Self::Split,
             Stage::Stable => Self::Introduce,
             Stage::Introduced => Self::Switch,
             Stage::Switched => Self::Drop,
         }
     }
 
-    /// What leads back from a stage; nothing from where it began.
+    /// What leads back from a stage; nothing from where it began. Where that was is not told by the stage: clusters that
+    /// something else made began as [`Stage::Shared`].
     pub fn back(stage: Stage) -> Option<Self> {
         match stage {
-            Stage::Stable => None,
+            Stage::Shared | Stage::Stable => None,
             Stage::Introduced => Some(Self::TakeBack),
             Stage::Switched => Some(Self::SwitchBack),
         }
@@ -124,17 +133,25 @@ impl Move {
         match self {
             Self::Introduce | Self::SwitchBack => Stage::Introduced,
             Self::Switch => Stage::Switched,
-            Self::Drop | Self::TakeBack => Stage::Stable,
+            Self::Drop | Self::TakeBack | Self::Split => Stage::Stable,
+            Self::Join => Stage::Shared,
         }
     }
 
     /// Which generation of now issues afterwards.
     pub fn issuer(self) -> Slot {
         match self {
-            Self::Introduce | Self::Drop | Self::TakeBack => Slot::Active,
+            Self::Split | Self::Join | Self::Introduce | Self::Drop | Self::TakeBack => {
+                Slot::Active
+            }
             Self::Switch => Slot::Next,
             Self::SwitchBack => Slot::Previous,
         }
+    }
+
+    /// Whether only the file changes from which it is trusted, and no generation.
+    pub fn moves_trust(self) -> bool {
+        matches!(self, Self::Split | Self::Join)
     }
 
     /// Whether everything is issued anew.
@@ -154,6 +171,8 @@ pub struct Generations<'o> {
     pub previous: Option<&'o CertView>,
     /// All that is trusted in its place.
     pub trusted: &'o [CertView],
+    /// Whether that is its own file, though verifiers of it could have one of their own.
+    pub is_shared: bool,
 }
 
 impl<'o> Generations<'o> {
@@ -167,6 +186,7 @@ impl<'o> Generations<'o> {
             next: aside(Slot::Next),
             previous: aside(Slot::Previous),
             trusted: trusted(layout, observed, authority),
+            is_shared: has_bundle(layout, authority) && layout.bundle_of(authority).is_none(),
         }
     }
 
@@ -177,6 +197,7 @@ impl<'o> Generations<'o> {
         match (self.next, self.previous) {
             (Some(_), _) => Stage::Introduced,
             (None, Some(_)) => Stage::Switched,
+            (None, None) if self.is_shared => Stage::Shared,
             (None, None) if self.trusted.iter().any(|ca| !is_active(ca)) => Stage::Switched,
             (None, None) => Stage::Stable,
         }
@@ -196,6 +217,11 @@ impl<'o> Generations<'o> {
         let active = self.active;
         self.trusted.iter().filter(move |ca| active.is_none_or(|own| own.der != ca.der))
     }
+}
+
+/// Whether the catalogue has a bundle of this CA, whatever a cluster does without.
+pub fn has_bundle(layout: &Layout<'_>, authority: usize) -> bool {
+    matches!(layout.instances[authority].spec.home, Home::Authority { bundle: Some(_), .. })
 }
 
 /// What verifiers of a CA trust here: what its bundle holds, else what its own file does.
@@ -236,6 +262,7 @@ mod tests {
 
     #[test]
     fn what_leads_on_is_led_back_by_what_leads_back() {
+        assert_eq!(Move::onward(Stage::Shared).end(), Stage::Stable);
         for stage in [Stage::Stable, Stage::Introduced] {
             let onward = Move::onward(stage);
             assert_eq!(Move::back(onward.end()).map(Move::end), Some(stage));

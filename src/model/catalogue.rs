@@ -749,10 +749,13 @@ impl Home {
     }
 }
 
+/// The folder of static pods' manifests, `/etc/kubernetes`-relative.
+pub const MANIFESTS: &str = "manifests";
+
 impl ComponentSpec {
     /// Its static pod's manifest, `/etc/kubernetes`-relative.
     pub fn manifest(&self) -> String {
-        format!("manifests/{}.yaml", self.id)
+        format!("{MANIFESTS}/{}.yaml", self.id)
     }
 }
 

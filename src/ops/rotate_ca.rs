@@ -3,6 +3,7 @@
 
 mod audit;
 pub mod gate;
+pub mod split;
 
 use std::{cell::RefCell, collections::BTreeMap, path::PathBuf};
 
@@ -14,13 +15,13 @@ use super::{
 };
 use crate::{
     model::{
-        authority::{Generations, Move, Slot, Stage},
-        catalogue::Home,
+        authority::{Generations, Move, Slot, Stage, has_bundle},
+        catalogue::KEYS,
         cluster::Cluster,
         duration::Span,
         layout::Layout,
         observed::FoundKey,
-        plan::{Action, Policy, obstacle::Blocked, reconcile::reconcile},
+        plan::{Action, Policy, Reason, obstacle::Blocked, reconcile::reconcile},
         timestamp::Timestamp,
     },
     tls::probe::Target,
@@ -39,6 +40,8 @@ pub struct Request<'a> {
     pub audit_logs: &'a [PathBuf],
     /// How long nobody must have used what is to be dropped.
     pub quiet_for: Span,
+    /// Whether static pods' manifests are changed where they name the wrong file.
+    pub manifests: bool,
 }
 
 /// Where replacing is to go.
@@ -105,37 +108,53 @@ pub fn status(dir: &std::path::Path, names: &[String]) -> Result<Vec<Standing>, 
 pub struct Done {
     /// The change.
     pub report: Report,
-    /// What has come to which stage, or would.
+    /// What has come to which stage, or would, and what its generations are.
     pub moved: Vec<(&'static str, Stage)>,
+    /// What names the file from which a CA was trusted so far, where that has become another one, or would.
+    pub settings: Vec<split::TrustSetting>,
     /// How far those that were asked for have come now.
     pub standing: Vec<Standing>,
 }
 
+/// What was decided, beside the plan.
+#[derive(Default)]
+struct Decided {
+    /// Which goes by which step.
+    all: Vec<(&'static str, Move)>,
+    /// The settings that follow.
+    settings: Vec<split::TrustSetting>,
+}
+
 /// Goes one stage on or back, or says what would be done.
 pub fn run(request: &Request<'_>, change: &change::Request<'_>) -> Result<Done, Error> {
-    let moved: RefCell<Vec<(&'static str, Stage)>> = RefCell::new(Vec::new());
+    let moves: RefCell<Decided> = RefCell::default();
     let mut report = change::run(change, |now| {
-        let before = moved.take();
-        let decision = decide(request, change, now, &mut moved.borrow_mut())?;
+        let before = moves.take().all;
+        let decision = decide(request, change, now, &mut moves.borrow_mut())?;
         // Another run that was faster did this one's work.
-        match before.is_empty() || before == *moved.borrow() {
+        match before.is_empty() || before == moves.borrow().all {
             true => Ok(decision),
             false => Err(Error::Gates(vec!["another certkit went on meanwhile".to_owned()])),
         }
     })?;
+    let Decided { all, settings } = moves.into_inner();
     // What trusts and signs has changed as well as what was signed.
-    let cluster = report.cluster.clone();
+    let cluster = declared::load(change.dir).unwrap_or_else(|_| report.cluster.clone());
     let layout = Layout::new(&cluster);
     let observation = observe::observe(&layout, change.dir);
     for index in 0..layout.instances.len() {
         let own = observation.observed.instances[index].place.files();
-        let all = || own.iter().chain(observation.observed.trusted_files(index));
+        let files = || own.iter().chain(observation.observed.trusted_files(index));
+        let id = layout.instances[index].spec.id.name();
         // Of a leaf what is sent after it: a leaf that is new is known already.
         let is_ca = layout.instances[index].spec.is_ca();
-        let is_touched = report.plan.changes().any(|step| {
-            (is_ca || matches!(step.action, Action::Bundle(_)))
-                && all().any(|file| step.files.contains(file))
-        });
+        // Who is to trust it from another file has nothing new to read.
+        let only_moves = all.iter().any(|(moved, step)| *moved == id && step.moves_trust());
+        let is_touched = !only_moves
+            && report.plan.changes().any(|step| {
+                (is_ca || matches!(step.action, Action::Bundle(_)))
+                    && files().any(|file| step.files.contains(file))
+            });
         let known = report.served.iter().any(|served| served.instance == index);
         if is_touched
             && !known
@@ -148,14 +167,16 @@ pub fn run(request: &Request<'_>, change: &change::Request<'_>) -> Result<Done, 
     report.served.sort_by_key(|served| served.instance);
     let subjects = select(&layout, request.names)?.into_iter();
     let standing = subjects.map(|subject| standing(&layout, &observation, subject)).collect();
-    Ok(Done { report, moved: moved.into_inner(), standing })
+    let moved = all.iter().filter(|(_, step)| !step.moves_trust());
+    let moved = moved.map(|(id, step)| (*id, step.end())).collect();
+    Ok(Done { report, moved, settings, standing })
 }
 
 fn decide(
     request: &Request<'_>,
     change: &change::Request<'_>,
     now: Timestamp,
-    moved: &mut Vec<(&'static str, Stage)>,
+    moves: &mut Decided,
 ) -> Result<Decision, Error> {
     let dir = change.dir;
     let cluster: Cluster = declared::load(dir)?;
@@ -163,6 +184,8 @@ fn decide(
     let observation = observe::observe(&layout, dir);
     let mut policy = Policy { can_open: change.passwords.can_open(), ..Policy::default() };
     let (mut refusals, mut notes) = (Vec::new(), Vec::new());
+    // Whose trust gets another file, and whose has it already, where settings may be left that name the one before.
+    let (mut trust, mut left) = (split::Moves::new(), split::Moves::new());
     for subject in select(&layout, request.names)? {
         let stage = standing(&layout, &observation, subject).stage;
         let id = id(&layout, subject);
@@ -170,7 +193,7 @@ fn decide(
             match subject {
                 Subject::Authority(index) => {
                     policy.renews.insert(index);
-                    moved.push((id, Stage::Introduced));
+                    moves.all.push((id, Move::Introduce));
                 }
                 Subject::KeyPair(_) if request.names.is_empty() => {}
                 Subject::KeyPair(_) => return Err(Error::NoTerm(id)),
@@ -183,7 +206,15 @@ fn decide(
         {
             return Err(Error::Above(id.to_owned()));
         }
-        let Some(step) = direction(request.to, stage, id)? else { continue };
+        let Some(step) = direction(request.to, stage, id, &cluster)? else {
+            if let Subject::Authority(index) = subject
+                && stage != Stage::Shared
+                && request.to == Direction::To(stage)
+            {
+                left.insert(layout.instances[index].spec.id, Move::Split);
+            }
+            continue;
+        };
         if let Subject::KeyPair(_) = subject
             && step == Move::Drop
             && !change.force
@@ -196,27 +227,68 @@ fn decide(
             }
             continue;
         }
-        moved.push((id, step.end()));
+        moves.all.push((id, step));
         match subject {
             Subject::Authority(index) => policy.succession.insert(index, step),
             Subject::KeyPair(index) => policy.keys.insert(index, step),
         };
+        if let Subject::Authority(index) = subject
+            && step.moves_trust()
+        {
+            trust.insert(layout.instances[index].spec.id, step);
+        }
     }
+    let clusters = split::Clusters::new(&cluster, &trust);
+    if clusters.after != cluster {
+        let reason = Reason::Stage(Stage::Stable);
+        match clusters.declaration(dir) {
+            Ok(text) => policy.declaration = Some((text, reason)),
+            Err(why) => refusals.push(why),
+        }
+    }
+    let layout = Layout::new(&clusters.between);
+    let observation = match clusters.between == cluster {
+        true => observation,
+        false => observe::observe(&layout, dir),
+    };
     let mut plan = reconcile(&layout, &observation.observed, dir, &policy, now);
     plan.notes.extend(notes);
+    let search =
+        split::Search { layout: &layout, after: &clusters.after, observation: &observation, dir };
+    moves.settings = search.all(&trust);
+    moves.settings.extend(search.seen(&left));
+    if request.manifests {
+        // Last: a pod that starts anew reads what they name.
+        plan.steps.extend(search.rewrite(&mut moves.settings, &mut refusals));
+    }
     if !change.force {
         let gates = gate::Gates { layout: &layout, observation: &observation, request, dir, now };
         refusals.extend(gates.refusals(&policy));
+        refusals.extend(gate::named_for_trust(&search, &policy, &moves.settings));
     }
     let why = |blocked: &Blocked| format!("{}: {}", blocked.label, blocked.obstacle);
     refusals.extend(plan.blocked.iter().map(why));
     match refusals.is_empty() {
-        true => Ok(Decision { cluster, observation, plan }),
+        true => Ok(Decision { cluster: clusters.after, observation, plan }),
         false => Err(Error::Gates(refusals)),
     }
 }
 
-fn direction(to: Direction, stage: Stage, id: &str) -> Result<Option<Move>, Error> {
+fn direction(
+    to: Direction,
+    stage: Stage,
+    id: &str,
+    cluster: &Cluster,
+) -> Result<Option<Move>, Error> {
+    // A cluster that something else made began without a file for trust alone; what it is said to do without tells.
+    let is_foreign = !cluster.absent.is_empty();
+    let has_trust = !KEYS.iter().any(|spec| spec.id == id);
+    let back = || match stage {
+        Stage::Stable if has_trust && (is_foreign || to == Direction::To(Stage::Shared)) => {
+            Some(Move::Join)
+        }
+        _ => Move::back(stage),
+    };
     let far = |wanted: Stage| Error::Stage {
         id: id.to_owned(),
         stage: stage.name(),
@@ -224,11 +296,11 @@ fn direction(to: Direction, stage: Stage, id: &str) -> Result<Option<Move>, Erro
     };
     match to {
         Direction::Next => Ok(Some(Move::onward(stage))),
-        Direction::Undo => Ok(Move::back(stage)),
+        Direction::Undo => Ok(back()),
         Direction::Renew => Ok(None),
         Direction::To(wanted) if wanted == stage => Ok(None),
         Direction::To(wanted) => {
-            let mut moves = [Some(Move::onward(stage)), Move::back(stage)].into_iter().flatten();
+            let mut moves = [Some(Move::onward(stage)), back()].into_iter().flatten();
             moves.find(|step| step.end() == wanted).map(Some).ok_or_else(|| far(wanted))
         }
     }
@@ -272,11 +344,6 @@ fn select(layout: &Layout<'_>, names: &[String]) -> Result<Vec<Subject>, Error> 
         }
     }
     Ok(chosen)
-}
-
-/// Whether the catalogue has a bundle of this CA, whatever a cluster does without.
-fn has_bundle(layout: &Layout<'_>, index: usize) -> bool {
-    matches!(layout.instances[index].spec.home, Home::Authority { bundle: Some(_), .. })
 }
 
 /// How far one has come.

@@ -114,8 +114,13 @@ pub fn why(error: &store::Error) -> String {
 /// The folder of the kubelet that DIR's machine has: `X/var/lib/kubelet/pki` beside `X/etc/kubernetes`. It is the one
 /// folder elsewhere that certkit changes; a copy of a tree has none.
 pub fn kubelet_dir(dir: &Path) -> Option<PathBuf> {
+    on_machine(dir, KUBELET_DIR)
+}
+
+/// An absolute path on the machine that DIR is `/etc/kubernetes` of.
+pub fn on_machine(dir: &Path, path: &str) -> Option<PathBuf> {
     let machine = dir.to_str()?.strip_suffix(DEFAULT_HOST_DIR)?;
-    Some(PathBuf::from(format!("{machine}{KUBELET_DIR}")))
+    Some(PathBuf::from(format!("{machine}{path}")))
 }
 
 #[cfg(test)]

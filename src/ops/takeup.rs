@@ -24,7 +24,7 @@ use crate::{
 pub use hook::HookError;
 use hook::Hooks;
 use listening::Watched;
-pub use restart::{How, RestartError};
+pub use restart::{How, RestartError, manifests};
 
 /// A certificate that is in place now.
 #[derive(Clone, Debug, PartialEq, Eq)]

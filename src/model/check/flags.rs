@@ -99,8 +99,8 @@ impl Told {
         urls.filter_map(|url| of_url(url.trim())).collect()
     }
 
-    /// Whether this program reads this setting from this file.
-    fn reads(&self, row: &Use) -> Option<&'static str> {
+    /// What a row's setting is called in this file, if this program reads it from there.
+    pub fn reads(&self, row: &Use) -> Option<&'static str> {
         let name = if self.is_config { row.field } else { row.flag };
         let twin = || match self.is_config {
             true => None,

@@ -116,9 +116,8 @@ impl fmt::Display for Obstacle {
             Self::Broken { file, why, .. } => write!(f, "{}: {why}", file.display()),
             Self::Bundleless { id } => write!(
                 f,
-                "what is trusted in its place is the CA's own file, which may hold one certificate only; take \
-                 {id}-bundle out of `absent` in certkit.yaml, run `certkit init`, start components with what \
-                 `certkit flags` says"
+                "what is trusted in its place is the CA's own file, which may hold one certificate only: \
+                 `certkit rotate-ca {id} --next` gives trust a file of its own first"
             ),
             Self::Together { id } => write!(
                 f,

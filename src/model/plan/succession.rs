@@ -30,6 +30,9 @@ impl Reconciler<'_> {
         }
         let generations = Generations::of(self.layout, self.observed, index);
         let bundle = self.trusted_after(index, step, &generations);
+        if step.moves_trust() {
+            return self.move_trust(index, step, &bundle);
+        }
         self.generations(index, step, &generations);
         self.write_bundles(index, step, bundle.clone());
         for below in 0..self.layout.instances.len() {
@@ -47,6 +50,30 @@ impl Reconciler<'_> {
             self.carry(index, step, &bundle);
         }
         self.copy_again(index, step);
+    }
+
+    /// Makes the file from which a CA is trusted, or takes it away; what it holds is what was trusted before.
+    fn move_trust(&mut self, index: usize, step: Move, bundle: &[CertRef]) {
+        let Some(derived) = self.layout.bundle_of(index).map(|at| &self.layout.derived[at]) else {
+            return;
+        };
+        let label = format!("{} (bundle)", self.spec_of(index).label());
+        let reason = Reason::Stage(step.end());
+        let copies = self.layout.copies.iter().filter(|copy| copy.from == derived.path);
+        if step == Move::Split {
+            let action = Action::Bundle(bundle.to_vec());
+            self.step(action, label, vec![derived.path.clone()], reason.clone());
+            for copy in copies {
+                let action = Action::Copy { from: copy.from.clone(), mode: copy.mode };
+                let label = copy.from.display().to_string();
+                self.step(action, label, vec![copy.to.clone()], reason.clone());
+            }
+        } else {
+            let files = std::iter::once(&derived.path).chain(copies.map(|copy| &copy.to));
+            for file in files {
+                self.step(Action::Remove, label.clone(), vec![file.clone()], reason.clone());
+            }
+        }
     }
 
     fn block_authority(&mut self, index: usize, obstacle: Obstacle) {
@@ -91,7 +118,7 @@ impl Reconciler<'_> {
                 };
                 aside
             }
-            Move::Drop | Move::TakeBack => return None,
+            Move::Drop | Move::TakeBack | Move::Split | Move::Join => return None,
         };
         let signing = Signing {
             authority: signer,
@@ -152,7 +179,7 @@ impl Reconciler<'_> {
         let mut trusted: Vec<CertRef> = issuer.map(there).into_iter().collect();
         let gone = match step {
             Move::TakeBack => generations.next,
-            Move::Introduce | Move::Switch | Move::SwitchBack | Move::Drop => None,
+            _ => None,
         };
         if step != Move::Drop {
             let others = generations.trusted.iter().chain(generations.active);
@@ -202,6 +229,7 @@ impl Reconciler<'_> {
             }
             Move::TakeBack => self.remove(next, label("next"), reason()),
             Move::Drop => self.remove(previous, label("previous"), reason()),
+            Move::Split | Move::Join => {}
         }
     }
 
@@ -634,6 +662,8 @@ impl Reconciler<'_> {
             }
             Move::TakeBack => removed = Some(next),
             Move::Drop => removed = Some(previous),
+            // A key pair's public keys have a file of their own everywhere.
+            Move::Split | Move::Join => {}
         }
         if let Some(file) = removed.filter(|file| self.has_original(file)) {
             self.step(Action::Remove, spec.id.into(), vec![file], reason());

@@ -3,11 +3,11 @@
 
 use std::{collections::BTreeSet, os::unix::fs::MetadataExt as _, path::Path};
 
-use super::{Request, Subject, audit};
+use super::{Request, Subject, audit, split};
 use crate::{
     model::{
         authority::{Generations, Move, Slot},
-        catalogue::roles,
+        catalogue::{CertId, roles},
         duration::Span,
         layout::Layout,
         observed::{CertView, HeldCopy, Piece, Signer},
@@ -48,7 +48,7 @@ impl Gates<'_> {
             match step {
                 Move::Switch => self.known_everywhere(*index, &mut refusals),
                 Move::Drop | Move::TakeBack => self.needed_nowhere(*index, *step, &mut refusals),
-                Move::Introduce | Move::SwitchBack => {}
+                Move::Split | Move::Join | Move::Introduce | Move::SwitchBack => {}
             }
         }
         for (index, step) in &policy.keys {
@@ -251,6 +251,35 @@ impl Gates<'_> {
             })),
         }
     }
+}
+
+/// What names the wrong file for trust: before another CA is trusted besides, all must name the file that will say so;
+/// before that file goes, none.
+pub fn named_for_trust(
+    search: &split::Search<'_>,
+    policy: &Policy,
+    settings: &[split::TrustSetting],
+) -> Vec<String> {
+    let steps = policy.succession.iter();
+    let id = |index: usize| search.layout.instances[index].spec.id;
+    let widening = steps.filter(|(_, step)| matches!(step, Move::Introduce | Move::Switch));
+    let widening: split::Moves = widening.map(|(index, _)| (id(*index), Move::Split)).collect();
+    let mut refusals: Vec<String> =
+        search.seen(&widening).iter().map(split::TrustSetting::told).collect();
+    if let Some(first) = widening.keys().next().filter(|_| !refusals.is_empty()) {
+        refusals.push(format!(
+            "where that is in a static pod's manifest, `certkit rotate-ca {first} --to stable --restart static-pods` \
+             changes it"
+        ));
+    }
+    let joins = |id: CertId| {
+        policy.succession.iter().any(|(index, step)| {
+            *step == Move::Join && search.layout.instances[*index].spec.id == id
+        })
+    };
+    let left = settings.iter().filter(|s| !s.is_changed && s.file.is_some());
+    refusals.extend(left.filter(|s| joins(s.authority)).map(split::TrustSetting::told));
+    refusals
 }
 
 /// How long tokens live at most that were put into pods, unless the apiserver is told otherwise (Kubernetes 1.36,

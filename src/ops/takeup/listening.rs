@@ -11,7 +11,7 @@ use std::{
 use super::{PROBE, Request, restart};
 use crate::{
     model::{
-        catalogue::Listener,
+        catalogue::{Listener, MANIFESTS},
         check::flags::Told,
         cluster::Host,
         layout::{Instance, Place},
@@ -85,7 +85,7 @@ fn running() -> Vec<Told> {
 
 /// What static pods are told.
 fn manifests(dir: &Path) -> Vec<Told> {
-    let files = restart::manifests(&dir.join(restart::MANIFESTS)).unwrap_or_default();
+    let files = restart::manifests(&dir.join(MANIFESTS)).unwrap_or_default();
     let told = |file: PathBuf| match read::file(&file) {
         Piece::Present(content) => flags::told(&file, &content).unwrap_or_default(),
         Piece::Missing | Piece::Bad(_) => Vec::new(),

@@ -9,13 +9,13 @@ use std::{
 
 use crate::{
     document::manifest::{self, ManifestError},
-    model::{catalogue::ComponentSpec, observed::Piece},
+    model::{
+        catalogue::{ComponentSpec, MANIFESTS},
+        observed::Piece,
+    },
     ops::read,
     store,
 };
-
-/// The folder of static pods' manifests, beside the PKI.
-pub(super) const MANIFESTS: &str = "manifests";
 
 /// What restarts a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +119,7 @@ fn systemctl(unit: &'static str) -> Result<String, RestartError> {
 
 /// The files of static pods in a folder, by their names' order. Files whose name begins with a dot are none, for the
 /// kubelet either (Kubernetes 1.36, `pkg/kubelet/config/file.go`).
-pub(super) fn manifests(folder: &Path) -> io::Result<Vec<PathBuf>> {
+pub fn manifests(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;

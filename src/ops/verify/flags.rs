@@ -72,7 +72,7 @@ impl<'a> Hosts<'a> {
     }
 
     /// A file that a setting names: relative to DIR where it is below it.
-    fn find(&self, path: &Path) -> Option<PathBuf> {
+    pub fn find(&self, path: &Path) -> Option<PathBuf> {
         let in_tree = |(root, on_host): &(PathBuf, PathBuf)| {
             let inside = path.strip_prefix(on_host).or_else(|_| path.strip_prefix(self.dir));
             inside.ok().map(|inside| root.join(inside))
