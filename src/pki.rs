@@ -12,5 +12,6 @@ pub mod inspect;
 pub mod issue;
 pub mod key;
 pub mod keystore;
+mod oid;
 pub mod pem;
 pub mod pkcs7;

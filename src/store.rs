@@ -67,8 +67,7 @@ pub use debt::Debt;
 pub(crate) use digest::sha256;
 pub use disk::NewOwner;
 pub use engine::Committed;
-pub use error::{Error, Operation};
-pub use lock::Holder;
+pub use error::{Error, Holder, Operation};
 pub use recover::Recovery;
 pub use snapshot::{SnapshotEntry, settled, snapshot};
 pub use transaction::{After, Content, Transaction};
@@ -232,7 +231,7 @@ pub fn pending(dir: &Path) -> Result<Option<Pending>, Error> {
         }
         Err(error) => return Err(error),
     };
-    let lock = gate.status(&journal::own(lock::NAME))?;
+    let lock = gate.status(&place::own(lock::NAME))?;
     let is_left = |name: &String| name == journal::JOURNAL || name.starts_with(journal::REST);
     let pending = Pending {
         holder: lock.and_then(|status| lock::holder(&status)),

@@ -23,6 +23,18 @@ pub const PUBLIC: u32 = 0o644;
 /// Where a kubelet keeps what it makes and gets itself, on its host.
 pub const KUBELET_DIR: &str = "/var/lib/kubelet/pki";
 
+/// The folder of the kubelet that DIR's machine has: `X/var/lib/kubelet/pki` beside `X/etc/kubernetes`. It is the one
+/// folder elsewhere that certkit changes; a copy of a tree has none.
+pub fn kubelet_dir(dir: &Path) -> Option<PathBuf> {
+    on_machine(dir, KUBELET_DIR)
+}
+
+/// An absolute path on the machine that DIR is `/etc/kubernetes` of.
+pub fn on_machine(dir: &Path, path: &str) -> Option<PathBuf> {
+    let machine = dir.to_str()?.strip_suffix(DEFAULT_HOST_DIR)?;
+    Some(PathBuf::from(format!("{machine}{path}")))
+}
+
 /// One certificate that exists: a row of the catalogue, on one host or for the whole cluster.
 #[derive(Clone, Debug)]
 pub struct Instance<'a> {
@@ -456,5 +468,13 @@ mod tests {
         assert_eq!(issuer("istio-root-ca"), None);
         assert_eq!(issuer("istio-ca"), Some("istio-root-ca"));
         assert_eq!(issuer("root-ca"), None);
+    }
+
+    #[test]
+    fn a_copy_of_a_tree_has_no_kubelet() {
+        let of = |dir: &str| kubelet_dir(Path::new(dir));
+        assert_eq!(of("/etc/kubernetes"), Some("/var/lib/kubelet/pki".into()));
+        assert_eq!(of("/mnt/etc/kubernetes"), Some("/mnt/var/lib/kubelet/pki".into()));
+        assert_eq!(of("/srv/kubernetes-copy"), None);
     }
 }

@@ -28,6 +28,7 @@ use crate::{
             Action, Contradiction, Plan, Step,
             obstacle::{Blocked, Obstacle},
         },
+        shown::with_causes,
         timestamp::Timestamp,
     },
     store::{self, Debt},
@@ -584,7 +585,7 @@ fn refuse(
             expired: end.is_some_and(|certificate| certificate.validity.not_after < now),
             obstacle: Obstacle::Broken {
                 file,
-                why: session::why(error),
+                why: with_causes(error),
                 hint: error.hint().unwrap_or_else(|| "mend that, then run it again".into()),
             },
         });

@@ -12,7 +12,6 @@ use std::{
 
 use super::{
     flags::{self, FlagsError},
-    observe::with_causes,
     read,
 };
 use crate::{
@@ -22,6 +21,7 @@ use crate::{
         layout::Layout,
         observed::{ConfigState, ObservedConfig, Piece},
         settings::{Placement, SettingValue, settings},
+        shown::with_causes,
     },
     store,
 };

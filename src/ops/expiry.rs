@@ -25,11 +25,12 @@ use self::{
     scan::Scanner,
     walk::{Root, Walk},
 };
-use super::observe::with_causes;
+
 use crate::{
     model::{
         check::expiry::{Details, Facts, Found, Origin, Row, RowRole},
         near,
+        shown::with_causes,
         timestamp::Timestamp,
     },
     parallel,

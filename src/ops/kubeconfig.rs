@@ -10,7 +10,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{
-    change, observe,
+    change,
     password::{self, Passwords},
     read, rotate, session,
 };
@@ -27,11 +27,12 @@ use crate::{
         observed::Piece,
         profile::{Kind, Profile, Validity},
         resolve::BACKDATE,
+        shown::with_causes,
         timestamp::Timestamp,
         usage::{ExtendedUsage, KeyUsages},
     },
     pki::{
-        inspect,
+        inspect::{self, Certificate},
         issue::{self, Issuance, IssueError, IssuingCa},
         key::{CaKey, KeyError, KeyFormat, PrivateKey},
         pem,
@@ -367,10 +368,10 @@ fn issuer(request: &Request<'_>) -> Result<IssuingCa, Error> {
         Piece::Missing => Err(closed(path, "does not exist".into())),
         Piece::Bad(why) => Err(closed(path, why)),
     };
-    let certificates = inspect::from_pem(&content(&cert)?)
-        .map_err(|error| closed(&cert, observe::with_causes(&error)))?;
-    let found = CaKey::from_pem(&content(&key)?, certificates.first())
-        .map_err(|error| closed(&key, observe::with_causes(&error)))?;
+    let certificates =
+        inspect::from_pem(&content(&cert)?).map_err(|error| closed(&cert, with_causes(&error)))?;
+    let found = CaKey::from_pem(&content(&key)?, certificates.first().map(Certificate::public_key))
+        .map_err(|error| closed(&key, with_causes(&error)))?;
     let private = match found {
         CaKey::Clear(private) => private,
         CaKey::Sealed(sealed) => {

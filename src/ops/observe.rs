@@ -28,6 +28,7 @@ use crate::{
         layout::{DEFAULT_HOST_DIR, Instance, Layout, PUBLIC, Place},
         observed::{CertView, Held, HeldCopy, HeldKeyPair, KubeconfigView, Observed, Piece, Trust},
         plan::{request_file, request_key_file},
+        shown::with_causes,
     },
     pki::{
         inspect::Certificate,
@@ -392,18 +393,6 @@ fn external(files: &mut Files<'_>, cluster: &Cluster, declared: bool) {
             files.uses(&path);
         }
     }
-}
-
-/// An error with all its causes in one line.
-pub fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// A certificate as plain data.

@@ -32,6 +32,7 @@ use crate::{
         },
         profile::Validity,
         resolve::BACKDATE,
+        shown::with_causes,
         timestamp::Timestamp,
     },
     pki::{
@@ -463,7 +464,7 @@ impl Work {
             let hint = error.hint().unwrap_or_else(|| {
                 "name a folder that holds both with --dir, or mend that; then run it again".into()
             });
-            self.keep(at, file, session::why(&error), hint);
+            self.keep(at, file, with_causes(&error), hint);
         }
         Ok(())
     }

@@ -25,6 +25,7 @@ use crate::{
         cluster::Cluster,
         layout::{Layout, Place},
         observed::Piece,
+        shown::with_causes,
         timestamp::Timestamp,
     },
     pki::inspect::{self, Certificate},
@@ -286,7 +287,7 @@ fn select(dir: &Path, mut kept: Vec<Kept>, to: Option<&str>) -> Result<Selected,
     for one in since {
         match one.backup {
             Ok(backup) => undone.push(backup),
-            Err(error) => damaged.push((one.id, session::why(&error))),
+            Err(error) => damaged.push((one.id, with_causes(&error))),
         }
     }
     Ok((undone, damaged))

@@ -5,9 +5,8 @@ use std::{
     time::Duration,
 };
 
-use super::observe::with_causes;
 use crate::{
-    model::layout::{DEFAULT_HOST_DIR, KUBELET_DIR},
+    model::layout::kubelet_dir,
     store::{self, Committed, Debt, NewOwner, Store},
 };
 
@@ -104,34 +103,4 @@ pub fn conclude(store: &mut Store, committed: Committed, backups: usize) -> Afte
     warnings.extend(failed.into_iter().map(|why| format!("old backups stay: {why}")));
     let backup = committed.backup.filter(|backup| !pruned.contains(backup));
     Aftermath { backup, pruned, warnings, debt: store.debt() }
-}
-
-/// An error with its causes, for where it stands in a longer sentence.
-pub fn why(error: &store::Error) -> String {
-    with_causes(error)
-}
-
-/// The folder of the kubelet that DIR's machine has: `X/var/lib/kubelet/pki` beside `X/etc/kubernetes`. It is the one
-/// folder elsewhere that certkit changes; a copy of a tree has none.
-pub fn kubelet_dir(dir: &Path) -> Option<PathBuf> {
-    on_machine(dir, KUBELET_DIR)
-}
-
-/// An absolute path on the machine that DIR is `/etc/kubernetes` of.
-pub fn on_machine(dir: &Path, path: &str) -> Option<PathBuf> {
-    let machine = dir.to_str()?.strip_suffix(DEFAULT_HOST_DIR)?;
-    Some(PathBuf::from(format!("{machine}{path}")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_copy_of_a_tree_has_no_kubelet() {
-        let of = |dir: &str| kubelet_dir(Path::new(dir));
-        assert_eq!(of("/etc/kubernetes"), Some("/var/lib/kubelet/pki".into()));
-        assert_eq!(of("/mnt/etc/kubernetes"), Some("/mnt/var/lib/kubelet/pki".into()));
-        assert_eq!(of("/srv/kubernetes-copy"), None);
-    }
 }

@@ -8,17 +8,14 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::{
-    observe::{self, with_causes},
-    read, rotate,
-};
+use super::{observe, read, rotate};
 use crate::{
     document::kubeconfig::{self, Material},
     model::{
         catalogue::{CertId, CertSpec, Reload, USES, Use, Value},
         layout::{Instance, Layout},
         observed::Piece,
-        shown,
+        shown::{self, with_causes},
         talk::{self, Talk},
     },
     pki::{
@@ -362,7 +359,7 @@ fn in_kubeconfig(view: &kubeconfig::View, folder: &Path) -> Result<Vec<Found>, W
 }
 
 fn compare(content: &[u8], certificate: &Certificate, path: PathBuf) -> Key {
-    match PrivateKey::from_pem_for(content, certificate) {
+    match PrivateKey::from_pem_for(content, certificate.public_key()) {
         Ok(key) if key.public_key() == certificate.public_key() => Key::Matches(path),
         Ok(_) => Key::Differs(path),
         Err(_) => Key::Closed(path),

@@ -15,6 +15,7 @@ use crate::{
     model::{
         cluster::Cluster,
         layout::{Instance, Layout, Place},
+        shown::with_causes,
         takeup::{self, Affected, TakeUp},
     },
     pki::inspect::Certificate,
@@ -271,7 +272,7 @@ fn wait(mut open: Vec<Watched>, outcomes: &mut [Uptake], limit: Duration) {
         for ((number, target, fingerprint), answer) in open.into_iter().zip(answers) {
             let state = match answer {
                 Ok(served) => state(&served.chain, &fingerprint),
-                Err(error) => State::Unknown(super::observe::with_causes(&error)),
+                Err(error) => State::Unknown(with_causes(&error)),
             };
             match state == State::New || last {
                 true => {

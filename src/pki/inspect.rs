@@ -290,7 +290,7 @@ impl Certificate {
         self.extensions
             .iter()
             .filter(|e| !extension::KNOWN.contains(&&self.der[e.oid.clone()]))
-            .map(|e| (super::key::dotted(&self.der[e.oid.clone()]), e.critical))
+            .map(|e| (super::oid::dotted(&self.der[e.oid.clone()]), e.critical))
             .collect()
     }
 
@@ -299,7 +299,7 @@ impl Certificate {
     pub fn raw_extensions(&self) -> Vec<RawExtension> {
         let mut all: Vec<RawExtension> = Vec::with_capacity(self.extensions.len());
         for extension in &self.extensions {
-            let oid = super::key::dotted(&self.der[extension.oid.clone()]);
+            let oid = super::oid::dotted(&self.der[extension.oid.clone()]);
             if all.iter().all(|other| other.oid != oid) {
                 let value = self.der[extension.value.clone()].to_vec();
                 all.push(RawExtension { oid, critical: extension.critical, value });

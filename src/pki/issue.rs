@@ -4,7 +4,6 @@
 //! in as raw bytes (its names are a map that keeps one value per type, its keys only those of its backend),
 //! and the result is signed once. The issuer is thus the CA's subject byte for byte, as Go wants it.
 
-mod oid;
 mod splice;
 
 use std::fmt;
@@ -20,6 +19,7 @@ use super::{
     der::OCTET_STRING,
     inspect::{Certificate, InspectError, RawExtension},
     key::{KeyError, PrivateKey, PublicKey, Sign},
+    oid,
 };
 use crate::model::{
     der,

@@ -9,13 +9,12 @@ use std::{fmt, sync::OnceLock};
 use zeroize::Zeroizing;
 
 pub use public::PublicKey;
-pub(in crate::pki) use public::{bit_string, dotted};
+pub(in crate::pki) use public::bit_string;
 pub use sealed::SealedKey;
 
 use super::{
     crypto::{self, CryptoError, Curve, SigningKey},
-    inspect::Certificate,
-    pem::{self, PemError},
+    pem::{self, Block, PemError},
 };
 use crate::model::algorithm::KeyAlgorithm;
 
@@ -78,11 +77,11 @@ impl PrivateKey {
         load::first(bytes, None)?.checked()
     }
 
-    /// The same for a key file that may lack its public key, which is then taken from `certificate`.
+    /// The same for a key file that may lack its public key, which is then `public`, its certificate's.
     ///
-    /// That the key is the certificate's is not checked otherwise: compare the public keys.
-    pub fn from_pem_for(bytes: &[u8], certificate: &Certificate) -> Result<Self, KeyError> {
-        load::first(bytes, Some(certificate.public_key()))?.checked()
+    /// That it belongs to the key is not checked otherwise: compare the public keys.
+    pub fn from_pem_for(bytes: &[u8], public: &PublicKey) -> Result<Self, KeyError> {
+        load::first(bytes, Some(public))?.checked()
     }
 
     /// The algorithm.
@@ -197,13 +196,37 @@ pub enum CaKey {
 }
 
 impl CaKey {
-    /// Reads the first private key of a PEM file. One in clear that lacks its public key takes it from
-    /// `certificate`.
-    pub fn from_pem(bytes: &[u8], certificate: Option<&Certificate>) -> Result<Self, KeyError> {
+    /// Reads the first private key of a PEM file. For one in clear that lacks its public key that is `public`.
+    pub fn from_pem(bytes: &[u8], public: Option<&PublicKey>) -> Result<Self, KeyError> {
         if let Some(sealed) = SealedKey::from_pem(bytes)? {
             return Ok(Self::Sealed(sealed));
         }
-        load::first(bytes, certificate.map(Certificate::public_key))?.checked().map(Self::Clear)
+        load::first(bytes, public)?.checked().map(Self::Clear)
+    }
+}
+
+impl PublicKey {
+    /// Reads the first `PUBLIC KEY` block, or else the public part of the first private key.
+    pub fn from_pem(bytes: &[u8]) -> Result<Self, KeyError> {
+        Self::all_from_pem(bytes)?.into_iter().next().ok_or(KeyError::NoKey)
+    }
+
+    /// Reads every public key of a file such as `sa.pub`, which holds several during a rotation; of a
+    /// private key the public part.
+    pub fn all_from_pem(bytes: &[u8]) -> Result<Vec<Self>, KeyError> {
+        let mut keys = Vec::new();
+        let mut private = false;
+        for block in pem::read(bytes)? {
+            match block {
+                Block::PublicKey(der) => keys.push(Self::from_der(der)?),
+                Block::Key(_) => private = true,
+                Block::Certificate(_) | Block::Crl(_) | Block::Csr(_) => {}
+            }
+        }
+        if keys.is_empty() && private {
+            keys.push(PrivateKey::from_pem(bytes)?.public_key().clone());
+        }
+        Ok(keys)
     }
 }
 

@@ -10,8 +10,7 @@ use super::digest::sha256;
 use super::disk::{Attribute, Disk, FileKind, FileStatus, KeptMetadata, UserAndGroup};
 use super::error::{Error, Operation};
 use super::gate::Gate;
-use super::journal::own;
-use super::place::StorePath;
+use super::place::{StorePath, own};
 use super::transaction::{Content, Transaction};
 
 /// The form of the manifest.

@@ -13,7 +13,8 @@ use super::METADATA;
 use super::disk::Disk;
 use super::error::Error;
 use super::gate::Gate;
-use super::journal::{self, own};
+use super::journal;
+use super::place::own;
 use super::real::RealDisk;
 use super::recover;
 

@@ -9,6 +9,7 @@ use super::error::{Error, Operation};
 use super::gate::Gate;
 use super::journal::{self, Undecided};
 use super::lock;
+use super::place;
 use super::plan::StagingPlan;
 use super::publish;
 use super::recover::{self, Recovery, Rest};
@@ -221,7 +222,7 @@ impl<D: Disk> Engine<D> {
             && self.gate.list(METADATA).is_ok_and(|names| names.iter().all(|n| n == lock::NAME))
         {
             // What cannot be removed is an empty directory in nobody's way.
-            let _ = self.gate.unlink(&journal::own(lock::NAME));
+            let _ = self.gate.unlink(&place::own(lock::NAME));
             let _ = self.gate.remove_dir(METADATA);
         }
         remove_roots(&self.gate.disk, &mut self.roots);

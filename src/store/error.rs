@@ -5,7 +5,25 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::lock::Holder;
+/// A process that holds the lock.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Holder {
+    /// Its process id.
+    pub pid: u32,
+    /// Its command line, or nothing where that cannot be read.
+    pub command: String,
+}
+
+impl Holder {
+    /// A phrase for a message.
+    pub fn describe(holder: Option<&Self>) -> String {
+        match holder {
+            None => "another process".to_owned(),
+            Some(Self { pid, command }) if command.is_empty() => format!("process {pid}"),
+            Some(Self { pid, command }) => format!("process {pid} ({command})"),
+        }
+    }
+}
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]

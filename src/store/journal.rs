@@ -10,7 +10,7 @@ use super::backup;
 use super::disk::Disk;
 use super::error::{Error, Operation};
 use super::gate::Gate;
-use super::place::{StorePath, parent, temporary_name};
+use super::place::{StorePath, own, parent, temporary_name};
 
 /// The form of the record; a certkit that knows only older ones must not guess.
 const VERSION: u32 = 1;
@@ -170,11 +170,6 @@ pub(crate) const REST: &str = "rest-";
 pub(crate) const OWED: &str = "owed-";
 /// The log.
 pub(crate) const LOG: &str = "log.jsonl";
-
-/// The place of one of the store's own files.
-pub(crate) fn own(name: &str) -> StorePath {
-    StorePath::own(format!("{METADATA}/{name}"))
-}
 
 /// Writes the record of what is going to be staged, and makes it durable.
 pub(crate) fn begin<D: Disk>(gate: &Gate<D>, journal: &Journal) -> Result<(), Error> {

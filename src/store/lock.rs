@@ -13,30 +13,10 @@ use std::time::{Duration, Instant};
 
 use super::METADATA;
 use super::disk::{Disk, FileKind, FileStatus};
-use super::error::{Error, Operation};
+use super::error::{Error, Holder, Operation};
 use super::gate::Gate;
-use super::journal::own;
+use super::place::own;
 use super::real::RealDisk;
-
-/// A process that holds the lock.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Holder {
-    /// Its process id.
-    pub pid: u32,
-    /// Its command line, or nothing where that cannot be read.
-    pub command: String,
-}
-
-impl Holder {
-    /// A phrase for a message.
-    pub fn describe(holder: Option<&Self>) -> String {
-        match holder {
-            None => "another process".to_owned(),
-            Some(Self { pid, command }) if command.is_empty() => format!("process {pid}"),
-            Some(Self { pid, command }) => format!("process {pid} ({command})"),
-        }
-    }
-}
 
 /// The name of the lock's file.
 pub(crate) const NAME: &str = "lock";

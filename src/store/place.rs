@@ -83,6 +83,11 @@ pub(crate) fn parent(path: &str) -> &str {
     }
 }
 
+/// The place of one of the store's own files.
+pub(crate) fn own(name: &str) -> StorePath {
+    StorePath::own(format!("{METADATA}/{name}"))
+}
+
 /// `name` in `dir`.
 pub(crate) fn join(dir: &str, name: &str) -> String {
     match dir {

@@ -8,7 +8,8 @@ use super::digest::sha256;
 use super::disk::{Disk, FileKind};
 use super::error::{Error, Operation};
 use super::gate::Gate;
-use super::journal::{self, JOURNAL, Journal, JournalEntry, LOG, own};
+use super::journal::{self, JOURNAL, Journal, JournalEntry, LOG};
+use super::place::own;
 use super::stage;
 
 /// Renames everything into place, appends to the log and makes the journal the record of what is owed. That the log could not be written

@@ -9,9 +9,9 @@ use super::METADATA;
 use super::disk::Disk;
 use super::error::Error;
 use super::gate::Gate;
-use super::journal::{self, JOURNAL, Journal, JournalEntry, REST, STAGING, Unreadable, own};
+use super::journal::{self, JOURNAL, Journal, JournalEntry, REST, STAGING, Unreadable};
 use super::lock;
-use super::place::{StorePath, parent};
+use super::place::{StorePath, own, parent};
 use super::publish;
 
 /// What was done about an earlier run that had been interrupted.

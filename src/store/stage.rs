@@ -8,8 +8,8 @@ use super::digest::sha256;
 use super::disk::Disk;
 use super::error::{Error, Operation};
 use super::gate::Gate;
-use super::journal::{JournalEntry, LOG, own};
-use super::place::{StorePath, parent};
+use super::journal::{JournalEntry, LOG};
+use super::place::{StorePath, own, parent};
 use super::plan::{Look, StagingPlan, Temporary};
 use crate::parallel::progress;
 

@@ -12,11 +12,11 @@ use crate::{
     },
     model::{
         plan::{Action, KeyChoice, Reason, Step, obstacle::Blocked},
+        shown::with_causes,
         takeup::TakeUp,
     },
     ops::{
         change::Report,
-        observe::with_causes,
         takeup::{self, State, Uptake},
     },
 };

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::{RotateArgs, report, take_up};
 use crate::{
     cli::{self, Exit, Failure, Format, Global, output, output::grid::Column, watch},
+    model::shown::with_causes,
     ops::{
-        observe::with_causes,
         rollback::{self, Report},
         takeup::{self, Uptake},
     },

@@ -14,8 +14,8 @@ use crate::{
         check::expiry::{Found, Inside, Origin, Remark, Row, RowRole},
         cluster::Host,
         san::San,
+        shown::with_causes,
     },
-    ops::observe::with_causes,
     pki::inspect::Certificate,
     tls::probe::{self, Served, Target},
 };

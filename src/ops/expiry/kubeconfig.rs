@@ -5,8 +5,12 @@ use std::path::{Path, PathBuf};
 use super::{certificates, shown as shown_path};
 use crate::{
     document::kubeconfig::{self, Material, View},
-    model::{check::expiry::Inside, observed::Piece, shown},
-    ops::{observe::with_causes, read},
+    model::{
+        check::expiry::Inside,
+        observed::Piece,
+        shown::{self, with_causes},
+    },
+    ops::read,
     pki::inspect::Certificate,
 };
 

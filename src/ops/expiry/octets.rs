@@ -17,9 +17,8 @@ use crate::{
     document::object,
     model::{
         check::expiry::{Found, Inside, Origin, Remark, Row, RowRole},
-        shown,
+        shown::{self, with_causes},
     },
-    ops::observe::with_causes,
     pki::{
         inspect::{self, Certificate, InspectError},
         keystore::{self, KeystoreError, Stored},

@@ -23,8 +23,9 @@ use crate::{
         cluster::{Cluster as Declared, Etcd},
         layout::{DEFAULT_HOST_DIR, KUBELET_DIR, Layout},
         plan::request_file,
+        shown::with_causes,
     },
-    ops::{declared, observe::with_causes},
+    ops::declared,
     parallel,
     pki::inspect::Certificate,
 };

@@ -2,12 +2,12 @@
 
 use zeroize::Zeroizing;
 
-use super::with_causes;
 use crate::{
     model::{
         check::piece::FORBIDDEN,
         layout::Place,
         observed::{FoundKey, KeyView, Piece},
+        shown::with_causes,
     },
     pki::{
         inspect::{self, Certificate},
@@ -86,7 +86,7 @@ pub fn key_of(
     certificate: Option<&Certificate>,
     is_ca: bool,
 ) -> (FoundKey, Option<CaKey>) {
-    let error = match CaKey::from_pem(pem, certificate) {
+    let error = match CaKey::from_pem(pem, certificate.map(Certificate::public_key)) {
         Ok(CaKey::Clear(key)) => {
             return (FoundKey::Present(key_view(&key)), Some(CaKey::Clear(key)));
         }

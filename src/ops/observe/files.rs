@@ -9,9 +9,12 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::{credential::has_key, view, with_causes};
+use super::{credential::has_key, view};
 use crate::{
-    model::observed::{Bundle, Piece},
+    model::{
+        observed::{Bundle, Piece},
+        shown::with_causes,
+    },
     ops::read,
     pki::inspect,
     store::{After, Transaction},

@@ -7,16 +7,15 @@ use zeroize::Zeroizing;
 use super::{
     credential::{FileContent, HeldCredential},
     files::Files,
-    pair, with_causes,
+    pair,
 };
 use crate::{
     document::kubeconfig::{self, Material, View},
     model::{
-        layout::Place,
+        layout::{Place, kubelet_dir},
         observed::{KubeconfigView, Piece},
-        shown::quoted,
+        shown::{quoted, with_causes},
     },
-    ops::session,
 };
 
 /// Where paths that a kubeconfig names are.
@@ -51,7 +50,7 @@ impl NamedPaths<'_> {
             }
         }
         // Other files of a host are here only if DIR is this machine's own tree.
-        let is_kubelets = || session::kubelet_dir(self.dir).is_some_and(|k| path.starts_with(k));
+        let is_kubelets = || kubelet_dir(self.dir).is_some_and(|k| path.starts_with(k));
         match self.dir == self.host_dir || is_kubelets() {
             true => Lead::File(path.to_path_buf()),
             false => Lead::Elsewhere(path.display().to_string()),

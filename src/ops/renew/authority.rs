@@ -70,7 +70,7 @@ impl Ca {
         content: &[u8],
         certificates: &[Certificate],
     ) -> Result<(PathBuf, CaKey), Error> {
-        let first = certificates.first();
+        let first = certificates.first().map(Certificate::public_key);
         if request.ca_key.is_none()
             && let Ok(key) = CaKey::from_pem(content, first)
         {

@@ -15,9 +15,9 @@ use crate::{
             KeyChoice,
             obstacle::{Obstacle, broken},
         },
-        shown,
+        shown::{self, with_causes},
     },
-    ops::{observe::with_causes, read},
+    ops::read,
     pki::{
         inspect::{self, Certificate, InspectError},
         key::{KeyError, PrivateKey},
@@ -110,7 +110,7 @@ impl Renewable {
         let leaf = &certificates[0];
         let together = key.is_none() && matches!(pem::first_key(&content), Ok(Some(_)));
         let (home, key) = if together {
-            let key = PrivateKey::from_pem_for(&content, leaf);
+            let key = PrivateKey::from_pem_for(&content, leaf.public_key());
             (Home::Together, Some(key.map_err(|error| no_key(&located.inside, &error))?))
         } else {
             match Self::beside(located, key, leaf, dir)? {
@@ -152,7 +152,7 @@ impl Renewable {
         for path in candidates {
             let inside = super::inside(dir, &path).unwrap_or_else(|| path.clone());
             let found = match read::file(&path) {
-                Piece::Present(content) => PrivateKey::from_pem_for(&content, leaf)
+                Piece::Present(content) => PrivateKey::from_pem_for(&content, leaf.public_key())
                     .map(|key| (Home::Beside { key: inside.clone(), content }, key))
                     .map_err(|error| no_key(&inside, &error)),
                 Piece::Missing => {
@@ -190,7 +190,7 @@ impl Renewable {
         let (content, key) = embedded(user).map_err(|(why, hint)| broken(&why, hint))?;
         let certificates =
             inspect::from_pem(&content).map_err(|error| unreadable(located, &error))?;
-        let private = PrivateKey::from_pem_for(&key, &certificates[0])
+        let private = PrivateKey::from_pem_for(&key, certificates[0].public_key())
             .map_err(|error| no_key(&located.inside, &error))?;
         let home = Home::Kubeconfig { user: user.name.clone(), whole, key };
         let file = located.inside.clone();

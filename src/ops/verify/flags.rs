@@ -22,9 +22,10 @@ use crate::{
         cluster::Cluster,
         layout::DEFAULT_HOST_DIR,
         observed::{FoundKey, Piece},
+        shown::with_causes,
     },
     ops::{
-        observe::{has_key, key_of, view, with_causes},
+        observe::{has_key, key_of, view},
         read,
     },
     pki::{inspect, key::PublicKey},

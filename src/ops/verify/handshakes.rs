@@ -19,9 +19,10 @@ use crate::{
         duration::Span,
         layout::Layout,
         observed::CertView,
+        shown::with_causes,
         timestamp::Timestamp,
     },
-    ops::observe::{Observation, with_causes},
+    ops::observe::Observation,
     parallel,
     tls::handshake::{
         self, Client, ClientAddress, ClientSide, Identity, PeerRule, Server, ServerSide,

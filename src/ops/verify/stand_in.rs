@@ -7,10 +7,10 @@ use crate::{
         name::Name,
         profile::{Kind, Profile, Validity},
         san::San,
+        shown::with_causes,
         timestamp::Timestamp,
         usage::{ExtendedUsage, KeyUsages},
     },
-    ops::observe::with_causes,
     pki::{
         issue::{self, Issuance, IssuingCa},
         key::PrivateKey,

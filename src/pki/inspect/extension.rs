@@ -20,7 +20,7 @@ use crate::{
     },
     pki::{
         der::{DerReader, OCTET_STRING},
-        key::dotted,
+        oid::dotted,
     },
 };
 

@@ -7,7 +7,7 @@ use x509_parser::{
 
 use crate::{
     model::name::{Name, escaped},
-    pki::key::dotted,
+    pki::oid::dotted,
 };
 
 /// id-at-commonName

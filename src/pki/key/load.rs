@@ -1,12 +1,9 @@
 //! Reading and writing private keys: PKCS#8, SEC 1 and PKCS#1, each fault with a name of its own.
 
-use pkcs1::{RsaPrivateKeyRef, RsaPublicKeyRef};
+use pkcs1::RsaPrivateKeyRef;
 use pkcs8::{
     AlgorithmIdentifierRef, ObjectIdentifier, PrivateKeyInfoRef,
-    der::{
-        AnyRef, Decode, Encode, ErrorKind, Tag, Tagged,
-        asn1::{OctetStringRef, UintRef},
-    },
+    der::{AnyRef, Decode, Encode, ErrorKind, Tag, Tagged, asn1::OctetStringRef},
 };
 use sec1::{EcParameters, EcPrivateKey};
 use zeroize::Zeroizing;
@@ -76,7 +73,7 @@ fn pkcs1(der: &[u8]) -> Result<Material, KeyError> {
     if key.other_prime_infos.is_some() {
         return Err(KeyError::RsaPrimes);
     }
-    let bits = bit_length(key.modulus);
+    let bits = public::bit_length(key.modulus);
     if !(2048..=4096).contains(&bits) {
         return Err(KeyError::RsaSize(bits));
     }
@@ -174,17 +171,6 @@ pub fn to_pkcs8(material: &Material) -> Zeroizing<Vec<u8>> {
 /// The public half of a PKCS#1 private key, as PKCS#1 itself.
 pub fn rsa_public(pkcs1: &[u8]) -> Result<Vec<u8>, KeyError> {
     Ok(RsaPrivateKeyRef::from_der(pkcs1)?.public_key().to_der()?)
-}
-
-/// The bits of a PKCS#1 public key's modulus.
-pub fn rsa_bits(public: &[u8]) -> Option<u32> {
-    RsaPublicKeyRef::from_der(public).ok().map(|key| bit_length(key.modulus))
-}
-
-fn bit_length(number: UintRef<'_>) -> u32 {
-    let bytes = number.as_bytes();
-    let leading = bytes.first().map_or(0, |first| first.leading_zeros());
-    u32::try_from(bytes.len() * 8).unwrap_or(u32::MAX) - leading
 }
 
 fn identifier(curve: Curve) -> ObjectIdentifier {

@@ -2,6 +2,11 @@
 
 use std::fmt;
 
+use pkcs1::{
+    RsaPublicKeyRef,
+    der::{Decode, asn1::UintRef},
+};
+
 use crate::{
     model::{
         algorithm::KeyAlgorithm,
@@ -10,8 +15,9 @@ use crate::{
     pki::{
         crypto::Curve,
         der::{BIT_STRING, DerReader, Malformed},
-        key::{KeyError, PrivateKey, load},
-        pem::{self, Block},
+        key::KeyError,
+        oid::dotted,
+        pem,
     },
 };
 
@@ -40,29 +46,6 @@ impl PublicKey {
         Ok(Self { der })
     }
 
-    /// Reads the first `PUBLIC KEY` block, or else the public part of the first private key.
-    pub fn from_pem(bytes: &[u8]) -> Result<Self, KeyError> {
-        Self::all_from_pem(bytes)?.into_iter().next().ok_or(KeyError::NoKey)
-    }
-
-    /// Reads every public key of a file such as `sa.pub`, which holds several during a rotation; of a
-    /// private key the public part.
-    pub fn all_from_pem(bytes: &[u8]) -> Result<Vec<Self>, KeyError> {
-        let mut keys = Vec::new();
-        let mut private = false;
-        for block in pem::read(bytes)? {
-            match block {
-                Block::PublicKey(der) => keys.push(Self::from_der(der)?),
-                Block::Key(_) => private = true,
-                Block::Certificate(_) | Block::Crl(_) | Block::Csr(_) => {}
-            }
-        }
-        if keys.is_empty() && private {
-            keys.push(PrivateKey::from_pem(bytes)?.public_key().clone());
-        }
-        Ok(keys)
-    }
-
     /// The SubjectPublicKeyInfo.
     pub fn der(&self) -> &[u8] {
         &self.der
@@ -85,7 +68,7 @@ impl PublicKey {
         let Parts { oid, bits, .. } = parts(&self.der).ok()?;
         match oid {
             OID_ED25519 => Some(KeyAlgorithm::Ed25519),
-            OID_RSA => load::rsa_bits(bits).map(KeyAlgorithm::Rsa),
+            OID_RSA => rsa_bits(bits).map(KeyAlgorithm::Rsa),
             _ => None,
         }
     }
@@ -160,27 +143,16 @@ pub fn algorithm_text(oid: &[u8]) -> String {
     }
 }
 
-/// An object identifier in dotted form, from its content.
-pub fn dotted(oid: &[u8]) -> String {
-    let mut arcs: Vec<String> = Vec::new();
-    let mut value: u128 = 0;
-    for byte in oid {
-        // An arc of more than 128 bits has no meaning to anyone; show the bytes.
-        if value >> 121 != 0 {
-            return oid.iter().map(|b| format!("{b:02x}")).collect();
-        }
-        value = value << 7 | u128::from(byte & 0x7f);
-        if byte & 0x80 == 0 {
-            if arcs.is_empty() {
-                let first = (value / 40).min(2);
-                arcs.push(first.to_string());
-                value -= first * 40;
-            }
-            arcs.push(value.to_string());
-            value = 0;
-        }
-    }
-    arcs.join(".")
+/// The bits of a PKCS#1 public key's modulus.
+pub fn rsa_bits(public: &[u8]) -> Option<u32> {
+    RsaPublicKeyRef::from_der(public).ok().map(|key| bit_length(key.modulus))
+}
+
+/// How many bits a number has.
+pub fn bit_length(number: UintRef<'_>) -> u32 {
+    let bytes = number.as_bytes();
+    let leading = bytes.first().map_or(0, |first| first.leading_zeros());
+    u32::try_from(bytes.len() * 8).unwrap_or(u32::MAX) - leading
 }
 
 /// What a SubjectPublicKeyInfo is made of.

@@ -6,8 +6,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::super::lock;
-use super::super::{Error, Store, Transaction, pending};
+use super::super::{Error, Holder, Store, Transaction, pending};
 use super::on_disk::{commit, listing, open, place, read};
 
 #[test]
@@ -202,7 +201,7 @@ fn a_private_key_is_never_readable_by_others_while_it_is_written() {
 
 #[test]
 fn a_holder_without_command_is_still_named() {
-    let holder = lock::Holder { pid: 7, command: String::new() };
-    assert_eq!(lock::Holder::describe(Some(&holder)), "process 7");
-    assert_eq!(lock::Holder::describe(None), "another process");
+    let holder = Holder { pid: 7, command: String::new() };
+    assert_eq!(Holder::describe(Some(&holder)), "process 7");
+    assert_eq!(Holder::describe(None), "another process");
 }

@@ -9,6 +9,7 @@ use super::super::engine::{self, Committed, Engine};
 use super::super::error::Error;
 use super::super::gate::Gate;
 use super::super::journal;
+use super::super::place;
 use super::super::recover;
 use super::super::simulated::{Seen, SimulatedDisk};
 use super::super::transaction::Transaction;
@@ -130,7 +131,7 @@ impl Scenario {
             commit(&disk, transaction).unwrap();
             let engine = open(&disk).unwrap();
             for (name, _) in recover::owed(&engine.gate).unwrap() {
-                engine.gate.unlink(&journal::own(&name)).unwrap();
+                engine.gate.unlink(&place::own(&name)).unwrap();
             }
             drop(engine);
             disk.settle();

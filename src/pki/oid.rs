@@ -18,6 +18,29 @@ pub fn arcs(text: &str) -> Option<Vec<u64>> {
     }
 }
 
+/// An object identifier in dotted form, from its content.
+pub fn dotted(oid: &[u8]) -> String {
+    let mut arcs: Vec<String> = Vec::new();
+    let mut value: u128 = 0;
+    for byte in oid {
+        // An arc of more than 128 bits has no meaning to anyone; show the bytes.
+        if value >> 121 != 0 {
+            return oid.iter().map(|b| format!("{b:02x}")).collect();
+        }
+        value = value << 7 | u128::from(byte & 0x7f);
+        if byte & 0x80 == 0 {
+            if arcs.is_empty() {
+                let first = (value / 40).min(2);
+                arcs.push(first.to_string());
+                value -= first * 40;
+            }
+            arcs.push(value.to_string());
+            value = 0;
+        }
+    }
+    arcs.join(".")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
