@@ -9,7 +9,7 @@ use certkit::model::catalogue::{
     Home, Issuer, KEYS, KeyPolicy, PATHS, Protection, Purpose, Reload, SanRule, Scope, SubjectRule,
     USES, Value,
 };
-use certkit::model::check::code::CODES;
+use certkit::model::code::CODES;
 
 #[test]
 fn the_catalogue_page_is_current() {

@@ -16,7 +16,7 @@ use super::{Exit, Failure, print};
 use crate::{
     model::{
         catalogue::CERTIFICATES,
-        check::code::CODES,
+        code::CODES,
         layout::{DEFAULT_HOST_DIR, Layout},
     },
     ops::declared,

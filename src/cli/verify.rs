@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use super::{Exit, Failure, Global, completions, print, watch, when};
 use crate::{
     model::{
-        check::{Severity, code::Code},
+        code::{Code, Severity},
         timestamp::Timestamp,
     },
     ops::{
@@ -88,7 +88,7 @@ EXAMPLES:
   certkit verify -o sarif > certkit.sarif";
 
 fn code(text: &str) -> Result<Code, String> {
-    text.parse().map_err(|error: crate::model::check::code::UnknownCode| error.to_string())
+    text.parse().map_err(|error: crate::model::code::UnknownCode| error.to_string())
 }
 
 /// Runs the command.

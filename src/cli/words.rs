@@ -175,7 +175,7 @@ pub fn meant(arguments: &[OsString]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::check::code::Code;
+    use crate::model::code::Code;
 
     #[test]
     fn commands_name_the_directory_they_are_about() {
@@ -207,7 +207,7 @@ mod tests {
         assert!(ca.contains("certkit rotate-ca etcd-ca") && !ca.contains("rotate etcd"), "{ca}");
         let extra = of(Code::KeyMismatch, "somebody", "pki/extra.crt");
         assert!(extra.contains("certkit rotate pki/extra.crt"), "{extra}");
-        for spec in crate::model::check::code::CODES {
+        for spec in crate::model::code::CODES {
             let text = of(spec.code, "apiserver", "hosts/w1/pki/apiserver.key");
             for word in ["NAME", "FILE", "HOST", "KEY.clear"] {
                 assert!(!text.contains(word), "{}: {text}", spec.name);

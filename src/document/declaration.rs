@@ -121,7 +121,7 @@ pub(super) fn read(reader: &mut FieldReader, document: &Node) -> Draft {
             }
             "singleRoot" => draft.single_root = reader.flag(node, field),
             owner::FIELD => {
-                let components = owner::components();
+                let components = crate::model::cluster::owners::components();
                 for (key, field, node) in reader.fields(node, field, &components) {
                     let owner = reader.parse(node, &field);
                     let component = components.iter().find(|component| **component == key);

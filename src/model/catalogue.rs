@@ -25,7 +25,7 @@ pub use uses::USES;
 
 use std::fmt;
 
-use super::check::{Severity, code::Code};
+use super::code::{Code, Severity};
 
 /// The DNS name in every etcd peer certificate, and in no other: etcd's `--peer-cert-allowed-hostname`
 /// admits peers by it. Without such a name any certificate of the etcd CA that has no SAN, like the

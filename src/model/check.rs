@@ -1,7 +1,6 @@
 //! Checks: rules over what was observed, and the findings they give. A finding is a value, never an error.
 
 pub mod authority;
-pub mod code;
 pub mod copy;
 pub mod evidence;
 pub mod expiry;
@@ -18,28 +17,6 @@ pub mod term;
 
 use evidence::Evidence;
 use finding::Finding;
-
-/// How much a finding matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Severity {
-    /// Worth knowing; nothing needs to be done.
-    Info,
-    /// Should be mended in time.
-    Warning,
-    /// Broken, open, or about to be.
-    Critical,
-}
-
-impl Severity {
-    /// Its name in output.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Warning => "warning",
-            Self::Critical => "critical",
-        }
-    }
-}
 
 /// One rule: everything it finds wrong.
 type Rule = fn(&Evidence<'_>) -> Vec<Finding>;

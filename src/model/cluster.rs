@@ -5,6 +5,7 @@
 
 pub mod address;
 mod network;
+pub mod owners;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,7 +22,7 @@ use super::{
     catalogue::{self, Condition, Scope, roles},
     duration::Span,
     name::Name,
-    owner::{self, Owner},
+    owner::Owner,
     san::{San, dns_name_fault},
     shown::quoted,
     usage::{ExtendedUsage, KeyUsages},
@@ -338,7 +339,7 @@ impl Cluster {
                 fault(&format!("{field}.validity"), why);
             }
         }
-        faults.extend(owner::faults(self));
+        faults.extend(owners::faults(self));
         let mut fault = |field: &str, why: String| {
             faults.push(Fault { field: field.to_owned(), why });
         };

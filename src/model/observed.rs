@@ -9,12 +9,12 @@ use std::{
 
 use super::{
     algorithm::KeyAlgorithm,
-    authority::{Slot, Stage},
     catalogue::CertId,
     layout::Place,
     name::Name,
     owner::Ownership,
     profile::{Profile, Validity},
+    stage::{Slot, Stage},
     url::host_of,
     usage::KeyUsages,
 };

@@ -8,14 +8,14 @@ use std::{
     time::Duration,
 };
 
-use super::{declared, log, observe, observe::Observation, read, rotate, session, verify};
+use super::{declared, log, observe, observe::Observation, read, session, verify};
 use crate::{
     document::{self, kubeconfig, manifest},
     model::{
         adopt::{self, Deviation, Hints},
         catalogue::{COMPONENTS, ComponentSpec, roles},
-        check::code::Code,
         cluster::{Cluster, DeclaredSubject, Endpoint, Etcd, ExternalEtcdFiles},
+        code::Code,
         layout::{Layout, PUBLIC},
         observed::Piece,
         plan::{Action, Policy, Reason, Step, reconcile::reconcile},
@@ -91,7 +91,7 @@ impl Error {
                     .into(),
             ),
             Self::Document(error) => error.hint().map(str::to_owned),
-            Self::Empty(dir) => Some(rotate::elsewhere(dir)),
+            Self::Empty(dir) => Some(declared::elsewhere(dir)),
             Self::Store(error) => error.hint(),
         }
     }
@@ -129,7 +129,7 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
 }
 
 fn propose(dir: &Path, now: Timestamp) -> Result<Report, Error> {
-    let seen = rotate::undeclared(dir);
+    let seen = declared::anything(dir);
     let layout = Layout::new(&seen);
     let observation = observe::observe(&layout, dir);
     if adopt::is_empty(&observation.observed) {

@@ -13,7 +13,6 @@ use super::{
     log,
     observe::{self, Observation},
     password::{self, Passwords},
-    rotate,
     session::{self, Aftermath},
     takeup::InPlace,
     verify::narrowing::{self, Broken},
@@ -163,9 +162,6 @@ pub enum Error {
     /// A new term for what has none.
     #[error("`{0}` is a key without a certificate: it has no term, and so cannot get a new one")]
     NoTerm(&'static str),
-    /// There is no such directory.
-    #[error("{}: there is no such directory", .0.display())]
-    NoDirectory(PathBuf),
     /// Nothing is declared, and nothing is there.
     #[error("{}: there is nothing of a cluster's PKI in this directory", .0.display())]
     Nothing(PathBuf),
@@ -247,8 +243,7 @@ impl Error {
             Self::NoTerm(id) => {
                 Some(format!("`certkit rotate-ca {id} --next` replaces it, stage by stage"))
             }
-            Self::NoDirectory(_) => Some("name the PKI's directory with --dir".into()),
-            Self::Nothing(dir) => Some(rotate::elsewhere(dir)),
+            Self::Nothing(dir) => Some(declared::elsewhere(dir)),
             Self::Store(error) => error.hint(),
             Self::Unknown { name, known } => {
                 let meant = match near::nearest(known.iter().copied(), name) {
@@ -387,7 +382,7 @@ struct Work {
 impl Work {
     /// Nothing but what an earlier run left to be done.
     fn pause(dir: &Path) -> Result<Self, Error> {
-        let (cluster, _) = rotate::cluster(dir)?;
+        let (cluster, _) = declared::or_anything(dir)?;
         let observation = observe::observe(&Layout::new(&cluster), dir);
         let note = "an earlier run was cut short and is finished now: have it taken up, then run this again";
         let plan = Plan { notes: vec![note.to_owned()], ..Plan::default() };

@@ -8,11 +8,12 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::read;
+use super::{machine, read};
 use crate::{
     document::{self, DocumentError, Mistake, yaml::Position},
     model::{
-        catalogue::{CERTIFICATES, Scope},
+        adopt,
+        catalogue::{CERTIFICATES, Scope, roles},
         cluster::Cluster,
         observed::Piece,
     },
@@ -32,6 +33,9 @@ pub enum Error {
     /// The file is not there.
     #[error("{}: there is no such file", .0.display())]
     Missing(PathBuf),
+    /// There is no such directory.
+    #[error("{}: there is no such directory", .0.display())]
+    NoDirectory(PathBuf),
     /// It gives files to somebody whom this machine does not know.
     #[error(transparent)]
     Owner(DocumentError),
@@ -57,6 +61,7 @@ impl Error {
                  there, or name its directory with --dir"
                     .into(),
             ),
+            Self::NoDirectory(_) => Some("name the PKI's directory with --dir".into()),
             Self::Owner(_) => Some(
                 "make the account, or write its number (`id -u NAME`, `id -g NAME`) where it is kept elsewhere"
                     .into(),
@@ -82,6 +87,33 @@ pub fn find(dir: &Path) -> Result<Option<Cluster>, Error> {
             Ok(Some(complete(dir, document::read(&content, &name)?, &name)?))
         }
     }
+}
+
+/// The cluster that DIR declares, or everything that may be in it where it declares none; and whether it does.
+pub fn or_anything(dir: &Path) -> Result<(Cluster, bool), Error> {
+    if let Some(cluster) = find(dir)? {
+        return Ok((cluster, true));
+    }
+    if !dir.is_dir() {
+        return Err(Error::NoDirectory(dir.to_path_buf()));
+    }
+    Ok((anything(dir), false))
+}
+
+/// Everything that may be in DIR, on this machine.
+pub fn anything(dir: &Path) -> Cluster {
+    let mut cluster = adopt::anything(machine::host_name());
+    cluster.single_root = dir.join(roles::ROOT.home.cert()).exists();
+    cluster
+}
+
+/// What to do where nothing is where certkit knows it to be.
+pub fn elsewhere(dir: &Path) -> String {
+    format!(
+        "name the PKI's directory with --dir; of another layout, as k3s' or one made by hand: \
+         `certkit check-expiration -r {}`, `certkit rotate FILE --ca FILE`",
+        dir.display()
+    )
 }
 
 /// The text of DIR/certkit.yaml.

@@ -9,8 +9,8 @@ use crate::{
     model::{
         cluster::{Cluster, Host},
         layout::Layout,
-        near,
-        owner::{self, Account},
+        near, owned,
+        owner::Account,
     },
     store,
 };
@@ -70,7 +70,7 @@ pub fn export(cluster: &Cluster, dir: &Path, name: &str, out: impl Write) -> Res
     let root = cluster.root_of(host);
     let entries = store::snapshot(dir, &root, is_note)?;
     let layout = Layout::new(cluster);
-    let owners = owner::files(&layout, |index| layout.instances[index].place.clone());
+    let owners = owned::files(&layout, |index| layout.instances[index].place.clone());
     let mut archive = tar::Builder::new(out);
     for entry in entries {
         let mut header = tar::Header::new_gnu();

@@ -9,9 +9,9 @@ use std::{
 use super::{
     apply::{self, Import},
     change::{self, Error},
-    log, observe,
+    declared, log, observe,
     observe::Observation,
-    read, rotate,
+    read,
     session::{self, Aftermath},
     takeup::InPlace,
     verify::candidate,
@@ -86,7 +86,7 @@ struct Pending {
 /// Checks every certificate against its request and publishes all, or names every mismatch.
 pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     let dir = request.dir;
-    let (cluster, declared) = rotate::cluster(dir)?;
+    let (cluster, declared) = declared::or_anything(dir)?;
     let layout = Layout::new(&cluster);
     // The same again once nobody else may change anything.
     let observation = observe::observe(&layout, dir);
@@ -111,7 +111,7 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     }
     let mut store = session::open(dir, request.lock_wait)?;
     let recovered = store.recovered().map(|recovery| recovery.to_string());
-    let (cluster, declared) = rotate::cluster(dir)?;
+    let (cluster, declared) = declared::or_anything(dir)?;
     let layout = Layout::new(&cluster);
     let observation = observe::observe(&layout, dir);
     let debt = store.earlier_debt();

@@ -10,9 +10,9 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{
-    change,
+    declared,
     password::{self, Passwords},
-    read, rotate, session,
+    read, session,
 };
 use crate::{
     document::{
@@ -126,7 +126,7 @@ pub enum Error {
     TooShort(Span),
     /// The cluster.
     #[error(transparent)]
-    Cluster(#[from] change::Error),
+    Cluster(#[from] declared::Error),
     /// The CA cannot sign.
     #[error("{}: {why}", path.display())]
     Authority {
@@ -328,7 +328,7 @@ fn like() -> Option<&'static CertSpec> {
 }
 
 fn api(dir: &Path) -> Result<Api, Error> {
-    let (cluster, is_declared) = rotate::cluster(dir)?;
+    let (cluster, is_declared) = declared::or_anything(dir)?;
     let Some((spec, authority)) = like().and_then(|spec| Some((spec, spec.issuer_id()?))) else {
         return Err(Error::NoServer(dir.to_path_buf()));
     };

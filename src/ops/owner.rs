@@ -13,7 +13,8 @@ use crate::{
         cluster::Cluster,
         layout::{Layout, Place},
         observed::Piece,
-        owner::{self, Account, FIELD, Owned, Owner, Ownership},
+        owned::{self, Owned},
+        owner::{Account, FIELD, Owner, Ownership},
     },
     store::NewOwner,
 };
@@ -46,7 +47,7 @@ impl Owners {
         }
         let machine = Machine::read();
         owners.unknown = machine.unknown(layout.cluster);
-        for (path, Owned { label, owner }) in owner::files(layout, place) {
+        for (path, Owned { label, owner }) in owned::files(layout, place) {
             // Who is not known was said.
             let Ok(to) = machine.number(owner) else { continue };
             if let Some(found) = ownership(dir, &path, label, owner, to) {

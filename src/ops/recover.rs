@@ -4,7 +4,7 @@
 
 use super::{
     change::{self, Decision, Error, Report},
-    observe, rotate,
+    declared, observe,
 };
 use crate::model::{
     adopt,
@@ -20,7 +20,7 @@ pub fn run(change: &change::Request<'_>) -> Result<Report, Error> {
 
 fn decide(change: &change::Request<'_>, now: Timestamp) -> Result<Decision, Error> {
     let dir = change.dir;
-    let (cluster, declared) = rotate::cluster(dir)?;
+    let (cluster, declared) = declared::or_anything(dir)?;
     let layout = Layout::new(&cluster);
     let observation = observe::observe(&layout, dir);
     if !declared && adopt::is_empty(&observation.observed) {

@@ -17,7 +17,6 @@ use super::{
     change::Report,
     declared, log,
     password::{self, Passwords},
-    rotate::undeclared,
     session,
 };
 use crate::{
@@ -577,7 +576,7 @@ impl Work {
 
     fn renewal(self, recovered: Option<String>) -> Renewed {
         let report = Report {
-            cluster: undeclared(&self.dir),
+            cluster: declared::anything(&self.dir),
             declared: false,
             plan: self.plan,
             issued: Vec::new(),
@@ -597,7 +596,7 @@ fn term(old: Validity, dir: &Path, now: Timestamp) -> Validity {
     let not_before = now.minus(BACKDATE);
     let life = match old.not_after.since(old.not_before) {
         // Nobody means a life that is over at once.
-        life if life <= Span(60) => undeclared(dir).validity.leaf,
+        life if life <= Span(60) => declared::anything(dir).validity.leaf,
         life => life,
     };
     Validity { not_before, not_after: not_before.plus(life) }

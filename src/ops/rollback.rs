@@ -12,9 +12,9 @@ use std::{
 };
 
 use super::{
-    change,
+    declared,
     observe::{self, Observation},
-    read, rotate,
+    read,
     session::{self, Aftermath},
     takeup::InPlace,
     verify::narrowing,
@@ -122,13 +122,10 @@ impl fmt::Display for Objection {
 pub enum Error {
     /// It cannot be known whose files these are.
     #[error(transparent)]
-    Cluster(#[from] change::Error),
+    Cluster(#[from] declared::Error),
     /// There is nothing to go back to.
     #[error("{}: there is no backup to go back to", .0.display())]
     NoBackup(PathBuf),
-    /// There is no such directory.
-    #[error("{}: there is no such directory", .0.display())]
-    NoDirectory(PathBuf),
     /// It is not wise.
     #[error("{} was not undone:\n  {}", what.join(", "), list(why))]
     Refused {
@@ -167,7 +164,6 @@ impl Error {
             Self::NoBackup(_) => {
                 Some("backups are made by every change, and kept as --backups says".into())
             }
-            Self::NoDirectory(_) => Some("name the PKI's directory with --dir".into()),
             Self::Refused { .. } => Some(
                 "nothing was changed; `certkit rotate --rollback --list` shows what can be undone, and \
                  --force undoes this all the same"
@@ -188,7 +184,7 @@ impl Error {
 /// Every change that can be undone, in the order in which they were made.
 pub fn changes(dir: &Path) -> Result<Vec<Kept>, Error> {
     if !dir.is_dir() {
-        return Err(Error::NoDirectory(dir.to_path_buf()));
+        return Err(declared::Error::NoDirectory(dir.to_path_buf()).into());
     }
     Ok(store::backups(dir)?)
 }
@@ -201,7 +197,7 @@ pub fn time(id: &str) -> Option<Timestamp> {
 /// Undoes the change that is named and all that came after it, or says what would be done.
 pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     let (dir, now) = (request.dir, request.now);
-    let (cluster, declared) = rotate::cluster(dir)?;
+    let (cluster, declared) = declared::or_anything(dir)?;
     if request.dry_run {
         let (undone, damaged) = select(dir, store::backups(dir)?, request.to)?;
         let Undo { transaction, files, strangers } = session::undo(dir, &undone)?;
@@ -258,7 +254,7 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     store.remove_empty_folders(gone.filter(|path| path.is_relative()));
     let aftermath = session::conclude(&mut store, committed, request.backups);
     // What was restored may be what is declared, too.
-    let (cluster, declared) = rotate::cluster(dir)?;
+    let (cluster, declared) = declared::or_anything(dir)?;
     let after = observe::observe(&Layout::new(&cluster), dir);
     let served = served(&before, &after);
     let places = after.observed.instances.iter().map(|o| o.place.clone()).collect();

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use super::{
     change::{self, Decision, Error, Report},
-    declared, machine,
+    declared,
     observe::{self, Observation},
     prune,
 };
@@ -12,7 +12,6 @@ use crate::{
     document,
     model::{
         adopt,
-        catalogue::roles,
         cluster::Cluster,
         duration::Threshold,
         layout::Layout,
@@ -53,7 +52,7 @@ fn decide(
     now: Timestamp,
 ) -> Result<Decision, Error> {
     let dir = change.dir;
-    let (cluster, declared) = cluster(dir)?;
+    let (cluster, declared) = declared::or_anything(dir)?;
     let layout = Layout::new(&cluster);
     let observation = observe::observe(&layout, dir);
     if !declared && adopt::is_empty(&observation.observed) {
@@ -84,33 +83,6 @@ fn decide(
         plan.notes.extend(prune::notes(&cluster, dir));
     }
     Ok(Decision { cluster, observation, plan })
-}
-
-/// What to do where nothing is where certkit knows it to be.
-pub fn elsewhere(dir: &Path) -> String {
-    format!(
-        "name the PKI's directory with --dir; of another layout, as k3s' or one made by hand: \
-         `certkit check-expiration -r {}`, `certkit rotate FILE --ca FILE`",
-        dir.display()
-    )
-}
-
-/// The cluster that DIR declares, or every row of the catalogue where it declares none.
-pub fn cluster(dir: &Path) -> Result<(Cluster, bool), Error> {
-    if let Some(cluster) = declared::find(dir)? {
-        return Ok((cluster, true));
-    }
-    if !dir.is_dir() {
-        return Err(Error::NoDirectory(dir.to_path_buf()));
-    }
-    Ok((undeclared(dir), false))
-}
-
-/// Everything that may be in DIR, on this machine.
-pub fn undeclared(dir: &Path) -> Cluster {
-    let mut cluster = adopt::anything(machine::host_name());
-    cluster.single_root = dir.join(roles::ROOT.home.cert()).exists();
-    cluster
 }
 
 /// The cluster with the former endpoints that something still dials, and certkit.yaml's text where it does

@@ -8,7 +8,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::{observe, read, rotate};
+use super::{declared, observe, read};
 use crate::{
     document::kubeconfig::{self, Material},
     model::{
@@ -404,7 +404,7 @@ fn explain(found: Vec<Found>, listener: Option<Heard>, dir: &Path) -> Report {
         };
     let unknown = |signer: Option<SignedBy>| signer.unwrap_or(SignedBy::Unknown);
     // Without a cluster it is shown all the same: that is no fault of the certificate.
-    let Ok((cluster, declared)) = rotate::cluster(dir) else {
+    let Ok((cluster, declared)) = declared::or_anything(dir) else {
         let parts = signers.iter().map(|_| Vec::new()).collect();
         return all(found, signers.into_iter().map(unknown).collect(), parts, false);
     };

@@ -18,17 +18,16 @@ use handshakes::Scene;
 use super::{
     declared,
     observe::{self, Files},
-    rotate,
 };
 use crate::model::{
     check::{
-        self, Severity,
-        code::Code,
+        self,
         evidence::Evidence,
         finding::Finding,
         forecast::{self, Break},
         pairing::{self, Expect, Outcome, Pairing, Tally},
     },
+    code::{Code, Severity},
     layout::Layout,
     timestamp::Timestamp,
 };
@@ -116,7 +115,7 @@ impl Error {
         match self {
             Self::Declared(error) => error.hint(),
             Self::Flags(error) => Some(error.hint()),
-            Self::Nothing(dir) => Some(rotate::elsewhere(dir)),
+            Self::Nothing(dir) => Some(declared::elsewhere(dir)),
         }
     }
 }

@@ -7,12 +7,12 @@ use super::METADATA;
 use super::disk::Disk;
 use super::error::{Error, Operation};
 use super::gate::Gate;
-use super::journal::{self, Undecided};
+use super::journal::{self, Rest, Undecided};
 use super::lock;
 use super::place;
 use super::plan::StagingPlan;
 use super::publish;
-use super::recover::{self, Recovery, Rest};
+use super::recover::{self, Recovery};
 use super::stage;
 use super::transaction::Transaction;
 

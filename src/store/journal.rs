@@ -1,7 +1,7 @@
 //! The record of one transaction: as `staging` it says what to drop, as `journal` what to finish.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -168,6 +168,17 @@ pub(crate) const JOURNAL: &str = "journal";
 pub(crate) const REST: &str = "rest-";
 /// What the record of a change begins with that is in place, and that those who use it may not have been told of.
 pub(crate) const OWED: &str = "owed-";
+/// What is left of a decided change.
+#[derive(Clone, Debug)]
+pub(crate) struct Rest {
+    /// The record of it.
+    pub(crate) record: PathBuf,
+    /// The places that are still to be changed.
+    pub(crate) places: Vec<StorePath>,
+    /// What stands against it.
+    pub(crate) why: String,
+}
+
 /// The log.
 pub(crate) const LOG: &str = "log.jsonl";
 

@@ -10,9 +10,8 @@ use super::digest::sha256;
 use super::disk::{Attribute, Disk, FileKind, FileStatus, KeptMetadata, NewOwner, UserAndGroup};
 use super::error::{Error, Operation};
 use super::gate::Gate;
-use super::journal::{Appendix, Journal, JournalEntry, LOG};
+use super::journal::{Appendix, Journal, JournalEntry, LOG, Rest};
 use super::place::{StorePath, join, own, parent, temporary_name};
-use super::recover::Rest;
 use super::transaction::{Attributes, Change, Content, FileAction, Parts, Transaction};
 
 /// A transaction ready to be staged.

@@ -9,9 +9,9 @@ use super::METADATA;
 use super::disk::Disk;
 use super::error::Error;
 use super::gate::Gate;
-use super::journal::{self, JOURNAL, Journal, JournalEntry, REST, STAGING, Unreadable};
+use super::journal::{self, JOURNAL, Journal, JournalEntry, REST, Rest, STAGING, Unreadable};
 use super::lock;
-use super::place::{StorePath, own, parent};
+use super::place::{own, parent};
 use super::publish;
 
 /// What was done about an earlier run that had been interrupted.
@@ -70,17 +70,6 @@ pub(crate) struct Recovered {
     pub(crate) metadata: bool,
     /// Changes that are decided and cannot be finished.
     pub(crate) rests: Vec<Rest>,
-}
-
-/// What is left of a decided change.
-#[derive(Clone, Debug)]
-pub(crate) struct Rest {
-    /// The record of it.
-    pub(crate) record: PathBuf,
-    /// The places that are still to be changed.
-    pub(crate) places: Vec<StorePath>,
-    /// What stands against it.
-    pub(crate) why: String,
 }
 
 /// Finishes or drops what an earlier run left in the directory.

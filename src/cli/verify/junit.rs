@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use crate::{
-    model::check::{Severity, code::CODES, finding::Finding, pairing::Outcome},
+    model::{
+        check::{finding::Finding, pairing::Outcome},
+        code::{CODES, Severity},
+    },
     ops::verify::{Report, Tried},
 };
 

@@ -3,10 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::{
-    model::check::{
-        Severity,
-        code::{CODES, CodeSpec},
-        finding::Finding,
+    model::{
+        check::finding::Finding,
+        code::{CODES, CodeSpec, Severity},
     },
     ops::verify::Report,
 };

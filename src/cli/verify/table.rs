@@ -11,7 +11,10 @@ use crate::{
         },
         words::advice,
     },
-    model::check::{Severity, finding::Finding, pairing::Expect},
+    model::{
+        check::{finding::Finding, pairing::Expect},
+        code::Severity,
+    },
     ops::verify::{Report, Tried},
 };
 

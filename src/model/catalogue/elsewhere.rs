@@ -1,7 +1,7 @@
 //! What holds a copy of a CA's certificate that no file of the PKI shows: objects in the cluster, files of people. Whoever
 //! replaces a CA must know of them.
 
-use crate::model::authority::Stage;
+use crate::model::stage::Stage;
 
 /// Something that holds a copy.
 #[derive(Clone, Copy, Debug)]

@@ -4,7 +4,7 @@ use super::{
     ComponentSpec, Insecure, InsecureForm as Form, When,
     roles::{API_SERVER, CONTROLLER_MANAGER, EGRESS, ETCD, KONNECTIVITY, KUBELET, SCHEDULER},
 };
-use crate::model::check::{Severity, code::Code};
+use crate::model::code::{Code, Severity};
 
 const SELF_SIGNED: &str = "{0} is not set: it serves a certificate signed by itself";
 const IGNORED: &str = "{0} has {url}: certificates are ignored there";

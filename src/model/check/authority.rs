@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use super::{code::Code, evidence::Evidence, finding::Finding};
-use crate::model::observed::{CertView, FoundKey};
+use super::{evidence::Evidence, finding::Finding};
 use crate::model::{
     catalogue::{CertId, USES, Value, roles},
     observed::Piece,
     profile::Kind,
     usage::KeyUsages,
+};
+use crate::model::{
+    code::Code,
+    observed::{CertView, FoundKey},
 };
 
 /// Everything wrong with authorities.

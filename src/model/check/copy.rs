@@ -1,6 +1,7 @@
 //! Copies: of the operator's files on hosts, and older issues of a certificate beside the current one.
 
-use super::{Severity, code::Code, evidence::Evidence, finding::Finding};
+use super::{evidence::Evidence, finding::Finding};
+use crate::model::code::{Code, Severity};
 
 /// Everything stale.
 pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {

@@ -1,12 +1,11 @@
 //! Files: modes, owners, symlinks, and those that nothing uses.
 
 use super::{
-    Severity,
-    code::Code,
     copy,
     evidence::{Evidence, FileFacts, JudgedFile},
     finding::Finding,
 };
+use crate::model::code::{Code, Severity};
 
 /// Everything wrong with files as files.
 pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Severity, code::Code};
+use crate::model::code::{Code, Severity};
 
 /// Something worth saying about a PKI.
 #[derive(Clone, Debug, PartialEq, Eq)]

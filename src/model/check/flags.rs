@@ -7,12 +7,15 @@ mod secure;
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
 
-use super::{code::Code, evidence::Evidence, finding::Finding};
-use crate::model::observed::{CertView, FoundKey};
+use super::{evidence::Evidence, finding::Finding};
 use crate::model::{
     catalogue::{CertId, CertSpec, Listener, Purpose, USES, Use, Value},
     shown, url,
     usage::ExtendedUsage,
+};
+use crate::model::{
+    code::Code,
+    observed::{CertView, FoundKey},
 };
 
 /// What one file tells one component.

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{code::Code, evidence::Evidence, finding::Finding};
-use crate::model::algorithm::KeyAlgorithm;
+use super::{evidence::Evidence, finding::Finding};
 use crate::model::observed::{CertView, Signer};
+use crate::model::{algorithm::KeyAlgorithm, code::Code};
 
 /// Everything wrong with how certificates were issued.
 pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {

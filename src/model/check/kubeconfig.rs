@@ -1,8 +1,8 @@
 //! Kubeconfigs: that they verify their server, and by the right CA.
 
-use super::{code::Code, evidence::Evidence, finding::Finding};
-use crate::model::observed::KubeconfigView;
+use super::{evidence::Evidence, finding::Finding};
 use crate::model::shown;
+use crate::model::{code::Code, observed::KubeconfigView};
 
 /// Everything wrong with kubeconfigs.
 pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {

@@ -1,10 +1,13 @@
 //! Pieces: there or not, readable or not, key and certificate belonging together.
 
-use super::{Severity, code::Code, evidence::Evidence, finding::Finding};
-use crate::model::observed::FoundKey;
+use super::{evidence::Evidence, finding::Finding};
 use crate::model::{
     catalogue::{Scope, USES, Value},
     observed::Piece,
+};
+use crate::model::{
+    code::{Code, Severity},
+    observed::FoundKey,
 };
 
 /// What gathering says when it may not read a file.

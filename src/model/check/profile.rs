@@ -1,22 +1,20 @@
 //! Contents: that a certificate says what its place demands, and no more.
 
 use super::{
-    Severity,
-    code::Code,
     evidence::{Evidence, is_local},
     finding::Finding,
     pairing::is_peer,
 };
-use crate::model::observed::CertView;
-use crate::model::san::has_name;
 use crate::model::{
     catalogue::{
         CertId, Condition, Credential, Dials, ETCD_PEER_NAME, Home, PATHS, Purpose, SanRule,
         SubjectRule, roles,
     },
+    code::{Code, Severity},
+    observed::CertView,
     profile::Kind,
     resolve,
-    san::San,
+    san::{San, has_name},
     usage::{ExtendedUsage, KeyUsages},
 };
 

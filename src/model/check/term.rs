@@ -1,7 +1,7 @@
 //! Terms: what has ended and what has not begun.
 
-use super::{code::Code, evidence::Evidence, finding::Finding};
-use crate::model::observed::CertView;
+use super::{evidence::Evidence, finding::Finding};
+use crate::model::{code::Code, observed::CertView};
 
 /// Everything out of its time.
 pub fn findings(evidence: &Evidence<'_>) -> Vec<Finding> {

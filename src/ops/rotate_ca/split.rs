@@ -201,7 +201,7 @@ impl Search<'_> {
         for component in COMPONENTS.iter().filter(|c| self.runs(host, c)) {
             let elsewhere = || {
                 let path = component.config?.elsewhere.filter(|_| cluster.is_local(host))?;
-                session::on_machine(self.dir, path)
+                layout::on_machine(self.dir, path)
             };
             files.extend(
                 cluster.config_file(component.id).map(|file| root.join(file)).or_else(elsewhere),
@@ -218,7 +218,7 @@ impl Search<'_> {
             (cluster.dir_on(Some(host), self.dir), self.dir.join(cluster.root_of(host)));
         let path = Path::new(value);
         // A machine's disk that is looked at from another one.
-        let is_machine = session::on_machine(self.dir, DEFAULT_HOST_DIR).is_some();
+        let is_machine = layout::on_machine(self.dir, DEFAULT_HOST_DIR).is_some();
         let usual = || path.strip_prefix(DEFAULT_HOST_DIR).ok().filter(|_| is_machine);
         let inside = path.strip_prefix(on_host).or_else(|_| path.strip_prefix(here));
         let inside = inside.ok().or_else(usual)?;

@@ -5,11 +5,7 @@ use std::path::Path;
 
 use super::{handshakes::Scene, narrowing};
 use crate::{
-    model::{
-        check::{self, Severity},
-        layout::Layout,
-        timestamp::Timestamp,
-    },
+    model::{check, code::Severity, layout::Layout, timestamp::Timestamp},
     ops::observe::{Files, look},
     store::Transaction,
 };

@@ -108,7 +108,8 @@ mod tests {
     use super::*;
     use crate::model::{
         catalogue::roles::{EGRESS, ETCD, KUBELET},
-        check::{code::Code, flags::Setting},
+        check::flags::Setting,
+        code::Code,
     };
 
     fn found(

@@ -4,10 +4,12 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{End, Expect, Outcome, Pairing, Role};
-use crate::model::check::{
+use crate::model::{
+    check::{
+        evidence::{Evidence, server_of},
+        finding::Finding,
+    },
     code::Code,
-    evidence::{Evidence, server_of},
-    finding::Finding,
 };
 
 /// How many handshakes of each kind there were, and how many went as they must.

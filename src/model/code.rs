@@ -3,8 +3,31 @@
 
 use std::{fmt, str::FromStr};
 
-use super::Severity::{self, Critical, Info, Warning};
-use crate::model::{near, shown::quoted};
+use Severity::{Critical, Info, Warning};
+
+use super::{near, shown::quoted};
+
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Severity {
+    /// Worth knowing; nothing needs to be done.
+    Info,
+    /// Should be mended in time.
+    Warning,
+    /// Broken, open, or about to be.
+    Critical,
+}
+
+impl Severity {
+    /// Its name in output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
 
 /// What is said about one code.
 #[derive(Debug)]
