@@ -10,7 +10,7 @@ use std::{
     process::Command,
 };
 
-use certkit::model::catalogue::{CERTIFICATES, Credential, Home, PATHS};
+use certkit::model::catalogue::{CERTIFICATES, Condition, Credential, Home, PATHS};
 use serde_json::Value;
 
 const ADDONS: [&str; 6] = ["--addon", "kube-proxy", "--addon", "konnectivity", "--addon", "istio"];
@@ -237,7 +237,7 @@ fn a_bundle_of_a_foreign_ca_breaks_exactly_the_paths_that_trust_it() {
     let folder = support::temp_dir();
     let (one, other) = twins(folder.path());
     let (all, _) = failing(&verify(&one, &[]).1);
-    for spec in CERTIFICATES {
+    for spec in CERTIFICATES.iter().filter(|spec| spec.present != Condition::SingleRoot) {
         let Home::Authority { bundle: Some(bundle), .. } = spec.home else { continue };
         let kept = fs::read(one.join(bundle)).unwrap();
         fs::copy(other.join(bundle), one.join(bundle)).unwrap();

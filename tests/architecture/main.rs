@@ -168,6 +168,11 @@ fn threads_are_begun_in_one_place() {
 }
 
 #[test]
+fn modules_beside_each_other_import_in_one_direction() {
+    holds(circle_faults(&sources()));
+}
+
+#[test]
 fn a_word_means_one_thing() {
     holds(word_faults(&sources()));
 }
@@ -290,6 +295,50 @@ fn thread_faults(source: &Source) -> Vec<String> {
         .filter(|(path, _)| THREADS.iter().any(|t| within(path, &format!("std::thread::{t}"))))
         .map(|(path, line)| format!("{}:{line}: names {path}", source.path))
         .collect()
+}
+
+/// Imports that close a circle among modules of one parent, each taken with all that is below it. A module and its
+/// parent may know each other.
+fn circle_faults(sources: &[Source]) -> Vec<String> {
+    let is_code = |source: &&Source| {
+        !source.is_test() && !TEST_ONLY.iter().any(|module| source.path.starts_with(module))
+    };
+    let code: Vec<&Source> = sources.iter().filter(is_code).collect();
+    let modules: BTreeSet<Vec<String>> = code.iter().map(|source| source.module()).collect();
+    // Who imports whom below each parent, and where that is said.
+    let mut imports: BTreeMap<Vec<String>, BTreeMap<(String, String), String>> = BTreeMap::new();
+    for source in &code {
+        let own = source.module();
+        for named in source.named().into_iter().filter(|named| named.path[0] == "crate") {
+            let path = &named.path[1..];
+            let Some(length) = (1..=path.len()).rev().find(|n| modules.contains(&path[..*n]))
+            else {
+                continue;
+            };
+            let other = &path[..length];
+            let shared = own.iter().zip(other).take_while(|(a, b)| a == b).count();
+            if let (Some(from), Some(to)) = (own.get(shared), other.get(shared)) {
+                let at = format!("{}:{} names {}", source.path, named.line, path.join("::"));
+                let edges = imports.entry(own[..shared].to_vec()).or_default();
+                edges.entry((from.clone(), to.clone())).or_insert(at);
+            }
+        }
+    }
+    let mut faults = Vec::new();
+    for edges in imports.values() {
+        for ((from, to), at) in edges {
+            let mut reached = BTreeSet::from([to]);
+            let mut open = vec![to];
+            while let Some(module) = open.pop() {
+                let next = edges.keys().filter(|(one, _)| one == module).map(|(_, other)| other);
+                open.extend(next.filter(|other| reached.insert(*other)));
+            }
+            if reached.contains(from) {
+                faults.push(format!("{from} and {to} lead to each other: {at}"));
+            }
+        }
+    }
+    faults
 }
 
 /// Types seen beyond their file whose name another one has, too.
@@ -629,6 +678,19 @@ mod rules_can_fail {
         }
         let pause = "fn f() { std::thread::sleep(PAUSE); }";
         assert_eq!(faults_of(thread_faults, "ops/apply.rs", pause), [""; 0]);
+    }
+
+    #[test]
+    fn a_circle_of_imports_is_found() {
+        let source = |path: &str, text: &str| Source::new(path, text);
+        let down = source("ops/change.rs", "use super::rotate::{self, plan};");
+        let parent = source("ops/rotate.rs", "use crate::ops::rotate::plan::Plan;");
+        let child = source("ops/rotate/plan.rs", "use super::Thing;");
+        let fine = [down, parent, child];
+        assert_eq!(circle_faults(&fine), [""; 0]);
+        let [down, parent, _] = fine;
+        let up = source("ops/rotate/plan.rs", "fn f() { crate::ops::change::run(); }");
+        assert_eq!(circle_faults(&[down, parent, up]).len(), 2);
     }
 
     #[test]

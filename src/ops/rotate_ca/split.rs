@@ -17,15 +17,16 @@ use crate::{
         authority::Move,
         catalogue::{self, COMPONENTS, CertId, ComponentSpec, Home, MANIFESTS, USES, Value},
         cluster::{Cluster, Host},
-        layout::{DEFAULT_HOST_DIR, Layout},
+        layout::{DEFAULT_HOST_DIR, Layout, on_machine},
         observed::Piece,
         plan::{Action, Reason, Step},
         settings::{Placement, settings},
+        shown::with_causes,
     },
     ops::{
         declared,
-        observe::{Files, Observation, with_causes},
-        session, takeup,
+        observe::{Files, Observation},
+        takeup,
         verify::flags,
     },
 };
@@ -201,7 +202,7 @@ impl Search<'_> {
         for component in COMPONENTS.iter().filter(|c| self.runs(host, c)) {
             let elsewhere = || {
                 let path = component.config?.elsewhere.filter(|_| cluster.is_local(host))?;
-                layout::on_machine(self.dir, path)
+                on_machine(self.dir, path)
             };
             files.extend(
                 cluster.config_file(component.id).map(|file| root.join(file)).or_else(elsewhere),
@@ -218,7 +219,7 @@ impl Search<'_> {
             (cluster.dir_on(Some(host), self.dir), self.dir.join(cluster.root_of(host)));
         let path = Path::new(value);
         // A machine's disk that is looked at from another one.
-        let is_machine = layout::on_machine(self.dir, DEFAULT_HOST_DIR).is_some();
+        let is_machine = on_machine(self.dir, DEFAULT_HOST_DIR).is_some();
         let usual = || path.strip_prefix(DEFAULT_HOST_DIR).ok().filter(|_| is_machine);
         let inside = path.strip_prefix(on_host).or_else(|_| path.strip_prefix(here));
         let inside = inside.ok().or_else(usual)?;
