@@ -72,7 +72,42 @@ const EVERYTHING: &[&[&str]] = &[
     &["paths"],
     &["paths", "-o", "json"],
     &["export", "cp1"],
+    &["kubeconfig", "someone"],
+    &["kubeconfig", "someone", "--csr"],
+    &["prune", "--dry-run", "-o", "json"],
+    &["rotate", "--rollback", "--list"],
+    &["rotate-ca"],
+    &["rotate-ca", "-o", "json"],
+    &["rotate-ca", "ca", "--renew-same-key", "--dry-run"],
+    &["rotate-ca", "--next", "-o", "json"],
+    &["rotate-ca", "--next", "--audit-log", "FILE"],
+    &["rotate-ca", "--undo"],
+    &["recover", "--dry-run", "-o", "json"],
+    &["recover"],
 ];
+
+/// What is asked of the file itself.
+const OF_THE_FILE: &[&[&str]] = &[
+    &["check-expiration", "-o", "json", "FILE"],
+    &["show", "FILE"],
+    &["show", "-o", "json", "FILE"],
+    &["rotate", "FILE", "--ca", "d/pki/etcd/ca.crt"],
+    &["rotate", "d/pki/etcd/peer.crt", "--ca", "FILE"],
+    &["verify", "--flags", "FILE", "--dir", "whole"],
+];
+
+/// Commands that read no file of a cluster.
+const READS_NOTHING: &[&str] = &["completions", "help", "man", "template"];
+
+#[test]
+fn every_command_is_asked() {
+    let asked: Vec<&str> =
+        [QUESTIONS, EVERYTHING, OF_THE_FILE].concat().iter().map(|q| q[0]).collect();
+    for command in certkit::cli::command().get_subcommands() {
+        let name = command.get_name();
+        assert!(asked.contains(&name) != READS_NOTHING.contains(&name), "{name} is not asked");
+    }
+}
 
 #[test]
 fn no_command_repeats_a_key_of_the_directory() {
@@ -93,13 +128,22 @@ fn no_command_repeats_a_key_of_the_directory() {
             let secrets = Secrets::new(&[&pem]);
             let all = damaged.telling && is_turn(place + number, 18);
             let more: &[&[&str]] = if all { EVERYTHING } else { &[] };
-            for question in QUESTIONS.iter().chain(more) {
-                let output = ask(folder.path(), question, &["--dir", "d"]);
+            let own = format!("d/{file}");
+            let of_the_file = match all {
+                true => OF_THE_FILE,
+                false => &OF_THE_FILE[..1],
+            };
+            let of_the_file = of_the_file.iter().map(|question| (question, &[][..]));
+            let of_dir =
+                QUESTIONS.iter().chain(more).map(|question| (question, &["--dir", "d"][..]));
+            for (question, dir) in of_the_file.chain(of_dir) {
+                let words: Vec<&str> = question
+                    .iter()
+                    .map(|word| if *word == "FILE" { &own } else { *word })
+                    .collect();
+                let output = ask(folder.path(), &words, dir);
                 told.look(&secrets, &output, &format!("{}, {file}: {question:?}", damaged.name));
             }
-            let arguments = ["check-expiration", "-o", "json", &format!("d/{file}")];
-            let output = ask(folder.path(), &arguments, &[]);
-            told.look(&secrets, &output, &format!("{}: check-expiration {file}", damaged.name));
             for report in ["d/.certkit/log.jsonl", "textfile.prom"] {
                 let text = fs::read(folder.path().join(report)).unwrap_or_default();
                 told.found(&secrets, &text, &format!("{}, {file}: {report}", damaged.name));
