@@ -47,6 +47,13 @@ pub struct RotateCaArgs {
     /// Give CAs a new term instead, with the key and the name they have: everything they signed goes on leading to them
     #[arg(long, conflicts_with_all = ["next", "status", "undo", "to"])]
     renew_same_key: bool,
+    /// Have the old CA vouch for the new one too, and servers and clients send that, for verifiers that know nothing but
+    /// the old one
+    #[arg(long, conflicts_with_all = ["status", "undo", "renew_same_key"])]
+    cross_sign: bool,
+    /// The key has leaked: once another one issues, wait for nobody; what breaks is told, not refused
+    #[arg(long, requires_all = ["names", "next"], conflicts_with_all = ["cross_sign", "renew_same_key", "undo", "to", "status"])]
+    compromised: bool,
     /// Go to this stage, if it is the next one or the one before: shared, stable, introduced, switched
     #[arg(long, value_name = "STAGE")]
     to: Option<Stage>,
@@ -114,6 +121,8 @@ EXAMPLES:
   certkit rotate-ca ca --next --connect 10.0.0.11:6443
   certkit rotate-ca ca --next --audit-log /var/log/kubernetes/audit.log --quiet-for 24h
   certkit rotate-ca --to stable --restart static-pods --dry-run
+  certkit rotate-ca ca --next --cross-sign
+  certkit rotate-ca ca --next --compromised --dry-run
   certkit rotate-ca ca --undo
   certkit rotate-ca ca --renew-same-key
   certkit rotate-ca root-ca --next";
@@ -155,6 +164,8 @@ pub fn run(args: &RotateCaArgs, global: &Global) -> Result<Exit, Failure> {
     let request = rotate_ca::Request {
         names: &args.names,
         to,
+        cross_signs: args.cross_sign,
+        compromised: args.compromised,
         connect: &args.connect,
         audit_logs: &args.audit_log,
         quiet_for: args.quiet_for,
@@ -410,9 +421,11 @@ fn row(report: &Report, step: &Step) -> Vec<String> {
 
 fn verb(action: &Action) -> &'static str {
     match action {
-        Action::Issue(_) | Action::Request(_) => "issue",
+        Action::CrossSign(_) | Action::Issue(_) | Action::Request(_) => "issue",
         Action::GenerateKey { .. } | Action::GenerateKeyPair { .. } => "generate",
-        Action::Amend(_) | Action::Bundle(_) | Action::PublicKeys(_) => "update",
+        Action::Amend(_) | Action::Bundle(_) | Action::PublicKeys(_) | Action::Resend(_) => {
+            "update"
+        }
         Action::Copy { .. } => "copy",
         Action::Remove => "remove",
         Action::Configure(_) | Action::Declare(_) | Action::Refer(_) => "write",

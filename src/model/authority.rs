@@ -8,9 +8,18 @@ use super::{
     catalogue::Home,
     layout::Layout,
     observed::{CertView, Observed},
+    stage::beside,
 };
 
 impl Slot {
+    /// The file of a certificate by which the generation that issued before vouches for the one that follows it.
+    pub fn cross(home: &Home) -> Option<PathBuf> {
+        match home {
+            Home::Authority { cert, .. } => Some(beside(cert, "cross")),
+            Home::Files { .. } | Home::Kubeconfig { .. } => None,
+        }
+    }
+
     /// The files of a CA's certificate and key of this generation.
     pub fn pair(self, home: &Home) -> Option<(PathBuf, PathBuf)> {
         match home {

@@ -28,6 +28,8 @@ pub struct Observed {
     pub instances: Vec<Held>,
     /// Other generations of CAs, by the index of the CA and where they are kept.
     pub aside: BTreeMap<(usize, Slot), Held>,
+    /// Certificates by which a CA vouches for its successor, by the index of the CA.
+    pub crossed: BTreeMap<usize, CertView>,
     /// The key pairs without certificate, in the order of [`super::layout::Layout::key_pairs`].
     pub key_pairs: Vec<HeldKeyPair>,
     /// Bundles and chains of CAs, in the order of [`super::layout::Layout::derived`].
@@ -199,6 +201,11 @@ impl FoundKey {
             Self::Sealed(_) => true,
             _ => false,
         }
+    }
+
+    /// Whether it is that of the first certificate of a file.
+    pub fn is_of_first(&self, certificates: &Bundle) -> bool {
+        certificates.present().and_then(|all| all.first()).is_some_and(|own| self.is_of(own))
     }
 
     /// Why what is there cannot be used.

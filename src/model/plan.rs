@@ -4,12 +4,14 @@
 //! gives say all that is needed to carry them out.
 
 pub mod credential;
+mod cross;
 pub mod difference;
 mod files;
 pub mod kubeconfig;
 pub mod obstacle;
 pub mod reconcile;
 mod succession;
+mod term;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -44,6 +46,8 @@ pub struct Policy {
     pub keys: BTreeMap<usize, Move>,
     /// Which CAs get a new term, with the key and the name they have.
     pub renews: BTreeSet<usize>,
+    /// Whether those that are replaced vouch for what follows them, for verifiers that know nothing else.
+    pub cross_signs: bool,
     /// Whether a CA's key that is encrypted can be opened.
     pub can_open: bool,
 }
@@ -57,8 +61,18 @@ impl Policy {
         succession: BTreeMap::new(),
         keys: BTreeMap::new(),
         renews: BTreeSet::new(),
+        cross_signs: false,
         can_open: false,
     };
+
+    /// The same with those moves only.
+    #[must_use]
+    pub fn only(&self, is_one: impl Fn(Move) -> bool) -> Self {
+        let mut some = self.clone();
+        some.succession.retain(|_, step| is_one(*step));
+        some.keys.retain(|_, step| is_one(*step));
+        some
+    }
 }
 
 /// Which leaves are renewed, and how.
@@ -107,6 +121,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// What the user should know besides.
     pub notes: Vec<String>,
+    /// Whether what breaks is told and done all the same.
+    pub accepts_broken: bool,
     /// What is due and cannot be done.
     pub blocked: Vec<Blocked>,
     /// What cannot all be right. Where there is any, nothing is to be done.
@@ -144,7 +160,9 @@ impl Step {
     /// The instance whose files it changes.
     pub fn instance(&self) -> Option<usize> {
         match &self.action {
-            Action::Issue(order) | Action::Request(order) => Some(order.instance),
+            Action::Issue(order) | Action::Request(order) | Action::Resend(order) => {
+                Some(order.instance)
+            }
             Action::Amend(kubeconfig) | Action::Refer(kubeconfig) => Some(kubeconfig.instance),
             _ => None,
         }
@@ -163,6 +181,7 @@ impl Step {
         let is_named = || self.files.iter().any(|one| one == file);
         match &self.action {
             Action::Keep => false,
+            Action::Resend(order) => order.place.cert() == file,
             // A key that is kept is not written, though the step may name it.
             Action::Issue(order) => match order.key {
                 KeyChoice::New => is_named(),
@@ -195,6 +214,8 @@ pub enum Action {
         /// With which mode.
         mode: u32,
     },
+    /// Has the CA that issues vouch for its next generation.
+    CrossSign(usize),
     /// Writes certkit.yaml.
     Declare(String),
     /// Makes the next private key of a key pair without certificate.
@@ -223,6 +244,8 @@ pub enum Action {
     Remove,
     /// Writes a kubeconfig that names its credential's files.
     Refer(KubeconfigWrite),
+    /// Writes a certificate that stays as it is, and what is sent after it.
+    Resend(Box<Order>),
     /// Writes a key and a certificate request, to be signed elsewhere.
     Request(Box<Order>),
 }
@@ -263,6 +286,8 @@ pub enum CertRef {
     There(Vec<u8>),
     /// The one that this very plan makes for an instance.
     Made(usize),
+    /// The one by which a CA vouches for its next generation, made by this very plan.
+    Crossed(usize),
 }
 
 /// A public key that a file is to hold.

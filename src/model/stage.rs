@@ -24,10 +24,15 @@ impl Slot {
             Self::Next => "next",
             Self::Previous => "previous",
         };
-        match active.rsplit_once('.') {
-            Some((stem, extension)) => format!("{stem}-{word}.{extension}").into(),
-            None => format!("{active}-{word}").into(),
-        }
+        beside(active, word)
+    }
+}
+
+/// A file beside another one: `pki/ca-next.crt`.
+pub(super) fn beside(file: &str, word: &str) -> PathBuf {
+    match file.rsplit_once('.') {
+        Some((stem, extension)) => format!("{stem}-{word}.{extension}").into(),
+        None => format!("{file}-{word}").into(),
     }
 }
 

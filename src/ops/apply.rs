@@ -143,6 +143,13 @@ pub fn prepare(
     for (order, request) in orders().filter(|(order, _)| is_ca(order)) {
         workshop.make_authority(order, request)?;
     }
+    for step in plan.changes() {
+        match &step.action {
+            Action::CrossSign(index) => workshop.cross_sign(*index)?,
+            Action::Resend(order) => workshop.take(order),
+            _ => {}
+        }
+    }
     let leaves: Vec<(&Order, bool)> = orders().filter(|(order, _)| !is_ca(order)).collect();
     workshop.make_leaves(&leaves)?;
     workshop.write_all(&plan.steps)
@@ -166,6 +173,7 @@ fn signers(plan: &Plan) -> impl Iterator<Item = (usize, Slot)> {
             let own = own.then_some((order.instance, order.slot));
             order.signer.into_iter().chain(own)
         }
+        Action::CrossSign(index) => Some((*index, Slot::Active)).into_iter().chain(None),
         _ => None.into_iter().chain(None),
     })
 }
@@ -263,6 +271,8 @@ struct Workshop<'a> {
     issuers: BTreeMap<(usize, Slot), IssuingCa>,
     /// Whose keys the plan needs.
     signing: BTreeSet<(usize, Slot)>,
+    /// Certificates by which CAs vouch for their next generation.
+    crossed: BTreeMap<usize, Certificate>,
     /// What was made, by instance.
     products: BTreeMap<usize, Product>,
 }
@@ -327,6 +337,7 @@ impl<'a> Workshop<'a> {
             owners: observation.owners,
             issuers: BTreeMap::new(),
             signing: BTreeSet::new(),
+            crossed: BTreeMap::new(),
             products: BTreeMap::new(),
         }
     }

@@ -462,9 +462,11 @@ impl Work {
         if request.refuses_mixed && !request.force {
             let change = &prepared.transaction;
             let broken = narrowing::mixed_by(&report.cluster, report.declared, dir, change, now);
-            if !broken.is_empty() {
+            if !broken.is_empty() && !report.plan.accepts_broken {
                 return Err(Error::Gates(broken));
             }
+            let told = broken.into_iter().map(|path| format!("works now and will not: {path}"));
+            report.plan.notes.extend(told);
         }
         if request.withholds && !request.force {
             let judge = Judge { layout: &layout, declared: report.declared, dir, now };

@@ -208,6 +208,14 @@ impl Observation {
             self.original(&cert, files);
             self.original(&key, files);
         }
+        if let Some(cross) = Slot::cross(&instance.spec.home).map(|file| instance.root.join(file)) {
+            files.uses(&cross);
+            let all = files.bundle(&cross);
+            if let Some(one) = all.present().and_then(|all| all.first()) {
+                self.observed.crossed.insert(index, one.clone());
+            }
+            self.original(&cross, files);
+        }
         // What stands in its place takes the place of another one when a CA is replaced.
         self.original(instance.place.cert(), files);
         self.original(instance.place.key(), files);

@@ -34,6 +34,10 @@ pub struct Request<'a> {
     pub names: &'a [String],
     /// Where to.
     pub to: Direction,
+    /// Whether those that are replaced vouch for what follows them.
+    pub cross_signs: bool,
+    /// Whether the key has leaked, so that nothing is waited for once another one issues.
+    pub compromised: bool,
     /// Listeners to ask what they serve and accept.
     pub connect: &'a [Target],
     /// The apiserver's audit logs.
@@ -152,7 +156,7 @@ pub fn run(request: &Request<'_>, change: &change::Request<'_>) -> Result<Done, 
         let only_moves = all.iter().any(|(moved, step)| *moved == id && step.moves_trust());
         let is_touched = !only_moves
             && report.plan.changes().any(|step| {
-                (is_ca || matches!(step.action, Action::Bundle(_)))
+                (is_ca || matches!(step.action, Action::Resend(_)))
                     && files().any(|file| step.files.contains(file))
             });
         let known = report.served.iter().any(|served| served.instance == index);
@@ -182,7 +186,11 @@ fn decide(
     let cluster: Cluster = declared::load(dir)?;
     let layout = Layout::new(&cluster);
     let observation = observe::observe(&layout, dir);
-    let mut policy = Policy { can_open: change.passwords.can_open(), ..Policy::default() };
+    let mut policy = Policy {
+        can_open: change.passwords.can_open(),
+        cross_signs: request.cross_signs,
+        ..Policy::default()
+    };
     let (mut refusals, mut notes) = (Vec::new(), Vec::new());
     // Whose trust gets another file, and whose has it already, where settings may be left that name the one before.
     let (mut trust, mut left) = (split::Moves::new(), split::Moves::new());
@@ -220,12 +228,24 @@ fn decide(
             && !change.force
             && let Some(why) = gate::tokens(&layout, subject, dir, now)
         {
-            // Whoever named none goes on with all that can.
-            match request.names.is_empty() {
+            // Whoever named none goes on with all that can, and whoever's key has leaked cannot wait.
+            match request.names.is_empty() || request.compromised {
                 true => notes.push(why),
                 false => refusals.push(why),
             }
-            continue;
+            if !request.compromised {
+                continue;
+            }
+        }
+        if request.cross_signs && !request.names.is_empty() {
+            let nothing = match (subject, step) {
+                (Subject::KeyPair(_), _) => Some("is a key without a certificate"),
+                (_, Move::Introduce | Move::Switch) => None,
+                _ => Some("loses its old generation with this step"),
+            };
+            refusals.extend(nothing.map(|why| {
+                format!("{id}: {why}, so there is nothing to cross-sign; leave out --cross-sign")
+            }));
         }
         moves.all.push((id, step));
         match subject {
@@ -263,7 +283,17 @@ fn decide(
     }
     if !change.force {
         let gates = gate::Gates { layout: &layout, observation: &observation, request, dir, now };
-        refusals.extend(gates.refusals(&policy));
+        if request.compromised {
+            // Whoever has the key is stopped by this step alone, and everybody who needs it is told instead.
+            let dropping = policy.only(|step| step == Move::Drop);
+            let needs = gates.refusals(&dropping).into_iter();
+            plan.notes.extend(needs.map(|why| format!("breaks with this step: {why}")));
+            let rest = policy.only(|step| step != Move::Drop);
+            plan.accepts_broken = rest.succession.is_empty() && rest.keys.is_empty();
+            refusals.extend(gates.refusals(&rest));
+        } else {
+            refusals.extend(gates.refusals(&policy));
+        }
         refusals.extend(gate::named_for_trust(&search, &policy, &moves.settings));
     }
     let why = |blocked: &Blocked| format!("{}: {}", blocked.label, blocked.obstacle);

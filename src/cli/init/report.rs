@@ -96,10 +96,11 @@ fn verb(action: &Action) -> &'static str {
         | Action::Declare(_)
         | Action::Bundle(_)
         | Action::PublicKeys(_)
-        | Action::Refer(_) => "write",
+        | Action::Refer(_)
+        | Action::Resend(_) => "write",
         Action::GenerateKey { .. } | Action::GenerateKeyPair { .. } => "generate",
         Action::Give => "give",
-        Action::Issue(_) => "issue",
+        Action::CrossSign(_) | Action::Issue(_) => "issue",
         Action::Keep => "keep",
         Action::Remove => "remove",
         Action::Request(_) => "request",

@@ -432,7 +432,15 @@ impl Reconciler<'_> {
         if old.iter().any(|c| signer.is_some_and(|signer| signer.public_key == c.public_key)) {
             return self.with_renewed(old);
         }
-        let sent = authority.filter(|_| instance.spec.is_server());
+        let mut sent = self.intermediates(index, above);
+        sent.extend(signer.and_then(|signer| self.crossed(above, signer)));
+        sent
+    }
+
+    /// The intermediates that a server sends after its certificate; none where a root signed it.
+    fn intermediates(&self, index: usize, above: usize) -> Vec<CertRef> {
+        let authority = self.held(above).certificates.present();
+        let sent = authority.filter(|_| self.spec_of(index).spec.is_server());
         let sent = sent.into_iter().flat_map(|all| all.iter());
         self.with_renewed(sent.filter(|c| c.issuer != c.profile.subject))
     }

@@ -153,7 +153,10 @@ impl<'a> Reconciler<'a> {
         // What follows from several changes is written once, as the last of them leaves it.
         if files.iter().any(|file| self.files.contains(file)) {
             self.plan.steps.retain(|earlier| {
-                let follows = matches!(earlier.action, Action::Bundle(_) | Action::Copy { .. });
+                let follows = matches!(
+                    earlier.action,
+                    Action::Bundle(_) | Action::Copy { .. } | Action::Resend(_)
+                );
                 !follows || !earlier.files.iter().all(|file| files.contains(file))
             });
         }

@@ -5,6 +5,7 @@ use crate::{
     model::{
         authority::Slot,
         plan::{KeyChoice, Order},
+        profile::Kind,
     },
     parallel,
     pki::{
@@ -97,6 +98,45 @@ impl Workshop<'_> {
         let made = Made::Certificate { certificate, chain: vec![], clamped };
         self.products.insert(index, Product { key: None, kept_key: None, made });
         Ok(())
+    }
+
+    /// Has the CA that issues vouch for its next generation, as that says of itself, and as far as it may.
+    pub(super) fn cross_sign(&mut self, index: usize) -> Result<(), Error> {
+        let made = match self.products.get(&index).map(|product| &product.made) {
+            Some(Made::Certificate { certificate, .. }) => Some(certificate),
+            Some(Made::Request(_)) | None => None,
+        };
+        let there = || self.aside.get(&(index, Slot::Next)).and_then(|all| all.first());
+        // None is ever planned without the next generation.
+        let next = made.or_else(there).expect("observed or made"); // invariant of plans
+        let issuer = self.issuer((index, Slot::Active));
+        let mut profile = next.profile();
+        if let Kind::Ca { path_len: Some(limit) } = issuer.certificate().profile().kind
+            && let Kind::Ca { path_len } = &mut profile.kind
+        {
+            let below = limit.saturating_sub(1);
+            *path_len = Some(path_len.map_or(below, |own| own.min(below)));
+        }
+        let order = issue::Issuance {
+            profile: &profile,
+            validity: next.validity(),
+            public_key: next.public_key(),
+        };
+        let issued = issue::issue(&order, issuer)
+            .map_err(|source| Error::Issue { label: self.label(index), source })?;
+        self.crossed.insert(index, issued.certificate);
+        Ok(())
+    }
+
+    /// Takes a certificate that stays as it is, and its key where that is written with it.
+    pub(super) fn take(&mut self, order: &Order) {
+        let there = self.certificates.get(&order.instance).and_then(|all| all.first());
+        let Some(certificate) = there.cloned() else { return };
+        let combined = order.place.cert() == order.place.key();
+        let key = self.keys.get(&order.instance).filter(|_| combined);
+        let kept_key = key.map(|key| key.to_pem(key.format()));
+        let made = Made::Certificate { certificate, chain: vec![], clamped: false };
+        self.products.insert(order.instance, Product { key: None, kept_key, made });
     }
 
     /// Makes leaves on as many threads as there are cores; a few are not worth a thread.

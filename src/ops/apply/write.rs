@@ -92,6 +92,11 @@ impl Workshop<'_> {
             }
             Action::Issue(order) => self.write_certificate(order, step, prepared)?,
             Action::Request(order) => self.write_request(order, &mut prepared.transaction),
+            Action::CrossSign(index) => {
+                let text = self.pem(&[CertRef::Crossed(*index)]).into_bytes().into();
+                self.put(&step.files[0], text, PUBLIC, &mut prepared.transaction);
+            }
+            Action::Resend(order) => self.place(order, &mut prepared.transaction)?,
             Action::Bundle(all) => {
                 let text = self.pem(all).into_bytes().into();
                 self.put(&step.files[0], text, PUBLIC, &mut prepared.transaction);
@@ -161,39 +166,10 @@ impl Workshop<'_> {
         step: &Step,
         prepared: &mut Prepared,
     ) -> Result<(), Error> {
+        self.place(order, &mut prepared.transaction)?;
         let index = order.instance;
-        let Some(product) = self.products.remove(&index) else { return Ok(()) };
-        let Product { key, kept_key, made } = &product;
-        let Made::Certificate { certificate, chain, clamped } = made else { return Ok(()) };
-        let mut text = certificate.to_pem();
-        text.extend(chain.iter().map(Certificate::to_pem));
-        text.push_str(&self.pem(&order.chain));
-        let any_key = key.as_ref().or(kept_key.as_ref());
-        match (&order.place, &order.kubeconfig) {
-            (Place::Embedded { kubeconfig }, Some(write)) => {
-                // A key that stays is not written again: it may be in another form.
-                let is_new = key.is_some();
-                let credential = Embedded {
-                    cert: text.into_bytes(),
-                    key: any_key.map(|key| secret(key)),
-                    is_new,
-                };
-                let content = self.kubeconfig(write, Some(credential))?;
-                prepared.transaction.write_keeping_mode(kubeconfig, content, SECRET);
-            }
-            (place, _) if place.cert() == place.key() => {
-                let mut both = Zeroizing::new(text.into_bytes());
-                both.extend_from_slice(any_key.map_or(&[][..], |key| key.as_bytes()));
-                self.combined(place.cert(), both, &mut prepared.transaction);
-            }
-            (place, _) => {
-                if let Some(key) = key {
-                    self.put(place.key(), secret(key), SECRET, &mut prepared.transaction);
-                }
-                let content = text.into_bytes().into();
-                self.put(place.cert(), content, PUBLIC, &mut prepared.transaction);
-            }
-        }
+        let Some(product) = self.products.get(&index) else { return Ok(()) };
+        let Made::Certificate { certificate, clamped, .. } = &product.made else { return Ok(()) };
         if *clamped {
             prepared.clamped.push((step.label.clone(), certificate.validity().not_after));
         }
@@ -210,6 +186,44 @@ impl Workshop<'_> {
             not_after: certificate.validity().not_after,
             reason: step.reason.to_string(),
         });
+        Ok(())
+    }
+
+    /// Puts a certificate and what goes with it into its files.
+    fn place(&mut self, order: &Order, transaction: &mut Transaction) -> Result<(), Error> {
+        let index = order.instance;
+        let Some(product) = self.products.remove(&index) else { return Ok(()) };
+        let Product { key, kept_key, made } = &product;
+        let Made::Certificate { certificate, chain, .. } = made else { return Ok(()) };
+        let mut text = certificate.to_pem();
+        text.extend(chain.iter().map(Certificate::to_pem));
+        text.push_str(&self.pem(&order.chain));
+        let any_key = key.as_ref().or(kept_key.as_ref());
+        match (&order.place, &order.kubeconfig) {
+            (Place::Embedded { kubeconfig }, Some(write)) => {
+                // A key that stays is not written again: it may be in another form.
+                let is_new = key.is_some();
+                let credential = Embedded {
+                    cert: text.into_bytes(),
+                    key: any_key.map(|key| secret(key)),
+                    is_new,
+                };
+                let content = self.kubeconfig(write, Some(credential))?;
+                transaction.write_keeping_mode(kubeconfig, content, SECRET);
+            }
+            (place, _) if place.cert() == place.key() => {
+                let mut both = Zeroizing::new(text.into_bytes());
+                both.extend_from_slice(any_key.map_or(&[][..], |key| key.as_bytes()));
+                self.combined(place.cert(), both, transaction);
+            }
+            (place, _) => {
+                if let Some(key) = key {
+                    self.put(place.key(), secret(key), SECRET, transaction);
+                }
+                let content = text.into_bytes().into();
+                self.put(place.cert(), content, PUBLIC, transaction);
+            }
+        }
         self.products.insert(index, product);
         Ok(())
     }
@@ -311,6 +325,9 @@ impl Workshop<'_> {
     fn pem(&self, all: &[CertRef]) -> String {
         let text = |one: &CertRef| match one {
             CertRef::There(der) => pem::encode("CERTIFICATE", der),
+            CertRef::Crossed(index) => {
+                self.crossed.get(index).map(Certificate::to_pem).unwrap_or_default()
+            }
             CertRef::Made(index) => match self.products.get(index).map(|product| &product.made) {
                 Some(Made::Certificate { certificate, .. }) => certificate.to_pem(),
                 Some(Made::Request(_)) | None => String::new(),
