@@ -266,6 +266,117 @@ fn addons_and_what_is_below_a_single_root_go_through_their_stages_too() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("pki/root-ca.key"));
 }
 
+/// A certificate of the CA in this tree, for a node, as the certificates API gives it; its file and its SHA-256.
+fn of_a_kubelet(ca: &Path, folder: &Path, name: &str) -> (std::path::PathBuf, String) {
+    let file = |extension: &str| folder.join(format!("{name}.{extension}"));
+    let subject = format!("/O=system:nodes/CN=system:node:{name}");
+    let mut request = Command::new("openssl");
+    request.args(["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]);
+    run(request.args(["-subj", &subject, "-keyout"]).arg(file("key")).arg("-out").arg(file("csr")));
+    let mut sign = Command::new("openssl");
+    sign.args(["x509", "-req", "-days", "100", "-in"]).arg(file("csr"));
+    sign.arg("-CA").arg(ca.join("pki/ca.crt")).arg("-CAkey").arg(ca.join("pki/ca.key"));
+    run(sign.arg("-out").arg(file("crt")));
+    let mut print = Command::new("openssl");
+    print.args(["x509", "-noout", "-fingerprint", "-sha256", "-in"]).arg(file("crt"));
+    let text = stdout(&mut print);
+    let print = text.trim().split_once('=').unwrap().1.replace(':', "").to_lowercase();
+    (file("crt"), print)
+}
+
+#[test]
+fn kubelets_that_got_their_certificates_themselves_are_told_apart() {
+    let (machine, away) = (temp_dir(), temp_dir());
+    // This machine's own, and a node that is declared.
+    let dir = machine.path().join("etc/kubernetes");
+    let folder = machine.path().join("var/lib/kubelet/pki");
+    fs::create_dir_all(&folder).unwrap();
+    fs::create_dir_all(&dir).unwrap();
+    let config = away.path().join("cluster.yaml");
+    let text = "apiVersion: certkit/v1\nkind: Cluster\nname: c\nendpoint: 10.0.0.11:6443\n\
+                controlPlane: [{name: cp1, addresses: [10.0.0.11]}]\n\
+                nodes: [{name: w1, addresses: [10.0.0.12]}]\n";
+    fs::write(&config, text).unwrap();
+    init(&dir, &["--config", config.to_str().unwrap()]);
+    let (old, _) = of_a_kubelet(&dir, away.path(), "w1");
+    let old_here = of_a_kubelet(&dir, away.path(), "cp1");
+    fs::rename(&old, away.path().join("w1-old.crt")).unwrap();
+    let old = away.path().join("w1-old.crt");
+    run(&mut rotate_ca(&dir, &["ca", "--next"]));
+    run(&mut rotate_ca(&dir, &["ca", "--next"]));
+    let (new, print) = of_a_kubelet(&dir, away.path(), "w1");
+    let current = folder.join("kubelet-client-current.pem");
+    let said = |more: &[&std::ffi::OsStr]| {
+        let before = snapshot(&dir);
+        let mut command = rotate_ca(&dir, &["ca", "--next"]);
+        let refused = run_to_exit(command.args(more), 3);
+        assert_eq!(difference(&before, &snapshot(&dir)), Vec::<String>::new());
+        String::from_utf8_lossy(&refused.stderr).into_owned()
+    };
+    // What this machine's kubelet holds is of the old CA.
+    let dated = folder.join("kubelet-client-2026-01-01-00-00-00.pem");
+    fs::copy(&old_here.0, &dated).unwrap();
+    std::os::unix::fs::symlink(&dated, &current).unwrap();
+    let text = said(&[]);
+    assert!(
+        text.contains("kubelet-client-current.pem") && text.contains("CN=kubernetes:"),
+        "{text}"
+    );
+    let here = of_a_kubelet(&dir, away.path(), "cp1");
+    fs::copy(&here.0, &dated).unwrap();
+    // In the audit log that one is known by its file now, and the declared node's is known to be unknown.
+    let log = away.path().join("audit.log");
+    let event = |time: &str, user: &str, id: &str| {
+        serde_json::json!({
+            "requestReceivedTimestamp": time,
+            "user": {
+                "username": format!("system:node:{user}"),
+                "extra": {"authentication.kubernetes.io/credential-id": [format!("X509SHA256={id}")]},
+            },
+            "sourceIPs": ["10.0.0.12"],
+            "userAgent": "kubelet/v1.36.3",
+        })
+        .to_string()
+    };
+    let now = stdout(Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%S.000000Z"]));
+    let events = |all: &[(&str, &str)]| {
+        let first = event("2020-01-01T00:00:00.000000Z", "cp1", &here.1);
+        let now = all.iter().map(|(user, id)| event(now.trim(), user, id));
+        fs::write(&log, [first].into_iter().chain(now).collect::<Vec<_>>().join("\n")).unwrap();
+    };
+    let with_log = ["--audit-log".as_ref(), log.as_os_str()];
+    events(&[("cp1", &here.1), ("w1", &print), ("w9", "cc")]);
+    let text = said(&with_log);
+    let apart =
+        "the kubelet of w1, which is declared here, used a certificate that no file here shows";
+    assert!(
+        text.contains(&print)
+            && text.contains(apart)
+            && text.contains("--certificate")
+            && text.contains("w9"),
+        "{text}"
+    );
+    assert!(!text.contains("kubelet of w9") && !text.contains(&here.1), "{text}");
+    // Brought here, it can be said who signed it.
+    events(&[("cp1", &here.1), ("w1", &print)]);
+    let give = |file: &Path| {
+        [&with_log[..], &["--certificate".as_ref(), file.as_os_str()]]
+            .concat()
+            .into_iter()
+            .map(std::ffi::OsStr::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let text = said(&give(&old).iter().map(AsRef::as_ref).collect::<Vec<_>>());
+    assert!(text.contains("w1-old.crt was signed by CN=kubernetes:"), "{text}");
+    let foreign = dir.join("hosts/cp1/pki/etcd/server.crt");
+    let text = said(&give(&foreign).iter().map(AsRef::as_ref).collect::<Vec<_>>());
+    assert!(text.contains("no generation of ca"), "{text}");
+    let text = said(&give(&config).iter().map(AsRef::as_ref).collect::<Vec<_>>());
+    assert!(text.contains("cluster.yaml"), "{text}");
+    run(rotate_ca(&dir, &["ca", "--next"]).args(give(&new)));
+    assert_eq!(stages(&dir)[0].1, "stable");
+}
+
 /// Of public keys the first.
 fn first_key(all: &str) -> &str {
     let end = "-----END PUBLIC KEY-----\n";

@@ -64,6 +64,10 @@ pub struct RotateCaArgs {
     /// it (can be repeated)
     #[arg(long, value_name = "FILE")]
     audit_log: Vec<PathBuf>,
+    /// A certificate that no file here shows, as a kubelet's that it got itself, brought from where it is: whoever used it
+    /// stands against dropping the old CA only if that signed it (can be repeated)
+    #[arg(long, value_name = "FILE")]
+    certificate: Vec<PathBuf>,
     /// How long, by the audit log, nobody must have used the old CA
     #[arg(long, value_name = "DURATION", default_value = "24h")]
     quiet_for: Span,
@@ -168,6 +172,7 @@ pub fn run(args: &RotateCaArgs, global: &Global) -> Result<Exit, Failure> {
         compromised: args.compromised,
         connect: &args.connect,
         audit_logs: &args.audit_log,
+        certificates: &args.certificate,
         quiet_for: args.quiet_for,
         manifests: args.restart.contains(&Restart::StaticPods),
     };

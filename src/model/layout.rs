@@ -35,6 +35,14 @@ pub fn on_machine(dir: &Path, path: &str) -> Option<PathBuf> {
     Some(PathBuf::from(format!("{machine}{path}")))
 }
 
+/// What a kubelet makes and gets itself, in that folder, and whether it is a server's (Kubernetes 1.36,
+/// `pkg/kubelet/certificate/kubelet.go`).
+pub const KUBELET_FILES: [(&str, bool); 3] = [
+    ("kubelet-client-current.pem", false),
+    ("kubelet.crt", true),
+    ("kubelet-server-current.pem", true),
+];
+
 /// One certificate that exists: a row of the catalogue, on one host or for the whole cluster.
 #[derive(Clone, Debug)]
 pub struct Instance<'a> {

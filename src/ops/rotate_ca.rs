@@ -4,6 +4,7 @@
 mod audit;
 pub mod gate;
 pub mod split;
+mod unseen;
 
 use std::{cell::RefCell, collections::BTreeMap, path::PathBuf};
 
@@ -42,6 +43,8 @@ pub struct Request<'a> {
     pub connect: &'a [Target],
     /// The apiserver's audit logs.
     pub audit_logs: &'a [PathBuf],
+    /// Files of certificates that somebody uses and that no file of the PKI shows.
+    pub certificates: &'a [PathBuf],
     /// How long nobody must have used what is to be dropped.
     pub quiet_for: Span,
     /// Whether static pods' manifests are changed where they name the wrong file.

@@ -21,7 +21,7 @@ use crate::{
         },
         check::expiry::{Found, Origin, Row, RowRole},
         cluster::{Cluster as Declared, Etcd},
-        layout::{DEFAULT_HOST_DIR, KUBELET_DIR, Layout},
+        layout::{DEFAULT_HOST_DIR, KUBELET_DIR, KUBELET_FILES, Layout},
         plan::request_file,
         shown::with_causes,
     },
@@ -29,13 +29,6 @@ use crate::{
     parallel,
     pki::inspect::Certificate,
 };
-
-/// The kubelet's files, and whether they are a server's.
-const KUBELET_FILES: [(&str, bool); 3] = [
-    ("kubelet-client-current.pem", false),
-    ("kubelet.crt", true),
-    ("kubelet-server-current.pem", true),
-];
 
 /// DIR as it is laid out.
 pub struct ClusterTrees {

@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeSet, os::unix::fs::MetadataExt as _, path::Path};
 
-use super::{Request, Subject, audit, split};
+use super::{
+    Request, Subject, audit, split,
+    unseen::{self, Unseen},
+};
 use crate::{
     model::{
         authority::{Generations, Move, Slot},
@@ -12,7 +15,7 @@ use crate::{
         layout::Layout,
         observed::{CertView, HeldCopy, Piece, Signer},
         plan::Policy,
-        shown::{quoted, with_causes},
+        shown::with_causes,
         timestamp::Timestamp,
     },
     ops::{
@@ -55,12 +58,20 @@ impl Gates<'_> {
             self.keys_known_everywhere(*index, *step, &mut refusals);
         }
         self.listeners(policy, &mut refusals);
+        let mut unseen = Unseen::default();
+        let cluster_ca = self.layout.authority(roles::CLUSTER_CA.id);
+        if let Some(index) = cluster_ca.filter(|ca| policy.succession.get(ca) == Some(&Move::Drop))
+        {
+            let brought = self.request.certificates;
+            unseen = unseen::judge(self.layout, self.observation, index, self.dir, brought);
+            refusals.append(&mut unseen.refusals);
+        }
         // What a root is replaced by changes no certificate that a client shows.
         let mut drops = policy.succession.iter().filter(|(_, step)| **step == Move::Drop);
         if drops.any(|(index, _)| !self.layout.is_above(*index))
             && !self.request.audit_logs.is_empty()
         {
-            self.audited(&mut refusals);
+            self.audited(&unseen.right, &mut refusals);
         }
         refusals
     }
@@ -227,28 +238,21 @@ impl Gates<'_> {
     }
 
     /// Who used, as the apiserver's audit log has it, a certificate that is none of those on disk now.
-    fn audited(&self, refusals: &mut Vec<String>) {
+    fn audited(&self, right: &[String], refusals: &mut Vec<String>) {
         let observed = &self.observation.observed;
         let known: BTreeSet<&str> = observed
             .instances
             .iter()
             .filter(|held| held.signer == Some(Signer::Expected))
             .filter_map(|held| Some(held.certificate()?.fingerprint.as_str()))
+            .chain(right.iter().map(String::as_str))
             .collect();
         let since = self.now.plus(Span(-self.request.quiet_for.0));
         match audit::offenders(self.request.audit_logs, since, &known) {
             Err(why) => refusals.push(why),
-            Ok(offenders) => refusals.extend(offenders.into_iter().map(|offender| {
-                format!(
-                    "{} from {} ({}) used a certificate that is none of the generation that issues now, \
-                     SHA-256 {}, last {}",
-                    quoted(&offender.user),
-                    quoted(&offender.address),
-                    quoted(&offender.agent),
-                    quoted(&offender.fingerprint),
-                    quoted(&offender.last)
-                )
-            })),
+            Ok(offenders) => {
+                refusals.extend(offenders.iter().map(|one| unseen::told(self.layout, one)));
+            }
         }
     }
 }
