@@ -5,6 +5,7 @@ pub mod candidate;
 pub mod flags;
 mod handshakes;
 pub mod narrowing;
+pub mod rehearsal;
 mod stand_in;
 mod tree;
 

@@ -12,6 +12,7 @@ use std::{
 use super::{
     assume,
     handshakes::{self, Scene},
+    rehearsal::{Loaded, Rehearsal},
 };
 use crate::{
     model::{
@@ -133,39 +134,31 @@ pub fn mixed(
     now: Timestamp,
 ) -> Vec<String> {
     let layout = Layout::new(cluster);
-    let before = look(&layout, declared, &mut before);
-    let after = look(&layout, declared, &mut after);
-    let before = Scene::new(&layout, &before, None, now);
-    let after = Scene::new(&layout, &after, None, now);
-    let is_path = |p: &Pairing| p.role == Role::Path && p.expect == Expect::Works;
-    let all: Vec<Pairing> =
-        pairing::pairings(&before.evidence).into_iter().filter(is_path).collect();
-    let works = handshakes::between(&before, &before, &all, now);
-    let works = all.into_iter().zip(works).filter(|(_, outcome)| *outcome == Outcome::Works);
-    let all: Vec<Pairing> = works.map(|(pairing, _)| pairing).collect();
-    let states = [
-        ("as it is", before.showing(&before)),
-        ("with new certificates and what it trusted before", before.showing(&after)),
-        ("with what it trusts from now on and its old certificate", after.showing(&before)),
-        ("as it will be", after.showing(&after)),
+    let states = [look(&layout, declared, &mut before), look(&layout, declared, &mut after)];
+    let Some(rehearsal) = Rehearsal::new(&layout, &states, now) else { return Vec::new() };
+    let paths = rehearsal.paths();
+    let loaded = [
+        ("as it is", Loaded { shows: 0, trusts: 0 }),
+        ("with new certificates and what it trusted before", Loaded { shows: 1, trusts: 0 }),
+        ("with what it trusts from now on and its old certificate", Loaded { shows: 0, trusts: 1 }),
+        ("as it will be", Loaded { shows: 1, trusts: 1 }),
     ];
     let mut broken: BTreeMap<String, String> = BTreeMap::new();
-    for (server_state, serving) in &states {
-        for (client_state, dialling) in &states {
-            let outcomes = handshakes::between(serving, dialling, &all, now);
-            for (pairing, outcome) in all.iter().zip(outcomes) {
+    for (server_state, serving) in loaded {
+        for (client_state, dialling) in loaded {
+            let outcomes = rehearsal.outcomes(serving, dialling);
+            for (path, outcome) in paths.iter().zip(outcomes) {
                 let Outcome::Refused(why) = outcome else { continue };
-                let server = before.evidence.label(pairing.server);
-                let client = match &pairing.client {
-                    End::Instance(client) => before.evidence.label(*client),
-                    End::NoCertificate(_) => pairing.path.from.to_owned(),
-                };
-                broken.entry(format!("{}: {client} to {server}", pairing.path.id)).or_insert_with(
-                    || format!("{client} {client_state}, {server} {server_state}: {why}"),
-                );
+                let (client, server) = (&path.client_label, &path.server_label);
+                broken.entry(format!("{}: {client} to {server}", path.id)).or_insert_with(|| {
+                    format!("{client} {client_state}, {server} {server_state}: {why}")
+                });
             }
         }
     }
+    let [before, after] = &states;
+    let (before, after) =
+        (Scene::new(&layout, before, None, now), Scene::new(&layout, after, None, now));
     let paths = broken.into_iter().map(|(path, state)| format!("{path}: {state}"));
     paths.chain(below_roots(&before.evidence, &after.evidence, now)).collect()
 }
