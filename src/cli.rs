@@ -13,6 +13,7 @@ mod init;
 mod kubeconfig;
 mod limit;
 mod man;
+mod nodes;
 pub mod output;
 mod password;
 mod paths;
@@ -93,6 +94,7 @@ enum Command {
     Import(import::ImportArgs),
     Kubeconfig(kubeconfig::KubeconfigArgs),
     Man(man::ManArgs),
+    Nodes(nodes::NodesArgs),
     Paths(paths::PathsArgs),
     Prune(prune::PruneArgs),
     Recover(recover::RecoverArgs),
@@ -187,11 +189,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
     let matches = Cli::command().try_get_matches_from(arguments)?;
     let mut cli = Cli::from_arg_matches(&matches)?;
-    let said = |matches: &clap::ArgMatches| {
-        matches.value_source("dir") == Some(clap::parser::ValueSource::CommandLine)
-    };
-    let below = matches.subcommand().is_some_and(|(_, matches)| said(matches));
-    cli.global.dir_is_said = said(&matches) || below;
+    let mut below = Some(&matches);
+    while let Some(matches) = below {
+        let source = matches.value_source("dir");
+        cli.global.dir_is_said |= source == Some(clap::parser::ValueSource::CommandLine);
+        below = matches.subcommand().map(|(_, matches)| matches);
+    }
     Ok(cli)
 }
 
@@ -205,6 +208,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Import(args) => import::run(args, &cli.global),
         Command::Kubeconfig(args) => kubeconfig::run(args, &cli.global),
         Command::Man(args) => man::run(args),
+        Command::Nodes(args) => nodes::run(args, &cli.global),
         Command::Recover(args) => recover::run(args, &cli.global),
         Command::Rotate(args) => rotate::run(args, &cli.global),
         Command::RotateCa(args) => rotate_ca::run(args, &cli.global),

@@ -7,6 +7,7 @@ mod declaration;
 mod draft;
 mod field;
 pub mod flat;
+pub mod inventory;
 mod kubeadm;
 pub mod kubeconfig;
 pub mod manifest;
@@ -19,7 +20,7 @@ use std::fmt;
 use crate::model::shown::quoted;
 
 pub use self::{
-    declaration::{with_absent, with_former_endpoints, write},
+    declaration::{with_absent, with_former_endpoints, with_nodes, write},
     draft::{Draft, EtcdDraft, HostDraft},
 };
 use self::{

@@ -19,6 +19,9 @@ const LINES: &[(&str, &[&str])] = &[
     ("init", &["--dir", "d"]),
     ("kubeconfig", &["someone", "--dir", "d"]),
     ("man", &[]),
+    ("nodes add", &["w1=10.0.1.1", "--dir", "d"]),
+    ("nodes list", &["--dir", "d"]),
+    ("nodes remove", &["w1", "--dir", "d"]),
     ("paths", &["--dir", "d"]),
     ("prune", &["--dir", "d"]),
     ("recover", &["--dir", "d"]),
@@ -75,13 +78,10 @@ fn no_extreme_value_of_any_option_panics() {
     let mut tried = 0;
     let mut wrong = Vec::new();
     let mut accepted = 0;
-    for command in certkit::cli::command().get_subcommands() {
-        if command.get_name() == "help" {
-            continue;
-        }
-        let line = LINES.iter().find(|(name, _)| *name == command.get_name());
-        let (name, line) = line.unwrap_or_else(|| panic!("{}: no line", command.get_name()));
-        for option in options(command) {
+    for (path, command) in commands(&certkit::cli::command(), "") {
+        let line = LINES.iter().find(|(name, _)| *name == path);
+        let (name, line) = line.unwrap_or_else(|| panic!("{path}: no line"));
+        for option in options(&command) {
             for extreme in EXTREMES {
                 let output = ask(folder.path(), name, line, &option, extreme);
                 tried += 1;
@@ -99,6 +99,19 @@ fn no_extreme_value_of_any_option_panics() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(tried > 1000 && accepted > 100, "{accepted} of {tried} did anything");
+}
+
+/// Every command that does something, by its words.
+fn commands(above: &Command, path: &str) -> Vec<(String, Command)> {
+    let below = above.get_subcommands().filter(|command| command.get_name() != "help");
+    let each = below.flat_map(|command| {
+        let path = format!("{path} {}", command.get_name()).trim().to_owned();
+        match command.has_subcommands() {
+            true => commands(command, &path),
+            false => vec![(path, command.clone())],
+        }
+    });
+    each.collect()
 }
 
 /// The options with a value that nothing limits to a few words. A hook would run.
@@ -121,7 +134,7 @@ fn ask(folder: &Path, name: &str, line: &[&str], option: &str, extreme: &str) ->
     let _ = fs::remove_dir_all(&work);
     tree::copy(&folder.join("d"), &work.join("d"));
     let mut command = certkit();
-    command.arg(name);
+    command.args(name.split(" "));
     // Given again, an option that is given once only would be an error.
     let mut rest = line.iter();
     while let Some(argument) = rest.next() {

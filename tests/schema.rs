@@ -52,6 +52,10 @@ fn every_document_is_what_its_schema_says() {
     fits("rollback-list", &dir, &["rotate", "--rollback", "--list"]);
     fits("rollback", &dir, &["rotate", "--rollback", "--dry-run"]);
     fits("prune", &dir, &["prune", "--dry-run"]);
+    fits("nodes-list", &dir, &["nodes", "list"]);
+    fits("init", &dir, &["nodes", "add", "w1=10.0.1.1", "--dry-run"]);
+    fits("init", &dir, &["nodes", "add", "w1=10.0.1.1"]);
+    fits("prune", &dir, &["nodes", "remove", "w1", "--dry-run"]);
     fits("rotate-ca-status", &dir, &["rotate-ca"]);
     fits("rotate-ca", &dir, &["rotate-ca", "etcd-ca", "--next", "--dry-run"]);
     let late = ["recover", "--dry-run", "--at", "2099-01-01T00:00:00Z"];

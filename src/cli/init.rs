@@ -126,7 +126,8 @@ EXAMPLES:
   certkit init --adopt
   kubeadm config print init-defaults | certkit init --config -";
 
-fn host(text: &str) -> Result<HostDraft, String> {
+/// A host as it is said on the command line.
+pub fn host(text: &str) -> Result<HostDraft, String> {
     let (name, addresses) = text.split_once('=').ok_or("write it as NAME=IP[,IP...]")?;
     Ok(HostDraft {
         name: Some(name.parse().map_err(|e: HostNameError| e.to_string())?),
@@ -144,7 +145,7 @@ pub fn run(args: &InitArgs, global: &Global) -> Result<Exit, Failure> {
     if args.adopt {
         return take_over(args, global, &dir);
     }
-    told_twice(&args.hosts)?;
+    told_twice(&args.hosts, "--host ")?;
     let cluster = cluster(args, &dir)?;
     let passwords = match args.encrypt_ca_keys {
         true => password::new_password(global)?,
@@ -169,12 +170,23 @@ pub fn run(args: &InitArgs, global: &Global) -> Result<Exit, Failure> {
         watch::ChangingWork { dir: &dir, dry_run: args.dry_run, hooks: false },
         || init::run(&cluster, &change),
     )?;
+    tell(&report, &dir, args.dry_run, args.output, global)
+}
+
+/// Says what was made.
+pub fn tell(
+    report: &change::Report,
+    dir: &std::path::Path,
+    dry_run: bool,
+    output: Format,
+    global: &Global,
+) -> Result<Exit, Failure> {
     if let Some(recovered) = &report.recovered {
         global.note(recovered);
     }
     report.aftermath.warnings.iter().for_each(super::warn);
     let outcomes = takeup::run(&takeup::Request {
-        dir: &dir,
+        dir,
         cluster: &report.cluster,
         declared: true,
         places: &report.places,
@@ -185,21 +197,18 @@ pub fn run(args: &InitArgs, global: &Global) -> Result<Exit, Failure> {
         restart: &[],
         wait: None,
     });
-    let text = match args.output {
+    let text = match output {
         Format::Json | Format::Yaml => {
-            super::document(report::json(&report, &outcomes, args.dry_run), args.output)
+            super::document(report::json(report, &outcomes, dry_run), output)
         }
         Format::Table | Format::Wide if global.quiet => Ok(String::new()),
         Format::Table | Format::Wide => {
-            let view = report::InitTelling {
-                dry_run: args.dry_run,
-                verbose: global.verbose,
-                wide: args.output.is_wide(),
-            };
-            Ok(report::table(&report, &outcomes, &dir, view))
+            let view =
+                report::InitTelling { dry_run, verbose: global.verbose, wide: output.is_wide() };
+            Ok(report::table(report, &outcomes, dir, view))
         }
     };
-    let told = super::tell(!args.dry_run && !report.plan.is_empty(), Exit::Done, text);
+    let told = super::tell(!dry_run && !report.plan.is_empty(), Exit::Done, text);
     // What an earlier run owes and nobody was told of is left to the next.
     if !global.quiet || outcomes.is_empty() {
         report.aftermath.settle();
@@ -304,14 +313,14 @@ fn cluster(args: &InitArgs, dir: &std::path::Path) -> Result<Cluster, Failure> {
     Ok(cluster)
 }
 
-/// What two of them say of the same host.
-fn told_twice(hosts: &[HostDraft]) -> Result<(), Failure> {
+/// What two of them say of the same host. `option` is what stands before each.
+pub fn told_twice(hosts: &[HostDraft], option: &str) -> Result<(), Failure> {
     for (index, host) in hosts.iter().enumerate() {
         let earlier = &hosts[..index];
         let name = host.name.as_ref().map(ToString::to_string).unwrap_or_default();
         let wrong = |what: String| {
-            let hint = "one --host a host, with all its addresses: --host NAME=IP,IP";
-            Err(Failure::usage(format!("--host {name}: {what}")).hint(Some(hint)))
+            let hint = format!("say each host once, with all its addresses: {option}NAME=IP,IP");
+            Err(Failure::usage(format!("{option}{name}: {what}")).hint(Some(hint)))
         };
         if earlier.iter().any(|other| other.name == host.name) {
             return wrong("is named twice".into());

@@ -58,26 +58,45 @@ pub fn run(args: &PruneArgs, global: &Global) -> Result<Exit, Failure> {
         watch::ChangingWork { dir: &dir, dry_run: args.dry_run, hooks: false },
         || prune::run(&request),
     )?;
+    tell(&report, &dir, args.dry_run, args.output, global)
+}
+
+/// Says what was removed.
+pub fn tell(
+    report: &prune::Report,
+    dir: &std::path::Path,
+    dry_run: bool,
+    output: Format,
+    global: &Global,
+) -> Result<Exit, Failure> {
     if let Some(recovered) = &report.recovered {
         global.note(recovered);
     }
     report.warnings.iter().for_each(super::warn);
-    let text = match args.output {
-        Format::Json | Format::Yaml => super::document(json(&report, args.dry_run), args.output),
+    let text = match output {
+        Format::Json | Format::Yaml => super::document(json(report, dry_run), output),
         Format::Table | Format::Wide if global.quiet => return Ok(Exit::Done),
-        Format::Table | Format::Wide => {
-            Ok(table(&report, &dir, args.dry_run, args.output.is_wide()))
-        }
+        Format::Table | Format::Wide => Ok(table(report, dir, dry_run, output.is_wide())),
     };
-    super::tell(!args.dry_run && !report.files.is_empty(), Exit::Done, text)
+    let is_changed = !report.files.is_empty() || !report.nodes.is_empty();
+    super::tell(!dry_run && is_changed, Exit::Done, text)
 }
 
 fn table(report: &prune::Report, dir: &std::path::Path, dry_run: bool, wide: bool) -> String {
     let mut text = match (report.files.is_empty(), dry_run) {
+        (true, true) if !report.nodes.is_empty() => {
+            format!("would be taken out of certkit.yaml: {}\n", names(report))
+        }
+        (true, false) if !report.nodes.is_empty() => {
+            format!("taken out of certkit.yaml: {}\n", names(report))
+        }
         (true, _) => format!("{}: nothing is there that is not declared\n", dir.display()),
         (false, true) => format!("would be removed from {}:\n\n", dir.display()),
         (false, false) => format!("removed from {}:\n\n", dir.display()),
     };
+    if !report.nodes.is_empty() && !report.files.is_empty() {
+        text = format!("no longer nodes: {}\n{text}", names(report));
+    }
     if !report.files.is_empty() {
         let row = |(file, why): &(std::path::PathBuf, _)| {
             vec![file.display().to_string(), crate::model::stale::Why::to_string(why)]
@@ -96,6 +115,11 @@ fn table(report: &prune::Report, dir: &std::path::Path, dry_run: bool, wide: boo
     text
 }
 
+fn names(report: &prune::Report) -> String {
+    let names: Vec<&str> = report.nodes.iter().map(AsRef::as_ref).collect();
+    names.join(", ")
+}
+
 fn json(report: &prune::Report, dry_run: bool) -> String {
     let files: Vec<Value> = report
         .files
@@ -106,6 +130,7 @@ fn json(report: &prune::Report, dry_run: bool) -> String {
         "apiVersion": "certkit/v1",
         "kind": "PruneReport",
         "dryRun": dry_run,
+        "nodes": report.nodes.iter().map(AsRef::as_ref).collect::<Vec<&str>>(),
         "files": files,
         "backup": report.backup,
         "prunedBackups": report.pruned,

@@ -1,10 +1,11 @@
 //! `certkit.yaml`: the cluster as declared.
 
 mod absent;
+mod nodes;
 
 use std::fmt::Write;
 
-pub use self::absent::with_absent;
+pub use self::{absent::with_absent, nodes::with_nodes};
 use super::{
     draft::{Draft, EtcdDraft, HostDraft},
     field::{FieldReader, not},

@@ -1,8 +1,9 @@
 //! DIR/certkit.yaml: the cluster as declared.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::Read as _,
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 
@@ -14,8 +15,10 @@ use crate::{
     model::{
         adopt,
         catalogue::{CERTIFICATES, Scope, roles},
-        cluster::Cluster,
+        cluster::{Cluster, Host, HostName},
+        near,
         observed::Piece,
+        shown::quoted,
     },
 };
 
@@ -36,6 +39,36 @@ pub enum Error {
     /// There is no such directory.
     #[error("{}: there is no such directory", .0.display())]
     NoDirectory(PathBuf),
+    /// A node that is to go is none.
+    #[error("{}: {} is {}", path.display(), quoted(name), match is_host {
+        true => "a host of the control plane or of etcd, not only a node",
+        false => "no host of this cluster",
+    })]
+    NoNode {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        name: String,
+        /// Whether it is another host of the cluster.
+        is_host: bool,
+        /// The nodes there are.
+        known: Vec<String>,
+    },
+    /// A node that is to come is there, and is another.
+    #[error("{}: {name} is there already, at {there}, not at {asked}", path.display())]
+    OtherNode {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        name: String,
+        /// The addresses that are declared.
+        there: String,
+        /// Those that were asked for.
+        asked: String,
+    },
+    /// The file is written in a way that lines cannot be added to.
+    #[error("{}: its nodes cannot be changed so that all else in it stays as it is", .0.display())]
+    Written(PathBuf),
     /// It gives files to somebody whom this machine does not know.
     #[error(transparent)]
     Owner(DocumentError),
@@ -62,6 +95,19 @@ impl Error {
                     .into(),
             ),
             Self::NoDirectory(_) => Some("name the PKI's directory with --dir".into()),
+            Self::NoNode { path, is_host: true, .. } => Some(format!(
+                "who is to lose an apiserver or a member of etcd must be taken out of the cluster first; then edit {}, and \
+                 `certkit prune` removes its files",
+                path.display()
+            )),
+            Self::NoNode { name, known, .. } => Some(near::meant("nodes", known, name)),
+            Self::OtherNode { path, name, .. } => Some(format!(
+                "edit {} where its addresses have changed, then run `certkit rotate`; or `certkit nodes remove {name}` first",
+                path.display()
+            )),
+            Self::Written(_) => Some(
+                "write the list with a line for each node: `- {name: NAME, addresses: [IP]}`".into(),
+            ),
             Self::Owner(_) => Some(
                 "make the account, or write its number (`id -u NAME`, `id -g NAME`) where it is kept elsewhere"
                     .into(),
@@ -115,6 +161,79 @@ pub fn elsewhere(dir: &Path) -> String {
         dir.display()
     )
 }
+
+/// DIR/certkit.yaml with further nodes, and the cluster that it declares then. Those that are there already are left
+/// out; nothing where all are.
+pub fn with_nodes(dir: &Path, new: &[HostDraft]) -> Result<Option<(String, Cluster)>, Error> {
+    let (path, cluster) = (dir.join(FILE), load(dir)?);
+    let mut added = Vec::new();
+    for node in new {
+        let there = cluster.hosts.iter().find(|host| Some(&host.name) == node.name.as_ref());
+        match there {
+            None => added.push(node.clone()),
+            Some(host) if node.addresses.iter().all(|ip| host.addresses.contains(ip)) => {}
+            Some(host) => {
+                let row = |all: &[IpAddr]| {
+                    all.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ")
+                };
+                let (there, asked) = (row(&host.addresses), row(&node.addresses));
+                return Err(Error::OtherNode { path, name: host.name.to_string(), there, asked });
+            }
+        }
+    }
+    if added.is_empty() {
+        return Ok(None);
+    }
+    edited(dir, &BTreeSet::new(), &added).map(Some)
+}
+
+/// DIR/certkit.yaml without these nodes, and the cluster that it declares then.
+pub fn without_nodes(dir: &Path, gone: &BTreeSet<HostName>) -> Result<(String, Cluster), Error> {
+    let (path, cluster) = (dir.join(FILE), load(dir)?);
+    let is_node = |host: &&Host| !host.control_plane && !host.etcd;
+    for name in gone {
+        let host = cluster.hosts.iter().find(|host| host.name == *name);
+        if host.is_none_or(|host| !is_node(&host)) {
+            let nodes = cluster.hosts.iter().filter(is_node);
+            return Err(Error::NoNode {
+                path,
+                name: name.to_string(),
+                is_host: host.is_some(),
+                known: nodes.map(|host| host.name.to_string()).collect(),
+            });
+        }
+    }
+    edited(dir, gone, &[])
+}
+
+fn edited(
+    dir: &Path,
+    gone: &BTreeSet<HostName>,
+    new: &[HostDraft],
+) -> Result<(String, Cluster), Error> {
+    let (path, text) = (dir.join(FILE), text(dir)?);
+    let changed =
+        document::with_nodes(&text, gone, new).ok_or_else(|| Error::Written(path.clone()))?;
+    let name = path.display().to_string();
+    let cluster = complete(dir, document::read(changed.as_bytes(), &name)?, &name)?;
+    Ok((changed, cluster))
+}
+
+/// The machines of a list; `-` is standard input.
+pub fn inventory(path: &Path) -> Result<Vec<HostDraft>, Error> {
+    let (content, name) = match path.as_os_str() == "-" {
+        true => (standard_input(), "standard input".to_owned()),
+        false => (read::named(path, INVENTORY), path.display().to_string()),
+    };
+    match content {
+        Piece::Present(content) => Ok(document::inventory::hosts(&content, &name)?),
+        Piece::Missing => Err(Error::Missing(path.to_path_buf())),
+        Piece::Bad(why) => Err(Error::Unreadable { path: path.to_path_buf(), why }),
+    }
+}
+
+/// What `kubectl get nodes` says of some thousand nodes.
+const INVENTORY: u64 = document::LIMIT;
 
 /// The text of DIR/certkit.yaml.
 pub fn text(dir: &Path) -> Result<String, Error> {

@@ -2,7 +2,8 @@
 
 use super::{
     change::{self, Decision, Error, Report},
-    declared, observe, prune,
+    declared::{self, HostDraft},
+    observe, prune,
 };
 use crate::{
     document,
@@ -44,6 +45,23 @@ fn decide(
         plan.notes.extend(prune::notes(cluster, dir));
     }
     Ok(Decision { cluster: cluster.clone(), observation, plan })
+}
+
+/// Adds nodes to certkit.yaml and makes what is missing, or says what would be made.
+pub fn with_nodes(new: &[HostDraft], change: &change::Request<'_>) -> Result<Report, Error> {
+    let dir = change.dir;
+    change::run(change, |now| {
+        let (text, cluster) = match declared::with_nodes(dir, new)? {
+            Some((text, cluster)) => (Some(text), cluster),
+            None => (None, declared::load(dir)?),
+        };
+        let layout = Layout::new(&cluster);
+        let observation = observe::observe(&layout, dir).with_configs(&layout, dir)?;
+        let declaration = text.map(|text| (text, Reason::Asked));
+        let policy = Policy { declaration, ..Policy::COMPLETE };
+        let plan = reconcile(&layout, &observation.observed, dir, &policy, now);
+        Ok(Decision { cluster, observation, plan })
+    })
 }
 
 fn difference(there: &str, asked: &str) -> String {

@@ -1,7 +1,7 @@
 //! `certkit prune`: removes what is no longer declared, in one transaction.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -9,8 +9,8 @@ use std::{
 use super::{declared, session};
 use crate::{
     model::{
-        cluster::Cluster,
-        layout::Layout,
+        cluster::{Cluster, HostName},
+        layout::{Layout, PUBLIC},
         stale::{self, HOSTS, Why},
         timestamp::Timestamp,
     },
@@ -35,6 +35,8 @@ pub struct Request<'a> {
 /// What was removed, or would be.
 #[derive(Debug)]
 pub struct Report {
+    /// The nodes that certkit.yaml no longer declares.
+    pub nodes: Vec<HostName>,
     /// The files, relative to DIR, each with its reason.
     pub files: Vec<(PathBuf, Why)>,
     /// Where they were copied to.
@@ -76,24 +78,54 @@ impl Error {
 /// Removes what is no longer declared, or says what would be removed.
 pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     let dir = request.dir;
-    let files = leftovers(&declared::load(dir)?, dir);
+    remove(request, "prune", &BTreeSet::new(), || Ok((None, leftovers(&declared::load(dir)?, dir))))
+}
+
+/// Takes nodes out of certkit.yaml and removes their files, or says what would be removed.
+pub fn nodes(request: &Request<'_>, gone: &BTreeSet<HostName>) -> Result<Report, Error> {
+    let dir = request.dir;
+    let is_gone =
+        |why: &Why| matches!(why, Why::Host(name) if gone.iter().any(|one| one.as_ref() == name));
+    remove(request, "nodes remove", gone, || {
+        let (text, cluster) = declared::without_nodes(dir, gone)?;
+        let mut files = leftovers(&cluster, dir);
+        files.retain(|(_, why)| is_gone(why));
+        Ok((Some(text), files))
+    })
+}
+
+/// A new certkit.yaml if there is one, and what goes.
+type Removal = (Option<String>, Vec<(PathBuf, Why)>);
+
+fn remove(
+    request: &Request<'_>,
+    command: &'static str,
+    gone: &BTreeSet<HostName>,
+    decide: impl Fn() -> Result<Removal, Error>,
+) -> Result<Report, Error> {
+    let dir = request.dir;
+    let (_, files) = decide()?;
+    let nodes = gone.iter().cloned().collect();
     if request.dry_run {
         let recovered = session::left(dir)?;
         let (backup, pruned, warnings) = (None, Vec::new(), Vec::new());
-        return Ok(Report { files, backup, pruned, warnings, recovered });
+        return Ok(Report { nodes, files, backup, pruned, warnings, recovered });
     }
     let mut store = session::open(dir, request.lock_wait)?;
     let recovered = store.recovered().map(|recovery| recovery.to_string());
     // The same again once nobody else may change anything.
-    let files = leftovers(&declared::load(dir)?, dir);
+    let (declaration, files) = decide()?;
     let mut transaction = Transaction::new(&request.now.to_compact());
-    transaction.by("prune");
+    transaction.by(command);
+    if let Some(text) = declaration {
+        transaction.write_keeping_mode(declared::FILE, text, PUBLIC);
+    }
     for (file, why) in &files {
         transaction.remove(file);
         transaction.log(
             serde_json::json!({
                 "time": request.now.to_string(),
-                "command": "prune",
+                "command": command,
                 "action": "remove",
                 "name": file,
                 "files": [file],
@@ -108,7 +140,7 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     // What nobody declares nobody uses.
     aftermath.settle();
     let session::Aftermath { backup, pruned, warnings, .. } = aftermath;
-    Ok(Report { files, backup, pruned, warnings, recovered })
+    Ok(Report { nodes, files, backup, pruned, warnings, recovered })
 }
 
 /// The files that are there and no longer declared, in the order of their paths.

@@ -74,6 +74,8 @@ const EVERYTHING: &[&[&str]] = &[
     &["export", "cp1"],
     &["kubeconfig", "someone"],
     &["kubeconfig", "someone", "--csr"],
+    &["nodes", "list"],
+    &["nodes", "add", "w1=10.0.1.1", "--from", "FILE"],
     &["prune", "--dry-run", "-o", "json"],
     &["rotate", "--rollback", "--list"],
     &["rotate-ca"],
