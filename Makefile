@@ -95,7 +95,6 @@ docs: ## rewrite the generated pages of docs/ from the catalogue
 .PHONY: fuzz
 fuzz: ## fuzz each target for FUZZ_SECONDS (60)
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz --locked
-	@# libFuzzer's main leaves SIGPIPE as it is, which Rust's ignores: a listener that hangs up is no crash.
-	@trap '' PIPE; targets=$$(cd fuzz/fuzz_targets && ls -- *.rs); for t in $$targets; do \
+	@targets=$$(cd fuzz/fuzz_targets && ls -- *.rs); for t in $$targets; do \
 		t=$${t%.rs}; mkdir -p "fuzz/corpus/$$t"; $(CARGO) fuzz run --sanitizer none "$$t" \
 			"fuzz/corpus/$$t" "fuzz/seeds/$$t" -- -max_total_time=$(FUZZ_SECONDS); done
