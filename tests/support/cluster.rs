@@ -91,11 +91,13 @@ pub struct Options<'a> {
     pub hosts: u8,
     /// Further lines of `certkit.yaml`.
     pub declared: &'a str,
+    /// How long ago the PKI was made, as faketime says it.
+    pub ago: Option<&'a str>,
 }
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self { hosts: 1, declared: "" }
+        Self { hosts: 1, declared: "", ago: None }
     }
 }
 
@@ -158,7 +160,12 @@ impl Cluster {
             .collect();
         let file = folder.path().join("cluster.yaml");
         fs::write(&file, declaration(&hosts, options.declared)).expect("a declaration");
-        run(certkit().arg("init").arg("--dir").arg(&dir).arg("--config").arg(&file));
+        let mut init = certkit();
+        init.arg("init").arg("--dir").arg(&dir).arg("--config").arg(&file);
+        run(&mut match options.ago {
+            Some(ago) => at_another_time(&need("faketime")?, ago, &init),
+            None => init,
+        });
         Some(Self {
             dir,
             hosts,
@@ -487,6 +494,19 @@ pub fn fingerprint(path: &Path) -> String {
     let path = path.to_str().expect("UTF-8");
     let said = super::openssl(&["x509", "-noout", "-fingerprint", "-sha256", "-in", path]);
     said.trim().to_owned()
+}
+
+/// The same command, run at another time.
+fn at_another_time(faketime: &Path, when: &str, command: &Command) -> Command {
+    let mut other = Command::new(faketime);
+    other.args(["-f", when]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => other.env(name, value),
+            None => other.env_remove(name),
+        };
+    }
+    other
 }
 
 /// The cluster as an operator declares it.
