@@ -12,6 +12,7 @@ mod kubeadm;
 pub mod kubeconfig;
 pub mod manifest;
 pub mod object;
+pub mod patch;
 pub mod signing;
 pub mod yaml;
 

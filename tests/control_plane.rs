@@ -106,7 +106,9 @@ fn leases(cluster: &Cluster) -> BTreeMap<&'static str, String> {
 #[test]
 fn a_control_plane_outlives_every_certificate_it_started_with() {
     const LIFE: &str = "validity: {leaf: 390s}\n";
-    let Some(mut cluster) = Cluster::start(Options { declared: LIFE, ..Options::default() }) else { return };
+    let Some(mut cluster) = Cluster::start(Options { declared: LIFE, ..Options::default() }) else {
+        return;
+    };
     cluster.apply_rbac();
     let old = temp_dir();
     let file = cluster.dir.join("pki/scheduler-client.pem");

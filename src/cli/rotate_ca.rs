@@ -1,5 +1,7 @@
 //! `certkit rotate-ca`.
 
+mod cluster;
+
 use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
 use serde_json::{Value, json};
@@ -22,7 +24,7 @@ use crate::{
     },
     ops::{
         change::{self, Report},
-        rotate_ca::{self, Direction, Standing, split::TrustSetting},
+        rotate_ca::{self, Direction, Standing, Survey, cluster::Kubectl, split::TrustSetting},
         takeup,
     },
     tls::probe::Target,
@@ -71,6 +73,14 @@ pub struct RotateCaArgs {
     /// How long, by the audit log, nobody must have used the old CA
     #[arg(long, value_name = "DURATION", default_value = "24h")]
     quiet_for: Span,
+    /// Look, with this kubeconfig and kubectl, for what in the cluster holds a copy of a CA: what holds an old one alone
+    /// is listed, and stands against going on. Nothing is changed there
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Bring up to date in the cluster what certkit may: caBundles, cluster-info; and delete
+    /// extension-apiserver-authentication once the old CA is dropped
+    #[arg(long, requires = "kubeconfig")]
+    apply_cluster: bool,
     /// Go on whatever stands against it
     #[arg(long)]
     force: bool,
@@ -127,6 +137,8 @@ EXAMPLES:
   certkit rotate-ca --to stable --restart static-pods --dry-run
   certkit rotate-ca ca --next --cross-sign
   certkit rotate-ca ca --next --compromised --dry-run
+  certkit rotate-ca ca --kubeconfig /etc/kubernetes/admin.conf
+  certkit rotate-ca ca --next --kubeconfig /etc/kubernetes/admin.conf --apply-cluster
   certkit rotate-ca ca --undo
   certkit rotate-ca ca --renew-same-key
   certkit rotate-ca root-ca --next";
@@ -141,13 +153,19 @@ pub fn run(args: &RotateCaArgs, global: &Global) -> Result<Exit, Failure> {
         (.., Some(stage)) => Direction::To(stage),
         _ => {
             let standing = rotate_ca::status(&dir, &args.names)?;
-            let text = match args.output {
-                Format::Table | Format::Wide => {
-                    Ok(status_table(&standing, args.output == Format::Wide))
-                }
-                format => super::document(status_json(&standing), format),
+            let apply = args.apply_cluster && !args.dry_run;
+            let look = |kubeconfig: &PathBuf| {
+                rotate_ca::survey(&dir, &args.names, &[], &Kubectl { kubeconfig }, apply)
             };
-            return super::tell(false, Exit::Done, text);
+            let found = args.kubeconfig.as_ref().map(look).transpose()?;
+            let exit = cluster::complain(found.as_ref());
+            let wide = args.output == Format::Wide;
+            let text = match args.output {
+                Format::Table | Format::Wide => Ok(status_table(&standing, wide)
+                    + &found.as_ref().map(|found| cluster::table(found, wide)).unwrap_or_default()),
+                format => super::document(status_json(&standing, found.as_ref()), format),
+            };
+            return super::tell(apply, exit, text);
         }
     };
     let passwords = password::passwords(global)?;
@@ -175,8 +193,10 @@ pub fn run(args: &RotateCaArgs, global: &Global) -> Result<Exit, Failure> {
         certificates: &args.certificate,
         quiet_for: args.quiet_for,
         manifests: args.restart.contains(&Restart::StaticPods),
+        kubeconfig: args.kubeconfig.as_deref(),
+        apply_cluster: args.apply_cluster,
     };
-    let rotate_ca::Done { report, moved, settings, standing } = watch::changing(
+    let rotate_ca::Done { report, moved, settings, standing, found } = watch::changing(
         global,
         watch::ChangingWork { dir: &dir, dry_run: args.dry_run, hooks: args.hook.is_some() },
         || rotate_ca::run(&request, &change),
@@ -198,19 +218,20 @@ pub fn run(args: &RotateCaArgs, global: &Global) -> Result<Exit, Failure> {
         restart: &ways(&args.restart),
         wait: None,
     });
+    let besides = Besides { settings: &settings, found: found.as_ref() };
     let text = match args.output {
         Format::Json | Format::Yaml => super::document(
-            json(&report, &outcomes, &standing, &moved, &settings, args.dry_run),
+            json(&report, &outcomes, &standing, &moved, besides, args.dry_run),
             args.output,
         ),
         Format::Table | Format::Wide if global.quiet => Ok(String::new()),
         Format::Table | Format::Wide => {
             let view = View { dry_run: args.dry_run, wide: args.output == Format::Wide };
-            Ok(table(&report, &outcomes, &standing, &moved, &settings, view))
+            Ok(table(&report, &outcomes, &standing, &moved, besides, view))
         }
     };
     let failed = outcomes.iter().any(takeup::Uptake::failed);
-    let exit = if failed { Exit::Partly } else { Exit::Done };
+    let exit = if failed { Exit::Partly } else { cluster::complain(found.as_ref()) };
     let told = super::tell(!args.dry_run && !report.plan.is_empty(), exit, text);
     report.aftermath.settle();
     complain_of(&outcomes);
@@ -284,10 +305,11 @@ fn standing_json(standing: &[Standing]) -> Vec<Value> {
         .collect()
 }
 
-fn status_json(standing: &[Standing]) -> String {
+fn status_json(standing: &[Standing], found: Option<&Survey>) -> String {
     let document = json!({
         "apiVersion": "certkit/v1",
         "kind": "RotateCaStatus",
+        "cluster": cluster::document(found),
         "authorities": standing_json(standing),
     });
     format!("{document:#}\n")
@@ -314,6 +336,13 @@ const STEPS: [Column; 5] = [
     Column::new("FILES").least(12).rank(4).keeps_end(),
 ];
 
+/// What else there is to tell.
+#[derive(Clone, Copy)]
+struct Besides<'a> {
+    settings: &'a [TrustSetting],
+    found: Option<&'a Survey>,
+}
+
 /// How it is to be told.
 #[derive(Clone, Copy)]
 struct View {
@@ -326,7 +355,7 @@ fn table(
     outcomes: &[takeup::Uptake],
     standing: &[Standing],
     moved: &[(&'static str, Stage)],
-    settings: &[TrustSetting],
+    Besides { settings, found }: Besides<'_>,
     View { dry_run, wide }: View,
 ) -> String {
     let mut text = String::new();
@@ -348,9 +377,10 @@ fn table(
     text.push_str(&taken_up(outcomes, wide));
     if !report.plan.is_empty() {
         text.push_str(&copies(moved, wide));
-        if !dry_run {
-            text.push('\n');
-        }
+    }
+    text.push_str(&found.map(|found| cluster::table(found, wide)).unwrap_or_default());
+    if !report.plan.is_empty() && !dry_run {
+        text.push('\n');
     }
     if !dry_run {
         text.push_str(&status_table(standing, wide));
@@ -498,7 +528,7 @@ fn json(
     outcomes: &[takeup::Uptake],
     standing: &[Standing],
     moved: &[(&'static str, Stage)],
-    settings: &[TrustSetting],
+    Besides { settings, found }: Besides<'_>,
     dry_run: bool,
 ) -> String {
     let document = json!({
@@ -511,6 +541,7 @@ fn json(
         "warnings": report.aftermath.warnings,
         "components": components(outcomes),
         "copies": copies_json(moved),
+        "cluster": cluster::document(found),
         "settings": settings.iter().map(setting_json).collect::<Vec<_>>(),
         "authorities": standing_json(standing),
     });

@@ -295,7 +295,10 @@ fn entries(
         if item.map().is_none() {
             return Err(kind(item, &field, "a mapping"));
         }
+        // The cluster of kubeadm's cluster-info is called "".
+        let empty = item.get("name").and_then(Node::text).filter(|name| name.is_empty());
         let name = string(item, "name")?
+            .or_else(|| empty.map(str::to_owned))
             .ok_or_else(|| KubeconfigError::Missing { field: format!("{field}.name") })?;
         if found.iter().any(|(other, _)| *other == name) {
             let field = format!("{inner} {}", quoted(&name));

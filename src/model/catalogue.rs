@@ -16,7 +16,7 @@ pub mod uses;
 
 pub use certificates::CERTIFICATES;
 pub use components::COMPONENTS;
-pub use elsewhere::{ELSEWHERE, Elsewhere};
+pub use elsewhere::{ELSEWHERE, Elsewhere, Mended, ObjectKey, Objects, Whereabouts};
 pub use insecure::INSECURE;
 pub use keys::KEYS;
 pub use listeners::{API, ETCD_CLIENTS, ETCD_PEERS, LISTENERS};

@@ -161,7 +161,7 @@ codes! {
     CaEnding "ca-ending" Warning None
         "A CA that is too short-lived for a full-term leaf"
         "The CA ends before a leaf issued today would. Leaves are cut short, and renewing them gains less each time."
-        "replace the CA in good time: first every bundle trusts both, then the new one issues"
+        "replace the CA in good time: certkit rotate-ca CA --next, stage by stage; or, if its key is safe, give it a new term: certkit rotate-ca CA --renew-same-key"
     ExternalCa "external-ca" Info None
         "A CA's key is not here"
         "The CA can be trusted but nothing can be signed with it here: its key is kept elsewhere. That is a choice, not a fault."

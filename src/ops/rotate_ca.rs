@@ -2,11 +2,16 @@
 //! read from the files, so that any run goes on from where the last one came to.
 
 mod audit;
+pub mod cluster;
 pub mod gate;
 pub mod split;
 mod unseen;
 
-use std::{cell::RefCell, collections::BTreeMap, path::PathBuf};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use super::{
     change::{self, Decision, Error, Report},
@@ -17,16 +22,18 @@ use super::{
 use crate::{
     model::{
         authority::{Generations, Move, Slot, Stage, has_bundle},
-        catalogue::KEYS,
+        catalogue::{KEYS, Mended},
         cluster::Cluster,
         duration::Span,
         layout::Layout,
         observed::FoundKey,
         plan::{Action, Policy, Reason, obstacle::Blocked, reconcile::reconcile},
+        shown::with_causes,
         timestamp::Timestamp,
     },
     tls::probe::Target,
 };
+use cluster::{ClusterCopy, CopiedCa, Kubectl};
 
 /// What is wanted.
 #[derive(Clone, Debug)]
@@ -49,6 +56,10 @@ pub struct Request<'a> {
     pub quiet_for: Span,
     /// Whether static pods' manifests are changed where they name the wrong file.
     pub manifests: bool,
+    /// The kubeconfig by which the cluster is looked into.
+    pub kubeconfig: Option<&'a Path>,
+    /// Whether what certkit may is brought up to date there.
+    pub apply_cluster: bool,
 }
 
 /// Where replacing is to go.
@@ -102,7 +113,7 @@ pub struct Generation {
 }
 
 /// How far replacing has come, of these or of all.
-pub fn status(dir: &std::path::Path, names: &[String]) -> Result<Vec<Standing>, Error> {
+pub fn status(dir: &Path, names: &[String]) -> Result<Vec<Standing>, Error> {
     let cluster = declared::load(dir)?;
     let layout = Layout::new(&cluster);
     let observation = observe::observe(&layout, dir);
@@ -121,6 +132,65 @@ pub struct Done {
     pub settings: Vec<split::TrustSetting>,
     /// How far those that were asked for have come now.
     pub standing: Vec<Standing>,
+    /// What was found in the cluster, where that was looked into.
+    pub found: Option<Survey>,
+}
+
+/// What was found in the cluster.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// Copies of CAs that are not right, or were not.
+    pub copies: Vec<ClusterCopy>,
+    /// What could not be looked at or changed.
+    pub failed: Vec<String>,
+}
+
+/// The CAs among these, as copies of them are told apart.
+fn known(
+    layout: &Layout<'_>,
+    observation: &Observation,
+    names: &[String],
+) -> Result<Vec<CopiedCa>, Error> {
+    let subjects = select(layout, names)?.into_iter();
+    let of = |subject| match subject {
+        Subject::Authority(index) => CopiedCa::of(layout, observation, index),
+        Subject::KeyPair(_) => None,
+    };
+    Ok(subjects.filter_map(of).collect())
+}
+
+/// Looks into the cluster for copies of these CAs, as they are on disk now and were before, and brings up to date what
+/// certkit may, if that is wanted.
+pub fn survey(
+    dir: &Path,
+    names: &[String],
+    before: &[CopiedCa],
+    kubectl: &Kubectl<'_>,
+    apply: bool,
+) -> Result<Survey, Error> {
+    let cluster = declared::load(dir)?;
+    let layout = Layout::new(&cluster);
+    let observation = observe::observe(&layout, dir);
+    let known = known(&layout, &observation, names)?;
+    let known: Vec<CopiedCa> = known.into_iter().map(|ca| ca.after(before)).collect();
+    let is_dropped = |id: &str| {
+        let mut subjects = select(&layout, names).unwrap_or_default().into_iter();
+        subjects.any(|subject| {
+            let one = standing(&layout, &observation, subject);
+            one.id == id && one.stage == Stage::Stable
+        })
+    };
+    let mut copies = match cluster::look(kubectl, &known) {
+        Ok(copies) => copies,
+        Err(error) => return Ok(Survey { copies: vec![], failed: vec![cluster::why(&error)] }),
+    };
+    // Until then it is as it must be.
+    copies.retain(|copy| copy.mended != Mended::Deleted || is_dropped(copy.authority));
+    let failed = match apply {
+        true => cluster::apply(kubectl, &known, &is_dropped, &mut copies),
+        false => Vec::new(),
+    };
+    Ok(Survey { copies, failed: failed.iter().map(|error| with_causes(error)).collect() })
 }
 
 /// What was decided, beside the plan.
@@ -135,9 +205,21 @@ struct Decided {
 /// Goes one stage on or back, or says what would be done.
 pub fn run(request: &Request<'_>, change: &change::Request<'_>) -> Result<Done, Error> {
     let moves: RefCell<Decided> = RefCell::default();
+    // Once, and before anything is locked.
+    let kubectl = request.kubeconfig.map(|kubeconfig| Kubectl { kubeconfig });
+    let (before_all, survey_before) = match &kubectl {
+        Some(kubectl) => {
+            let cluster = declared::load(change.dir)?;
+            let layout = Layout::new(&cluster);
+            let before = known(&layout, &observe::observe(&layout, change.dir), request.names)?;
+            (before, Some(survey(change.dir, request.names, &[], kubectl, false)?))
+        }
+        None => (Vec::new(), None),
+    };
     let mut report = change::run(change, |now| {
         let before = moves.take().all;
-        let decision = decide(request, change, now, &mut moves.borrow_mut())?;
+        let found = survey_before.as_ref();
+        let decision = decide(request, change, found, now, &mut moves.borrow_mut())?;
         // Another run that was faster did this one's work.
         match before.is_empty() || before == moves.borrow().all {
             true => Ok(decision),
@@ -176,12 +258,23 @@ pub fn run(request: &Request<'_>, change: &change::Request<'_>) -> Result<Done, 
     let standing = subjects.map(|subject| standing(&layout, &observation, subject)).collect();
     let moved = all.iter().filter(|(_, step)| !step.moves_trust());
     let moved = moved.map(|(id, step)| (*id, step.end())).collect();
-    Ok(Done { report, moved, settings, standing })
+    let found = match &kubectl {
+        Some(kubectl) if !change.dry_run => {
+            let (dir, apply) = (change.dir, request.apply_cluster);
+            // What is done is done; what follows is told.
+            let found = survey(dir, request.names, &before_all, kubectl, apply);
+            let failed = |error| Survey { copies: vec![], failed: vec![with_causes(&error)] };
+            Some(found.unwrap_or_else(failed))
+        }
+        _ => survey_before,
+    };
+    Ok(Done { report, moved, settings, standing, found })
 }
 
 fn decide(
     request: &Request<'_>,
     change: &change::Request<'_>,
+    found: Option<&Survey>,
     now: Timestamp,
     moves: &mut Decided,
 ) -> Result<Decision, Error> {
@@ -298,6 +391,17 @@ fn decide(
             refusals.extend(gates.refusals(&policy));
         }
         refusals.extend(gate::named_for_trust(&search, &policy, &moves.settings));
+        if let Some(Survey { copies, failed }) = found {
+            let goes =
+                |id: &str, by: Move| moves.all.iter().any(|(of, step)| *of == id && *step == by);
+            refusals.extend(cluster::refusals(copies, &|id| goes(id, Move::Switch)));
+            let needs = cluster::refusals(copies, &|id| goes(id, Move::Drop)).into_iter();
+            let needs = needs.chain(failed.iter().cloned());
+            match request.compromised {
+                true => plan.notes.extend(needs.map(|why| format!("breaks with this step: {why}"))),
+                false => refusals.extend(needs),
+            }
+        }
     }
     let why = |blocked: &Blocked| format!("{}: {}", blocked.label, blocked.obstacle);
     refusals.extend(plan.blocked.iter().map(why));

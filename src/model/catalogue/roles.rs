@@ -71,6 +71,9 @@ pub const EGRESS: &ComponentSpec = component("egress-selector");
 /// Keeps the cluster's state.
 pub const ETCD: &ComponentSpec = component("etcd");
 
+/// Talks to the API for people, and for certkit where somebody asked for that.
+pub const KUBECTL: &ComponentSpec = component("kubectl");
+
 /// Runs the pods of a host.
 pub const KUBELET: &ComponentSpec = component("kubelet");
 
