@@ -100,19 +100,12 @@ fn ten_thousand_runs_with_nothing_due_change_nothing() {
         }
     }
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = certkit::model::timestamp::Timestamp::from_unix(now.as_secs() as i64);
+    let passwords = certkit::ops::password::Passwords::Nowhere;
     let change = certkit::ops::change::Request {
-        dir: dir.path(),
-        command: "rotate",
-        dry_run: false,
-        now: certkit::model::timestamp::Timestamp::from_unix(now.as_secs() as i64),
-        lock_wait: Duration::ZERO,
-        jitter: Duration::ZERO,
-        withholds: true,
-        refuses_mixed: false,
-        pauses: false,
-        force: false,
+        judgement: certkit::ops::change::Judgement::Withholds,
         backups: 1,
-        passwords: &certkit::ops::password::Passwords::Nowhere,
+        ..certkit::ops::change::Request::new(dir.path(), "rotate", now, &passwords)
     };
     let request = certkit::ops::rotate::Request {
         names: &[],

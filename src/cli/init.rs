@@ -152,18 +152,8 @@ pub fn run(args: &InitArgs, global: &Global) -> Result<Exit, Failure> {
         false => password::passwords(global)?,
     };
     let change = change::Request {
-        dir: &dir,
-        command: "init",
         dry_run: args.dry_run,
-        now: when(args.at)?,
-        lock_wait: Duration::from_secs(10),
-        jitter: Duration::ZERO,
-        withholds: false,
-        refuses_mixed: false,
-        pauses: false,
-        force: false,
-        backups: usize::MAX,
-        passwords: &passwords,
+        ..change::Request::new(&dir, "init", when(args.at)?, &passwords)
     };
     let report = watch::changing(
         global,

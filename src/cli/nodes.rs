@@ -161,18 +161,10 @@ fn add(args: &AddArgs, global: &Global, dir: &std::path::Path) -> Result<Exit, F
     let Change { lock_timeout, dry_run, output } = args.change;
     let passwords = password::passwords(global)?;
     let change = change::Request {
-        dir,
-        command: "nodes add",
         dry_run,
-        now: when(None)?,
         lock_wait: lock_timeout,
-        jitter: Duration::ZERO,
-        withholds: false,
-        refuses_mixed: false,
-        pauses: false,
-        force: false,
         backups: args.backups,
-        passwords: &passwords,
+        ..change::Request::new(dir, "nodes add", when(None)?, &passwords)
     };
     let work = watch::ChangingWork { dir, dry_run, hooks: false };
     let report = watch::changing(global, work, || making::with_nodes(&nodes, &change))?;

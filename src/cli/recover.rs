@@ -62,19 +62,13 @@ pub fn run(args: &RecoverArgs, global: &Global) -> Result<Exit, Failure> {
     let dir = super::absolute(&global.dir)?;
     let passwords = password::passwords(global)?;
     let change = change::Request {
-        dir: &dir,
-        command: "recover",
         dry_run: args.dry_run,
-        now: when(args.at)?,
         lock_wait: args.lock_timeout,
-        jitter: Duration::ZERO,
-        withholds: true,
-        refuses_mixed: false,
-        pauses: false,
+        judgement: change::Judgement::Withholds,
         // Nothing works that could break.
         force: true,
         backups: args.backups,
-        passwords: &passwords,
+        ..change::Request::new(&dir, "recover", when(args.at)?, &passwords)
     };
     let report = watch::changing(
         global,

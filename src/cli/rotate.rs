@@ -171,18 +171,13 @@ pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
         return renew_files(args, global, ca, &passwords);
     }
     let change = change::Request {
-        dir: &dir,
-        command: "rotate",
         dry_run: args.dry_run,
-        now: when(args.at)?,
         lock_wait: args.lock_timeout,
+        judgement: change::Judgement::Withholds,
         jitter: jitter(args.jitter),
-        withholds: true,
-        refuses_mixed: false,
-        pauses: false,
         force: args.force,
         backups: args.backups,
-        passwords: &passwords,
+        ..change::Request::new(&dir, "rotate", when(args.at)?, &passwords)
     };
     let request = rotate::Request {
         names: &args.names,

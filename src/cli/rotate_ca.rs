@@ -170,18 +170,13 @@ pub fn run(args: &RotateCaArgs, global: &Global) -> Result<Exit, Failure> {
     };
     let passwords = password::passwords(global)?;
     let change = change::Request {
-        dir: &dir,
-        command: "rotate-ca",
         dry_run: args.dry_run,
-        now: when(args.at)?,
         lock_wait: args.lock_timeout,
-        jitter: Duration::ZERO,
-        withholds: false,
-        refuses_mixed: true,
+        judgement: change::Judgement::RefusesMixed,
         pauses: matches!(to, Direction::Next | Direction::Undo),
         force: args.force,
         backups: args.backups,
-        passwords: &passwords,
+        ..change::Request::new(&dir, "rotate-ca", when(args.at)?, &passwords)
     };
     let request = rotate_ca::Request {
         names: &args.names,

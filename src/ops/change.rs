@@ -48,11 +48,8 @@ pub struct Request<'a> {
     pub lock_wait: Duration,
     /// How long to wait before something is changed.
     pub jitter: Duration,
-    /// Whether a step that may not be taken, or would break a path that works now, is left out and named; else it
-    /// stands against all.
-    pub withholds: bool,
-    /// Whether it stands against all if a path that works now would not, in whatever order components take it up.
-    pub refuses_mixed: bool,
+    /// What becomes of steps that may not be taken, or would break a path that works now.
+    pub judgement: Judgement,
     /// Whether, where an earlier run was cut short after it had decided, finishing that is all that is done: what is asked
     /// for is a step on from where things stand, and whoever asked meant the one that was cut short.
     pub pauses: bool,
@@ -62,6 +59,41 @@ pub struct Request<'a> {
     pub backups: usize,
     /// What opens CA keys that are encrypted, and encrypts those that are made.
     pub passwords: &'a Passwords,
+}
+
+impl<'a> Request<'a> {
+    /// A change that waits for nobody, is judged by no path, and keeps all backups.
+    pub fn new(
+        dir: &'a Path,
+        command: &'static str,
+        now: Timestamp,
+        passwords: &'a Passwords,
+    ) -> Self {
+        Self {
+            dir,
+            command,
+            dry_run: false,
+            now,
+            lock_wait: Duration::from_secs(10),
+            jitter: Duration::ZERO,
+            judgement: Judgement::Untried,
+            pauses: false,
+            force: false,
+            backups: usize::MAX,
+            passwords,
+        }
+    }
+}
+
+/// What becomes of steps that may not be taken, or would break a path that works now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// One that would break a path, in whatever order components take it up, stands against all.
+    RefusesMixed,
+    /// No path is tried: what is made is new. One that may not be taken stands against all.
+    Untried,
+    /// They are left out and named.
+    Withholds,
 }
 
 /// What a command decided to do about what it found.
@@ -435,7 +467,7 @@ impl Work {
     /// All but writing it. What only the run can know, such as a password, is said.
     fn rehearse(mut self, request: &Request<'_>) -> Result<Report, Error> {
         let left = session::left(request.dir)?;
-        if request.withholds || request.refuses_mixed {
+        if request.judgement != Judgement::Untried {
             let (report, _) = self.make(request, request.now)?;
             return Ok(Report { recovered: left, ..report });
         }
@@ -459,7 +491,7 @@ impl Work {
         let layout = Layout::new(&report.cluster);
         let (dir, passwords) = (request.dir, request.passwords);
         let mut prepared = apply::prepare(&report.plan, &layout, observation, dir, now, passwords)?;
-        if request.refuses_mixed && !request.force {
+        if request.judgement == Judgement::RefusesMixed && !request.force {
             let change = &prepared.transaction;
             let broken = narrowing::mixed_by(&report.cluster, report.declared, dir, change, now);
             if !broken.is_empty() && !report.plan.accepts_broken {
@@ -468,7 +500,7 @@ impl Work {
             let told = broken.into_iter().map(|path| format!("works now and will not: {path}"));
             report.plan.notes.extend(told);
         }
-        if request.withholds && !request.force {
+        if request.judgement == Judgement::Withholds && !request.force {
             let judge = Judge { layout: &layout, declared: report.declared, dir, now };
             judge.withhold(&mut report.plan, &mut prepared);
         }
@@ -559,7 +591,7 @@ fn refuse(
     let (fatal, refused): (Vec<_>, Vec<_>) = refused.into_iter().partition(|(_, error)| {
         let is_fatal =
             matches!(error, store::Error::Owner { .. } | store::Error::Unchangeable { .. });
-        !request.withholds || is_fatal
+        request.judgement != Judgement::Withholds || is_fatal
     });
     if let Some((_, error)) = fatal.into_iter().next() {
         return Err(error.into());
