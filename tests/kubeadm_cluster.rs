@@ -147,6 +147,55 @@ fn kubeadms_control_plane_runs_on_what_certkit_renewed_and_hosts_join_it() {
     joins_as_node(&made, &mut plane, &invitation);
 }
 
+/// A static pod's command line. An apiserver that ends waits so long for watches, by default a minute.
+fn started(machine: &Machine, component: &str) -> Vec<String> {
+    let mut words = manifest(machine, component);
+    if component == "kube-apiserver" {
+        words.push("--request-timeout=10s".into());
+    }
+    words
+}
+
+#[test]
+fn kubeadms_control_plane_gets_new_cas_once_its_manifests_name_bundles() {
+    let Some(made) = Kubeadm::boot("ECDSA-P256", Etcd::Stacked) else { return };
+    let Some(mut plane) = Plane::new(&made.machine) else { return };
+    let tree = made.machine.kubernetes();
+    made.init(PHASES);
+    run(&mut made.certkit(&["init", "--adopt"]));
+    for component in COMPONENTS {
+        plane.start(component, &started(&made.machine, component));
+    }
+    plane.wait_ready();
+    let written = ["create", "configmap", "kept", "--from-literal=word=before"];
+    run(&mut plane.kubectl("super-admin.conf", &written));
+    fs::copy(tree.join("super-admin.conf"), tree.join("old.conf")).unwrap();
+    let old = fs::read_to_string(tree.join("pki/ca.crt")).unwrap();
+    // The split, then the three stages; at each what the kubelet would do with changed manifests.
+    let way: [&[&str]; 4] =
+        [&["--next", "--restart", "static-pods"], &["--next"], &["--next"], &["--next"]];
+    for (stage, next) in ["stable", "introduced", "switched", "stable"].into_iter().zip(way) {
+        let names = ["rotate-ca", "ca", "etcd-ca", "front-proxy-ca"];
+        run(&mut made.certkit(&[&names[..], next].concat()));
+        let said = text(&run(&mut made.certkit(&[&names[..], &["-o", "json"]].concat())));
+        let stage = format!("\"stage\": \"{stage}\"");
+        assert_eq!(said.matches(&stage).count(), 3, "{said}");
+        plane.restart(|component| started(&made.machine, component));
+        let kept = ["get", "configmap", "kept", "-o", "jsonpath={.data.word}"];
+        assert_eq!(plane.super_admin(&kept), "before");
+    }
+    assert!(manifest(&made.machine, "etcd").iter().any(|word| word.contains("ca-bundle.crt")));
+    let refused = plane.kubectl("old.conf", &["get", "namespaces"]).output().unwrap();
+    assert!(!refused.status.success(), "{}", text(&refused));
+    let root = ["get", "configmap", "kube-root-ca.crt", "-o", "jsonpath={.data.ca\\.crt}"];
+    let new = fs::read_to_string(tree.join("pki/ca.crt")).unwrap();
+    plane.until("pods are handed the old CA", |plane| {
+        let got = plane.kubectl("super-admin.conf", &root).output().unwrap();
+        let got = String::from_utf8_lossy(&got.stdout).into_owned();
+        got.contains(new.trim()) && !got.contains(old.trim())
+    });
+}
+
 /// A kubelet's command line as kubeadm's systemd unit has it (`10-kubeadm.conf`).
 fn kubelet_command(machine: &Machine) -> Vec<String> {
     let file = machine.lib().join("kubelet/kubeadm-flags.env");
