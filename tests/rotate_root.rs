@@ -306,6 +306,67 @@ fn new_terms_are_given_by_name() {
     assert!(said.contains("`sa`") && said.contains("rotate-ca sa --next"), "{said}");
 }
 
+#[test]
+fn a_directory_from_before_there_was_a_bundle_of_roots_gets_one() {
+    let dir = temp_dir();
+    let dir = dir.path();
+    init(dir, &["--host", "cp1=10.0.0.11"]);
+    fs::remove_file(dir.join("pki/root-ca-bundle.crt")).unwrap();
+    for name in ["introduced", "switched", "stable"] {
+        run(&mut rotate_ca(dir, &["root-ca", "--to", name]));
+        verify(dir);
+        // Who asks for nothing in particular is told of it, too.
+        let told = stdout(&mut rotate_ca(dir, &[]));
+        assert!(told.contains("root-ca") && told.contains(name), "{told}");
+    }
+    let bundle = read(dir, "pki/root-ca-bundle.crt");
+    assert_eq!(bundle, read(dir, "pki/root-ca.crt"));
+}
+
+#[test]
+fn encrypted_keys_are_opened_only_for_what_they_sign() {
+    let dir = temp_dir();
+    let dir = dir.path();
+    let with = |mut command: Command| {
+        command.env("CERTKIT_CA_KEY_PASSWORD", "a password that is long");
+        run(&mut command);
+    };
+    let mut command = certkit();
+    command.args([
+        "init",
+        "--single-root",
+        "--encrypt-ca-keys",
+        "--host",
+        "cp1=10.0.0.11",
+        "--dir",
+    ]);
+    command.arg(dir);
+    with(command);
+    with(rotate_ca(dir, &["root-ca", "--next"]));
+    let said = refused(dir, &["root-ca", "--next"], 3);
+    assert!(said.contains("pki/root-ca-next.key"), "{said}");
+    with(rotate_ca(dir, &["root-ca", "--next"]));
+    verify(dir);
+    // Nothing is signed any more.
+    run(&mut rotate_ca(dir, &["root-ca", "--next"]));
+    verify(dir);
+    // A CA below a root allows none below itself, and whoever trusts the root needs none.
+    with(rotate_ca(dir, &["etcd-ca", "--next"]));
+    let said = refused(dir, &["etcd-ca", "--next", "--cross-sign"], 3);
+    assert!(said.contains("pathLenConstraint"), "{said}");
+    // Both keys sign here: the new one all certificates, the old one the new CA.
+    let dir = temp_dir();
+    let dir = dir.path();
+    let mut command = certkit();
+    command.args(["init", "--encrypt-ca-keys", "--host", "cp1=10.0.0.11", "--dir"]).arg(dir);
+    with(command);
+    with(rotate_ca(dir, &["etcd-ca", "--next"]));
+    with(rotate_ca(dir, &["etcd-ca", "--next", "--cross-sign"]));
+    verify(dir);
+    let cross = certificates(dir, "pki/etcd/ca-cross.crt");
+    assert!(certificates(dir, "pki/etcd/server.crt").contains(&cross[0]));
+}
+
 /// As in `rotate_ca`: every state that components can be in between two trees.
 fn broken_between(before: &Path, after: &Path) -> Vec<String> {
     use certkit::{

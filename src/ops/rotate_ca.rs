@@ -117,7 +117,13 @@ pub fn status(dir: &Path, names: &[String]) -> Result<Vec<Standing>, Error> {
     let cluster = declared::load(dir)?;
     let layout = Layout::new(&cluster);
     let observation = observe::observe(&layout, dir);
-    let subjects = select(&layout, names)?;
+    let mut subjects = select(&layout, names)?;
+    if names.is_empty() {
+        // What goes on by its name alone is told all the same.
+        let instances = 0..layout.instances.len();
+        let above = instances.filter(|at| layout.is_above(*at) && has_bundle(&layout, *at));
+        subjects.splice(0..0, above.map(Subject::Authority));
+    }
     Ok(subjects.into_iter().map(|subject| standing(&layout, &observation, subject)).collect())
 }
 

@@ -300,7 +300,11 @@ impl Reconciler<'_> {
     /// Writes a CA's bundle and its chain.
     fn write_bundles(&mut self, index: usize, step: Move, bundle: Vec<CertRef>) {
         for (number, derived) in self.layout.derived.iter().enumerate() {
-            if derived.authority != index || self.observed.derived[number].is_missing() {
+            // Directories from before there was one lack the bundle of a root, which no component reads.
+            let is_made = !derived.is_chain && self.layout.is_above(index);
+            if derived.authority != index
+                || (self.observed.derived[number].is_missing() && !is_made)
+            {
                 continue;
             }
             let mut all = bundle.clone();
