@@ -425,42 +425,68 @@ fn init_is_wholly_done_or_not_at_all_wherever_it_is_cut() {
     assert_eq!(complete.lock().unwrap().len(), 1, "always the same files");
 }
 
-#[test]
-fn each_stage_of_replacing_a_ca_is_taken_or_not_wherever_it_is_cut() {
-    if need("strace").is_none() {
-        return;
-    }
+/// Cuts each stage of a CA of this cluster at every call.
+fn cut_each_stage(config: &str, id: &str) {
     let folder = temp_dir();
-    let mut before = folder.path().join("stable");
-    run(certkit().arg("init").arg("--dir").arg(&before).arg("--config").arg(small(folder.path())));
-    for stage in ["introduced", "switched"] {
-        let arguments = texts(["rotate-ca", "ca", "--to", stage]);
+    let mut before = folder.path().join("beginning");
+    let file = folder.path().join("cluster.yaml");
+    fs::write(&file, config).unwrap();
+    run(certkit().arg("init").arg("--dir").arg(&before).arg("--config").arg(file));
+    for stage in ["introduced", "switched", "stable"] {
+        let mut arguments = texts(["rotate-ca", id, "--to", stage]);
+        if stage == "introduced" {
+            arguments.push("--cross-sign".to_owned());
+        }
         let scenario =
             Scenario { before: before.clone(), arguments: arguments.clone(), next: arguments };
         let at = |dir: &Path, more: &[&str]| {
             let mut command = certkit();
-            run(command.args(["rotate-ca", "ca"]).args(more).arg("--dir").arg(dir));
+            run(command.args(["rotate-ca", id]).args(more).arg("--dir").arg(dir));
             let mut command = certkit();
-            command.args(["rotate-ca", "ca", "--status", "-o", "json", "--dir"]).arg(dir);
+            command.args(["rotate-ca", id, "--status", "-o", "json", "--dir"]).arg(dir);
             let document: serde_json::Value =
                 serde_json::from_str(&support::stdout(&mut command)).unwrap();
             document["authorities"][0]["stage"].as_str().unwrap().to_owned()
         };
         let old = contents(&before);
+        let own = Path::new("pki").join(format!("{id}.crt"));
         let count = scenario.try_all(|dir, attempt, _| {
             // The run after it has come to where the first was to come, and no further.
             assert_eq!(at(dir, &[]), stage, "{attempt:?}");
+            if stage == "stable" {
+                assert!(!contents(dir).keys().any(|file| {
+                    let name = file.to_str().unwrap();
+                    name.contains("-previous") || name.contains("-cross")
+                }));
+                return;
+            }
             let undone = folder.path().join(format!("undone-{:?}", std::thread::current().id()));
             let _ = fs::remove_dir_all(&undone);
             copy(dir, &undone);
             assert_ne!(at(&undone, &["--undo"]), stage, "{attempt:?}");
-            assert_eq!(contents(&undone)[Path::new("pki/ca.crt")], old[Path::new("pki/ca.crt")]);
+            assert_eq!(contents(&undone)[&own], old[&own]);
         });
-        println!("{count} cuts on the way to {stage}");
+        println!("{id}: {count} cuts on the way to {stage}");
         let next = folder.path().join(stage);
         copy(&before, &next);
-        assert_eq!(at(&next, &["--next"]), stage);
+        let more =
+            if stage == "introduced" { &["--next", "--cross-sign"][..] } else { &["--next"] };
+        assert_eq!(at(&next, more), stage);
         before = next;
+    }
+}
+
+#[test]
+fn each_stage_of_replacing_a_ca_is_taken_or_not_wherever_it_is_cut() {
+    if need("strace").is_some() {
+        cut_each_stage(SMALL, "ca");
+    }
+}
+
+#[test]
+fn each_stage_of_replacing_a_root_is_taken_or_not_wherever_it_is_cut() {
+    if need("strace").is_some() {
+        cut_each_stage(&format!("{SMALL}singleRoot: true\n"), "root-ca");
     }
 }
 
