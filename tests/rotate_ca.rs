@@ -394,6 +394,9 @@ fn mistakes_are_named() {
     assert!(said(&["nobody", "--next"], 64).contains("front-proxy-ca"));
     assert!(said(&["ca", "--to", "switched"], 64).contains("--next"));
     assert!(said(&["ca", "--to", "nowhere"], 64).contains("introduced"));
+    let early = ["ca", "--next", "--dry-run", "--audit-log", "audit.log"];
+    let text = stdout(&mut rotate_ca(dir.path(), &early));
+    assert!(text.contains("looked at when it is dropped"), "{text}");
     run(&mut rotate_ca(dir.path(), &["ca", "--next"]));
     fs::remove_file(dir.path().join("pki/ca-next.key")).unwrap();
     let text = said(&["ca", "--next"], 3);

@@ -375,6 +375,12 @@ fn decide(
     };
     let mut plan = reconcile(&layout, &observation.observed, dir, &policy, now);
     plan.notes.extend(notes);
+    let is_evidence_given = !request.audit_logs.is_empty() || !request.certificates.is_empty();
+    if is_evidence_given && !policy.succession.values().any(|step| *step == Move::Drop) {
+        let note = "--audit-log and --certificate say who still uses an old CA: they are looked at when it is dropped, \
+                    not in this step";
+        plan.notes.push(note.to_owned());
+    }
     let search =
         split::Search { layout: &layout, after: &clusters.after, observation: &observation, dir };
     moves.settings = search.all(&trust);
