@@ -20,10 +20,10 @@ grep -q '"bomFormat": *"CycloneDX"' "$sbom" || fail "the SBOM is no CycloneDX"
 grep -q '"name": *"rustls"' "$sbom" || fail "the SBOM does not list what is inside"
 
 # In a root with nothing else in it.
-mkdir "$work/root"
-install -m 755 "$binary" "$work/root/certkit"
-chroot "$work/root" /certkit init -q --dir /pki --name demo --host cp1=10.0.0.11
-chroot "$work/root" /certkit verify -q --dir /pki || fail "the binary does not work by itself"
+mkdir "$work/tree"
+install -m 755 "$binary" "$work/tree/certkit"
+chroot "$work/tree" /certkit init -q --dir /pki --name demo --host cp1=10.0.0.11
+chroot "$work/tree" /certkit verify -q --dir /pki || fail "the binary does not work by itself"
 
 ! dpkg -s certkit >/dev/null 2>&1 || fail "certkit is installed here already"
 before=$(find /etc/kubernetes 2>/dev/null | sort || true)
