@@ -7,18 +7,14 @@ use std::{fs, path::Path, process::Command};
 
 use serde_json::Value;
 use support::{
-    certkit, run, run_to_exit, stdout, temp_dir,
+    certkit,
+    generations::rotate_ca,
+    run, run_to_exit, stdout, temp_dir,
     tree::{difference, snapshot},
 };
 
 fn init(dir: &Path, more: &[&str]) {
     run(certkit().arg("init").arg("--dir").arg(dir).args(more));
-}
-
-fn rotate_ca(dir: &Path, more: &[&str]) -> Command {
-    let mut command = certkit();
-    command.arg("rotate-ca").arg("--dir").arg(dir).args(more);
-    command
 }
 
 fn verify(dir: &Path) {

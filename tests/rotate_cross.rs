@@ -11,33 +11,22 @@ use std::{
 };
 
 use support::{
-    certkit, kubernetes, need,
+    certkit,
+    generations::{refused, rotate_ca},
+    kubernetes, need,
     process::Process,
-    run, run_to_exit, stdout, temp_dir,
-    tree::{Entry, difference, snapshot},
+    run, stdout, temp_dir,
+    tree::{Entry, snapshot},
 };
 
 fn init(dir: &Path, more: &[&str]) {
     run(certkit().arg("init").arg("--dir").arg(dir).args(more));
 }
 
-fn rotate_ca(dir: &Path, more: &[&str]) -> Command {
-    let mut command = certkit();
-    command.arg("rotate-ca").arg("--dir").arg(dir).args(more);
-    command
-}
-
 fn verify(dir: &Path) {
     run(certkit().arg("verify").arg("--dir").arg(dir));
     let again = stdout(certkit().arg("init").arg("--dir").arg(dir));
     assert!(again.contains("nothing to do"), "{again}");
-}
-
-fn refused(dir: &Path, more: &[&str], exit: i32) -> String {
-    let before = snapshot(dir);
-    let output = run_to_exit(&mut rotate_ca(dir, more), exit);
-    assert_eq!(difference(&before, &snapshot(dir)), Vec::<String>::new(), "{more:?}");
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 fn read(dir: &Path, file: &str) -> String {

@@ -7,31 +7,14 @@ use std::{fs, path::Path, process::Command};
 
 use serde_json::Value;
 use support::{
-    certkit, run, run_to_exit, stdout, temp_dir,
+    certkit,
+    generations::{refused, rotate_ca, stage},
+    run, stdout, temp_dir,
     tree::{difference, snapshot},
 };
 
 fn init(dir: &Path, more: &[&str]) {
     run(certkit().arg("init").arg("--dir").arg(dir).args(more));
-}
-
-fn rotate_ca(dir: &Path, more: &[&str]) -> Command {
-    let mut command = certkit();
-    command.arg("rotate-ca").arg("--dir").arg(dir).args(more);
-    command
-}
-
-fn refused(dir: &Path, more: &[&str], exit: i32) -> String {
-    let before = snapshot(dir);
-    let output = run_to_exit(&mut rotate_ca(dir, more), exit);
-    assert_eq!(difference(&before, &snapshot(dir)), Vec::<String>::new(), "{more:?}");
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn stage(dir: &Path, id: &str) -> String {
-    let text = stdout(&mut rotate_ca(dir, &[id, "--status", "-o", "json"]));
-    let document: Value = serde_json::from_str(&text).unwrap();
-    document["authorities"][0]["stage"].as_str().unwrap().to_owned()
 }
 
 /// The notes of a run.

@@ -12,6 +12,7 @@
 
 pub mod cluster;
 pub mod etcd;
+pub mod generations;
 pub mod https;
 pub mod kubeadm;
 pub mod kubernetes;
