@@ -26,7 +26,7 @@ use serde::Serialize;
 
 pub use quote::{is_one_line, word};
 
-use crate::model::shown::may_show;
+use crate::model::shown::may_show_of;
 
 /// Larger files are no templates.
 const TEMPLATE_LIMIT: u64 = 1 << 20;
@@ -176,8 +176,10 @@ impl Templates {
                 None => return Err(RenderError::Unknown { path: name.into() }),
             },
         };
-        fill(name, text, context)
-            .map_err(|error| RenderError::Fill { name: shown, source: Fault::from(error).into() })
+        fill(name, text, context).map_err(|error| RenderError::Fill {
+            name: shown,
+            source: Fault::new(&error, text).into(),
+        })
     }
 }
 
@@ -246,12 +248,12 @@ impl io::Write for Bounded {
 #[error("{0}")]
 struct Fault(String);
 
-impl From<minijinja::Error> for Fault {
-    fn from(error: minijinja::Error) -> Self {
+impl Fault {
+    fn new(error: &minijinja::Error, template: &str) -> Self {
         let mut text = error.kind().to_string();
         if error.kind() == ErrorKind::WriteFailure {
             text = format!("it makes more than {} MiB", OUTPUT_LIMIT >> 20);
-        } else if let Some(detail) = error.detail().filter(|detail| may_show(detail)) {
+        } else if let Some(detail) = error.detail().filter(|detail| may_show_of(template, detail)) {
             text.push_str(": ");
             text.push_str(detail);
         }

@@ -71,10 +71,19 @@ fn elided(text: &str) -> String {
 
 /// Whether text from a file may be repeated in a message: no secret can be in it.
 pub fn may_show(text: &str) -> bool {
+    text.len() <= LONGEST && is_plain(text)
+}
+
+/// Whether a piece of a file may be repeated that something else cut out of it, at whatever characters: too little of a
+/// secret may be left in it to be known by. So all of the file is looked at.
+pub fn may_show_of(whole: &str, piece: &str) -> bool {
+    may_show(piece) && whole.lines().all(is_plain)
+}
+
+fn is_plain(text: &str) -> bool {
     let marked = text.contains("-----BEGIN") || text.contains("PRIVATE KEY");
     let of_base64 = |b: &u8| b.is_ascii_alphanumeric() || b"+/=".contains(b);
-    text.len() <= LONGEST
-        && !marked
+    !marked
         && text.split(|c: char| !c.is_alphanumeric()).all(|word| word.len() <= WORD)
         && !text.as_bytes().split(|b| !of_base64(b)).any(looks_random)
 }
@@ -167,6 +176,13 @@ mod tests {
             assert!(!quoted(text).to_string().contains(&text[..5]), "{text}");
         }
         assert_eq!(quoted(key).to_string(), "(a text of 64 characters, not shown)");
+    }
+
+    #[test]
+    fn a_piece_of_a_file_with_a_key_in_it_is_not() {
+        assert!(may_show_of("{{ component|shout }}\n", "filter shout is unknown"));
+        let key = "oUQDQgAEtZ+DRUPQjItiTHJ/x1Xu0aL2mQ9d";
+        assert!(!may_show_of(&format!("{{{{ {key} }}}}\n"), "filter DRUPQjItiTHJ is unknown"));
     }
 
     #[test]
