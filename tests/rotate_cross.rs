@@ -100,6 +100,19 @@ fn who_knows_the_old_ca_alone_accepts_the_new_one_as_long_as_both_are_trusted() 
     let old = old.path();
     run(&mut rotate_ca(dir, &[&ALL[..], &["--next", "--cross-sign"]].concat()));
     verify(dir);
+    // Who asks how far it has come is told of it.
+    let told = |more: &[&str]| stdout(&mut rotate_ca(dir, &[&["--status"], more].concat()));
+    assert_eq!(told(&[]).matches(" cross ").count(), ALL.len(), "{}", told(&[]));
+    assert!(!told(&["sa"]).contains(" cross "));
+    let document: serde_json::Value = serde_json::from_str(&told(&["ca", "-o", "json"])).unwrap();
+    let generations = document["authorities"][0]["generations"].as_array().unwrap();
+    let words: Vec<&str> =
+        generations.iter().map(|one| one["generation"].as_str().unwrap()).collect();
+    assert_eq!(words, ["active", "next", "cross"]);
+    assert_eq!(generations[2]["name"], generations[1]["name"]);
+    let print = text(&dir.join("pki/ca-cross.crt"), &["-fingerprint", "-sha256"]);
+    let print = print.trim().rsplit('=').next().unwrap().replace(':', "").to_lowercase();
+    assert_eq!(generations[2]["fingerprint"], print.as_str());
     for (cross, next, before) in [
         ("pki/ca-cross.crt", "pki/ca-next.crt", "pki/ca.crt"),
         ("pki/etcd/ca-cross.crt", "pki/etcd/ca-next.crt", "pki/etcd/ca.crt"),

@@ -288,6 +288,90 @@ fn new_terms_are_given_by_name() {
     assert!(said.contains("`sa`") && said.contains("rotate-ca sa --next"), "{said}");
 }
 
+/// The end of a certificate, in seconds.
+fn end(dir: &Path, file: &str) -> i64 {
+    let said = text(dir, file, "-enddate");
+    let end = said.trim().trim_start_matches("notAfter=");
+    stdout(Command::new("date").args(["-u", "+%s", "-d", end])).trim().parse().unwrap()
+}
+
+#[test]
+fn a_root_and_cas_below_it_get_new_terms_together() {
+    for names in [&["root-ca", "ca"][..], &["etcd-ca", "ca", "root-ca", "front-proxy-ca"]] {
+        let dir = temp_dir();
+        let dir = dir.path();
+        init(dir, &["--host", "cp1=10.0.0.11", "--host", "cp2=10.0.0.12"]);
+        let before = temp_dir();
+        copy(dir, before.path());
+        let before = before.path();
+        // What is below the root lives longer than the old root, so that it is the new one that bounds it.
+        let declared = read(dir, "certkit.yaml");
+        let longer = declared.replace("ca: 10y", "ca: 20y");
+        assert_ne!(declared, longer, "{declared}");
+        fs::write(dir.join("certkit.yaml"), longer).unwrap();
+        run(&mut rotate_ca(dir, &[names, &["--renew-same-key"]].concat()));
+        verify(dir);
+        assert!(end(dir, "pki/root-ca.crt") > end(before, "pki/root-ca.crt") + 9 * 365 * 86_400);
+        for below in ["ca", "etcd-ca", "front-proxy-ca"].iter().filter(|id| names.contains(id)) {
+            let file = BELOW.iter().zip(["ca", "etcd-ca", "front-proxy-ca"]);
+            let file = file.clone().find(|(_, id)| id == below).unwrap().0;
+            let file = format!("{file}.crt");
+            assert_eq!(end(dir, &file), end(dir, "pki/root-ca.crt"), "{names:?}: {file}");
+            assert_eq!(text(dir, &file, "-pubkey"), text(before, &file, "-pubkey"), "{file}");
+        }
+        // Each CA once, as it is now, and nothing of what was before.
+        assert_eq!(
+            certificates(dir, "pki/ca-chain.crt"),
+            [certificates(dir, "pki/ca.crt"), certificates(dir, "pki/root-ca.crt")].concat()
+        );
+        assert_eq!(read(dir, "pki/ca-bundle.crt"), read(dir, "pki/ca.crt"));
+        assert_eq!(read(dir, "pki/root-ca-bundle.crt"), read(dir, "pki/root-ca.crt"));
+        for host in ["cp1", "cp2"] {
+            for file in ["pki/ca.crt", "pki/ca-bundle.crt", "pki/ca-chain.crt"] {
+                assert_eq!(read(dir, &format!("hosts/{host}/{file}")), read(dir, file), "{file}");
+            }
+            // What is served leads to the root, old or new, whichever half of it is the old one.
+            let served = format!("hosts/{host}/pki/apiserver.crt");
+            assert_eq!(certificates(dir, &served)[0], certificates(before, &served)[0]);
+            for root in [dir, before] {
+                let root = root.join("pki/root-ca.crt");
+                assert!(accepts(&root, dir, &served) && accepts(&root, before, &served));
+            }
+        }
+        assert_eq!(broken_between(before, dir), Vec::<String>::new(), "{names:?}");
+    }
+}
+
+#[test]
+fn stages_of_a_root_and_of_a_ca_below_it_are_not_taken_in_one_step() {
+    let dir = temp_dir();
+    let dir = dir.path();
+    init(dir, &["--host", "cp1=10.0.0.11"]);
+    let both = |more: &[&str]| {
+        let said = refused(dir, &[&["root-ca", "ca"], more].concat(), 3);
+        assert!(said.contains("ca is below it") && said.contains("name one"), "{said}");
+    };
+    both(&["--next"]);
+    both(&["--next", "--force"]);
+    both(&["--to", "introduced"]);
+    run(&mut rotate_ca(dir, &["root-ca", "--next"]));
+    run(&mut rotate_ca(dir, &["ca", "--next"]));
+    both(&["--next"]);
+    both(&["--undo"]);
+    both(&["--to", "switched"]);
+    // Where only one of them has anywhere to go, it goes.
+    run(&mut rotate_ca(dir, &["ca", "--undo"]));
+    run(&mut rotate_ca(dir, &["root-ca", "ca", "--to", "introduced"]));
+    assert_eq!(
+        (stage(dir, "root-ca"), stage(dir, "ca")),
+        ("introduced".into(), "introduced".into())
+    );
+    verify(dir);
+    // What is below it twice, or on its way, gets no new term beside the root's stages.
+    let said = refused(dir, &["root-ca", "ca", "--renew-same-key", "--next"], 64);
+    assert!(said.contains("--renew-same-key"), "{said}");
+}
+
 #[test]
 fn a_directory_from_before_there_was_a_bundle_of_roots_gets_one() {
     let dir = temp_dir();

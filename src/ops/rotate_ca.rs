@@ -102,7 +102,8 @@ pub struct Standing {
 /// A generation as it is told.
 #[derive(Clone, Debug)]
 pub struct Generation {
-    /// Which: `active`, `next`, `previous`, or `trusted`.
+    /// Which: `active`, `next`, `previous`, `cross` (the next or active one's name and key, signed by the one before it), or
+    /// `trusted`.
     pub word: &'static str,
     /// Its subject; of a key its algorithm.
     pub name: String,
@@ -502,8 +503,12 @@ fn standing(layout: &Layout<'_>, observation: &Observation, subject: Subject) ->
     match subject {
         Subject::Authority(index) => {
             let found = Generations::of(layout, observed, index);
-            let named =
-                [("active", found.active), ("next", found.next), ("previous", found.previous)];
+            let named = [
+                ("active", found.active),
+                ("next", found.next),
+                ("previous", found.previous),
+                ("cross", observed.crossed.get(&index)),
+            ];
             let mut generations: Vec<Generation> = named
                 .iter()
                 .filter_map(|(word, ca)| Some((*word, (*ca)?)))
