@@ -433,7 +433,9 @@ fn kustomize_makes_the_secret_that_istiod_reads() {
     }
     let folder = tempfile::tempdir().unwrap();
     let files = ["ca-cert.pem", "ca-key.pem", "root-cert.pem", "cert-chain.pem"];
-    for file in files {
+    for file in
+        files.iter().chain(&["root-cert-bundle.pem"]).filter(|file| **file != "root-cert.pem")
+    {
         fs::write(folder.path().join(file), file).unwrap();
     }
     let made = text(&with_addons(), FlagsFormat::Config, &["istiod"]);
@@ -453,7 +455,7 @@ fn kubectl_makes_the_same_secret_from_the_arguments() {
     let folder = tempfile::tempdir().unwrap();
     let istio = folder.path().join("pki/istio");
     fs::create_dir_all(&istio).unwrap();
-    for file in ["ca-cert.pem", "ca-key.pem", "root-cert.pem", "cert-chain.pem"] {
+    for file in ["ca-cert.pem", "ca-key.pem", "root-cert-bundle.pem", "cert-chain.pem"] {
         fs::write(istio.join(file), file).unwrap();
     }
     let asked = request(FlagsFormat::Args, &["istiod"]);

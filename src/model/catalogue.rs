@@ -38,6 +38,10 @@ pub const ETCD_PEER_NAME: &str = "etcd-peer.kubernetes.internal";
 /// file again within five minutes (client-go `transport/ca_rotation.go`).
 pub const READS_TRUST_ONCE: &[&str] = &["kubelet"];
 
+/// How many days certificates live that a CA signs for programs which ask it themselves, and that no file shows: those of a
+/// mesh's workloads, unless istiod is told otherwise (Istio, `DEFAULT_WORKLOAD_CERT_TTL`).
+pub const WORKLOAD_DAYS: i64 = 1;
+
 /// What a cluster is said to do without, of which not all members of etcd are declared.
 pub const ALL_ETCD_MEMBERS: &str = "etcd-members";
 

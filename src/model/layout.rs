@@ -182,6 +182,15 @@ impl<'a> Layout<'a> {
         instances.any(|(at, one)| one.spec.is_ca() && self.issuer(at) == Some(authority))
     }
 
+    /// Whether what this CA vouches for is in no file here: it signs CAs, and those sign nothing that is laid out, as a
+    /// mesh's, which workloads ask themselves.
+    pub fn signs_elsewhere(&self, authority: usize) -> bool {
+        let leaves = || self.instances.iter().enumerate().filter(|(_, one)| !one.spec.is_ca());
+        let is_below =
+            |at: usize| self.issuer(at).and_then(|ca| self.issuer(ca)) == Some(authority);
+        self.is_above(authority) && !leaves().any(|(at, _)| is_below(at))
+    }
+
     /// The index of the CA that signs this instance; none for a root.
     pub fn issuer(&self, index: usize) -> Option<usize> {
         self.authority(self.instances[index].issuer?)

@@ -152,11 +152,6 @@ pub enum Error {
     /// Something could not be made.
     #[error(transparent)]
     Apply(#[from] apply::Error),
-    /// What stands over other CAs, and has no stages.
-    #[error(
-        "`{0}` stands over other CAs, and has no bundle in which two generations of it could be trusted"
-    )]
-    Above(String),
     /// A CA is not renewed but replaced.
     #[error("`{0}` is a CA, which `certkit rotate` does not touch")]
     Authority(String),
@@ -230,11 +225,7 @@ impl Error {
     pub fn is_usage(&self) -> bool {
         matches!(
             self,
-            Self::Above(_)
-                | Self::Authority(_)
-                | Self::NoTerm(_)
-                | Self::Stage { .. }
-                | Self::Unknown { .. }
+            Self::Authority(_) | Self::NoTerm(_) | Self::Stage { .. } | Self::Unknown { .. }
         )
     }
 
@@ -242,9 +233,6 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Apply(error) => error.hint(),
-            Self::Above(_) => {
-                Some("with --renew-same-key it gets a new term, with the key and the name it has".into())
-            }
             Self::Authority(id) => Some(format!(
                 "replacing a CA is a change of trust everywhere: `certkit rotate-ca {id}`, stage by stage"
             )),

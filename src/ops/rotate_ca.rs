@@ -311,12 +311,6 @@ fn decide(
             }
             continue;
         }
-        if let Subject::Authority(index) = subject
-            && layout.is_above(index)
-            && !has_bundle(&layout, index)
-        {
-            return Err(Error::Above(id.to_owned()));
-        }
         let Some(step) = direction(request.to, stage, id, &cluster)? else {
             if let Subject::Authority(index) = subject
                 && stage != Stage::Shared
@@ -343,6 +337,9 @@ fn decide(
         if request.cross_signs && !request.names.is_empty() {
             let nothing = match (subject, step) {
                 (Subject::KeyPair(_), _) => Some("is a key without a certificate"),
+                (Subject::Authority(index), _) if layout.signs_elsewhere(index) => {
+                    Some("has below it only what signs certificates that no file here shows")
+                }
                 (_, Move::Introduce | Move::Switch) => None,
                 _ => Some("loses its old generation with this step"),
             };

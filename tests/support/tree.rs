@@ -72,7 +72,7 @@ pub fn files(root: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Copies a folder of kubeadm's files, with the modes kubeadm gives them.
+/// Copies a folder of kubeadm's files or certkit's, with the modes these give them: private keys are nobody else's.
 pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -83,7 +83,9 @@ pub fn copy(from: &Path, to: &Path) {
             continue;
         }
         fs::copy(&path, &target).unwrap();
-        let secret = path.extension().is_some_and(|e| e == "key" || e == "conf");
+        let named = path.extension().is_some_and(|e| e == "key" || e == "conf");
+        let is_key = |text: &[u8]| text.windows(11).any(|part| part == b"PRIVATE KEY");
+        let secret = named || is_key(&fs::read(&path).unwrap());
         let mode = if secret { 0o600 } else { 0o644 };
         fs::set_permissions(&target, fs::Permissions::from_mode(mode)).unwrap();
     }

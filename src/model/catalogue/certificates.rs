@@ -424,7 +424,7 @@ pub static CERTIFICATES: &[CertSpec] = &[
             Home::Authority {
                 cert: "pki/istio/root-cert.pem",
                 key: "pki/istio/root-key.pem",
-                bundle: None,
+                bundle: Some("pki/istio/root-cert-bundle.pem"),
                 chain: None,
             },
         )

@@ -100,6 +100,7 @@ const CLIENTS: ObjectKey = ObjectKey::Pem("client-ca-file");
 const FRONT_PROXIES: ObjectKey = ObjectKey::Pem("requestheader-client-ca-file");
 
 const TRUST: &[Stage] = &[Stage::Introduced, Stage::Stable];
+const EACH: &[Stage] = &[Stage::Introduced, Stage::Switched, Stage::Stable];
 const LAST: &[Stage] = &[Stage::Stable];
 
 /// All of them.
@@ -236,6 +237,44 @@ pub static ELSEWHERE: &[Elsewhere] = &[
         found: Whereabouts::Nowhere("they run outside of the cluster, with files of their own"),
         mended: Mended::People,
         source: "https://etcd.io/docs/v3.6/op-guide/security/",
+    },
+    Elsewhere {
+        authority: "istio-root-ca",
+        what: "Secret cacerts, from which istiod reads its CA and the mesh's roots: write it anew at each stage; istiod takes \
+               other roots up by itself only with ISTIO_MULTIROOT_MESH=true, else restart it",
+        stages: EACH,
+        command: "kubectl create secret generic cacerts --namespace istio-system $(certkit flags istiod) --dry-run=client \
+                  -o yaml | kubectl apply -f -",
+        found: Whereabouts::Objects(Objects {
+            resources: SECRETS,
+            namespace: Some("istio-system"),
+            name: Some("cacerts"),
+            secret_type: None,
+            value: ObjectKey::Pem("root-cert.pem"),
+        }),
+        mended: Mended::People,
+        source: "Istio, pilot/pkg/bootstrap/istio_ca.go (handleEvent)",
+    },
+    Elsewhere {
+        authority: "istio-root-ca",
+        what: "istio-ca-root-cert in every namespace: istiod writes it anew, and tells the proxies that run",
+        stages: TRUST,
+        command: "kubectl get configmap istio-ca-root-cert --namespace istio-system -o yaml",
+        found: named(None, "istio-ca-root-cert", ObjectKey::Pem("root-cert.pem")),
+        mended: Mended::Itself,
+        source: "Istio, pilot/pkg/bootstrap/configcontroller.go, security/pkg/k8s/configutil",
+    },
+    Elsewhere {
+        authority: "istio-root-ca",
+        what: "workloads hold certificates that lead to the old root alone until they are renewed: within a day, unless \
+               istiod is told otherwise (DEFAULT_WORKLOAD_CERT_TTL)",
+        stages: &[Stage::Switched],
+        command: "istioctl proxy-config secret POD -o json",
+        found: Whereabouts::Nowhere(
+            "certificates of workloads are in the memory of their proxies alone",
+        ),
+        mended: Mended::Itself,
+        source: "Istio, security/pkg/cmd, pilot/pkg/features (DEFAULT_WORKLOAD_CERT_TTL)",
     },
     Elsewhere {
         authority: "sa",

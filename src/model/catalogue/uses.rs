@@ -945,7 +945,7 @@ pub static USES: &[Use] = &[
     field(
         "istiod",
         "cacerts.root-cert\\.pem",
-        Value::Cert(CertId("istio-root-ca")),
+        Value::Bundle(CertId("istio-root-ca")),
         Reload::Watch,
         "istiod makes a root of its own",
         "what workloads trust",

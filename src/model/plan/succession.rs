@@ -176,7 +176,8 @@ impl Reconciler<'_> {
         })
     }
 
-    /// What is trusted after a move: the one that issues first.
+    /// What is trusted after a move: the one that issues first, but where nothing is trusted besides. There the file stays
+    /// as it is: istiod takes roots up while it runs only where one text holds the other.
     fn trusted_after(
         &self,
         index: usize,
@@ -184,8 +185,9 @@ impl Reconciler<'_> {
         generations: &Generations<'_>,
     ) -> Vec<CertRef> {
         let there = |ca: &CertView| CertRef::There(ca.der.clone());
-        let issuer = generations.get(step.issuer());
-        let mut trusted: Vec<CertRef> = issuer.map(there).into_iter().collect();
+        let issuer = generations.get(step.issuer()).map(there);
+        let mut trusted: Vec<CertRef> =
+            issuer.iter().filter(|_| !step.reissues()).cloned().collect();
         let gone = match step {
             Move::TakeBack => generations.next,
             _ => None,
@@ -201,6 +203,9 @@ impl Reconciler<'_> {
         }
         if step == Move::Introduce {
             trusted.push(CertRef::Made(index));
+        }
+        if let Some(issuer) = issuer.filter(|issuer| !trusted.contains(issuer)) {
+            trusted.insert(0, issuer);
         }
         trusted
     }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     model::{
         authority::{Generations, Move, Slot},
-        catalogue::{CertId, roles},
+        catalogue::{CertId, WORKLOAD_DAYS, roles},
         duration::Span,
         layout::Layout,
         observed::{CertView, HeldCopy, Piece, Signer},
@@ -50,7 +50,12 @@ impl Gates<'_> {
         for (index, step) in &policy.succession {
             match step {
                 Move::Switch => self.known_everywhere(*index, &mut refusals),
-                Move::Drop | Move::TakeBack => self.needed_nowhere(*index, *step, &mut refusals),
+                Move::Drop | Move::TakeBack => {
+                    self.needed_nowhere(*index, *step, &mut refusals);
+                    if *step == Move::Drop && self.layout.signs_elsewhere(*index) {
+                        refusals.extend(self.workloads(*index));
+                    }
+                }
                 Move::Split | Move::Join | Move::Introduce | Move::SwitchBack => {}
             }
         }
@@ -189,6 +194,23 @@ impl Gates<'_> {
                  renews it"
             ));
         }
+    }
+
+    /// Why the generation before must stay trusted of a CA whose certificates no file here shows: they may be valid still.
+    fn workloads(&self, index: usize) -> Option<String> {
+        let instance = &self.layout.instances[index];
+        let (previous, _) = Slot::Previous.pair(&instance.spec.home)?;
+        // It was put there when the other one began to sign.
+        let metadata = self.dir.join(previous).symlink_metadata().ok()?;
+        let since = Timestamp::from_unix(metadata.mtime());
+        let end = since.plus(Span::days(WORKLOAD_DAYS));
+        (end > self.now).then(|| {
+            format!(
+                "{}: certificates of workloads that lead to the generation before alone may be valid until {end}, if \
+                 they live a day, and later if istiod is told so; it goes on with --force",
+                instance.spec.id
+            )
+        })
     }
 
     /// What listeners serve, and which CAs they say they accept.
