@@ -89,7 +89,7 @@ enum Command {
     Init(Box<init::InitArgs>),
     CheckExpiration(Box<check_expiration::CheckExpirationArgs>),
     Completions(completions::CompletionsArgs),
-    Export(export::ExportArgs),
+    Export(Box<export::ExportArgs>),
     Flags(flags::FlagsArgs),
     Import(import::ImportArgs),
     Kubeconfig(kubeconfig::KubeconfigArgs),

@@ -2,6 +2,7 @@
 //!
 //! Works on octets and readers it is handed; opens no file. Whoever reads files for it stops at [`LIMIT`].
 
+pub mod cloud_config;
 mod data;
 mod declaration;
 mod draft;
@@ -13,6 +14,7 @@ pub mod kubeconfig;
 pub mod manifest;
 pub mod object;
 pub mod patch;
+pub mod secret;
 pub mod signing;
 pub mod yaml;
 

@@ -293,12 +293,12 @@ pub fn write_atomically(path: &Path, content: &[u8], mode: u32) -> Result<(), Er
     write_one(&RealDisk, path, content, mode)
 }
 
-/// Writes files below any directory, which is made if it is missing: all are checked first, and then each is
-/// written at once and durably. Nothing is written through a symbolic link below the directory, and only
-/// regular files are replaced. Returns the files' full paths.
-pub fn write_below(
+/// Writes files below any directory, which is made if it is missing: all are checked first, then all are written under
+/// other names and made durable together, and then each is renamed over its own. Nothing is written through a symbolic
+/// link below the directory, and only regular files are replaced. Returns the files' full paths.
+pub fn write_below<C: AsRef<[u8]>>(
     dir: &Path,
-    files: &[(PathBuf, Vec<u8>)],
+    files: &[(PathBuf, C)],
     mode: u32,
 ) -> Result<Vec<PathBuf>, Error> {
     let path = std::path::absolute(dir).map_err(Error::io(Operation::Open, dir))?;
@@ -311,9 +311,12 @@ pub fn write_below(
     written
 }
 
-fn below<D: Disk>(
+/// How many files of [`write_below`] are open at once.
+const TOGETHER: usize = 32;
+
+fn below<D: Disk, C: AsRef<[u8]>>(
     gate: &Gate<D>,
-    files: &[(PathBuf, Vec<u8>)],
+    files: &[(PathBuf, C)],
     mode: u32,
 ) -> Result<Vec<PathBuf>, Error> {
     let mut places = Vec::with_capacity(files.len());
@@ -342,13 +345,62 @@ fn below<D: Disk>(
         gate.make_dir(folder.as_str(), 0o755)?;
         gate.sync_dir(folder.parent())?;
     }
-    let mut written = Vec::with_capacity(places.len());
-    for (place, (_, content)) in places.iter().zip(files) {
-        let path = gate.full(place.as_str());
-        replace(&gate.disk, &gate.dir(place.parent())?, place.name(), &path, (content, mode))?;
-        written.push(path);
+    let all: Vec<(&StorePath, &[u8])> =
+        places.iter().zip(files).map(|(place, (_, content))| (place, content.as_ref())).collect();
+    for together in all.chunks(TOGETHER) {
+        replace_together(gate, together, mode)?;
     }
-    Ok(written)
+    Ok(places.iter().map(|place| gate.full(place.as_str())).collect())
+}
+
+/// Writes files under other names, makes them durable together, and renames each over its own. What fails leaves
+/// those that are not renamed yet as they were.
+fn replace_together<D: Disk>(
+    gate: &Gate<D>,
+    files: &[(&StorePath, &[u8])],
+    mode: u32,
+) -> Result<(), Error> {
+    let look = Look { mode, ..Look::default() };
+    let mut staged: Vec<(&StorePath, D::Dir, String)> = Vec::with_capacity(files.len());
+    let written = (|| {
+        let mut unsynced = Vec::with_capacity(files.len());
+        for &(place, content) in files {
+            let dir = gate.dir(place.parent())?;
+            let temporary = temporary_of(&gate.disk, place.name());
+            staged.push((place, dir.clone(), temporary.clone()));
+            let file = stage::create_in(&gate.disk, &dir, &temporary, content, &look);
+            let failed = |(operation, source)| Error::Io {
+                operation,
+                path: gate.full(place.as_str()),
+                source,
+            };
+            unsynced.push(file.map_err(failed)?);
+        }
+        gate.disk.sync_files(&unsynced).map_err(|(index, source)| {
+            let path = files.get(index).map(|(place, _)| gate.full(place.as_str()));
+            Error::Io { operation: Operation::Sync, path: path.unwrap_or_default(), source }
+        })?;
+        for (place, dir, temporary) in &staged {
+            let renamed = gate.disk.rename(dir, temporary, place.name());
+            renamed.map_err(Error::io(Operation::Rename, gate.full(place.as_str())))?;
+        }
+        let mut folders: Vec<&str> = files.iter().map(|(place, _)| place.parent()).collect();
+        folders.sort_unstable();
+        folders.dedup();
+        folders.into_iter().try_for_each(|folder| gate.sync_dir(folder))
+    })();
+    if written.is_err() {
+        for (_, dir, temporary) in &staged {
+            // The first error is the one to tell; one that was renamed has that name no more.
+            let _ = gate.disk.unlink(dir, temporary);
+        }
+    }
+    written
+}
+
+/// The name of a file that is being written, with the writer's number, so that a later run knows whether it still writes.
+fn temporary_of<D: Disk>(disk: &D, name: &str) -> String {
+    place::temporary_name(name, &format!("{}-{:x}", std::process::id(), disk.nonce()))
 }
 
 /// Removes what runs that were killed have left beside a file. Whatever cannot be removed is in nobody's way.
@@ -359,9 +411,20 @@ fn sweep(path: &Path) {
     };
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let begin = place::temporary_name(name, "");
+    sweep_all(folder, |name| name.strip_prefix(&begin));
+}
+
+/// Removes what runs of [`write_below`] that were killed have left in a folder. Whatever cannot be removed is in
+/// nobody's way.
+pub fn sweep_folder(folder: &Path) {
+    sweep_all(folder, |name| Some(name.strip_prefix('.')?.rsplit_once(".certkit-")?.1));
+}
+
+/// Removes those files of a folder whose writer does not run any more. `writer` gives the end of a temporary name.
+fn sweep_all(folder: &Path, writer: impl Fn(&str) -> Option<&str>) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let writer = name.to_str().and_then(|name| name.strip_prefix(&begin)?.split_once('-'));
+        let writer = name.to_str().and_then(|name| writer(name)?.split_once('-'));
         let writer = writer.and_then(|(writer, _)| writer.parse().ok());
         if writer.is_some_and(|writer| !real::is_running(writer)) {
             let _ = std::fs::remove_file(entry.path());
@@ -397,9 +460,7 @@ fn replace<D: Disk>(
     path: &Path,
     (content, mode): (&[u8], u32),
 ) -> Result<(), Error> {
-    // With the writer's number, so that a later run knows whether it still writes.
-    let nonce = format!("{}-{:x}", std::process::id(), disk.nonce());
-    let temporary = place::temporary_name(name, &nonce);
+    let temporary = temporary_of(disk, name);
     let look = Look { mode, ..Look::default() };
     let written = stage::create_in(disk, dir, &temporary, content, &look).and_then(|file| {
         disk.sync_file(&file).map_err(|source| (Operation::Sync, source))?;

@@ -18,7 +18,9 @@ needs=(
   ip:iproute2
   curl:curl
   dot:graphviz
+  python3:python3-yaml
   keytool:default-jre-headless
+  age:age
   zsh:zsh
   fish:fish
 )

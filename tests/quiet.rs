@@ -28,6 +28,7 @@ fn no_command_reaches_for_the_network_by_itself() {
         &["kubeconfig", "someone"],
         &["show", "DIR/pki/ca.crt"],
         &["export", "cp1"],
+        &["export", "--all", "DIR-archives", "--changed"],
         &["nodes", "add", "w1=10.0.1.1"],
         &["prune"],
         &["recover"],

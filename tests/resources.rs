@@ -27,6 +27,7 @@ const COMMANDS: &[(&[&str], i32)] = &[
     (&["verify", "--dir", "d"], 0),
     (&["flags", "--dir", "d", "--host", "n7"], 0),
     (&["export", "n7", "--dir", "d"], 0),
+    (&["export", "--all", "archives", "--dir", "d"], 0),
     (&["check-expiration", "--dir", "d", "--connect", "localhost:1", "--connect", "[::1]:1"], 3),
 ];
 

@@ -157,7 +157,7 @@ fn help_lists_exit_codes_that_occur_and_no_others() {
         ("man", &[0, 3, 64]),
         ("completions", &[0, 64]),
         ("paths", &[0, 3, 64]),
-        ("export", &[0, 3, 64]),
+        ("export", &[0, 3, 4, 64]),
         ("verify", &[0, 1, 2, 3, 64]),
         ("show", &[0, 2, 3, 64]),
         ("kubeconfig", &[0, 3, 4, 64]),

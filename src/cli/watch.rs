@@ -56,15 +56,60 @@ pub fn changing<R>(global: &Global, change: ChangingWork<'_>, work: impl FnOnce(
     if dry_run {
         return working(global, work);
     }
+    // The log grows with each change that is made.
+    let mut before = None;
+    let told = |now| match now {
+        Moment::Begun => {
+            before = Some(length(dir));
+            String::new()
+        }
+        Moment::Ended => what_is_changed(dir, before.unwrap_or_default()),
+    };
+    interruptible(global, hooks, told, work)
+}
+
+/// The same of work that writes `folder`, file by file: a signal that ends it says how far it came.
+pub fn writing<R>(global: &Global, folder: &Path, work: impl FnOnce() -> R) -> R {
+    let told = |now| match (now, progress::now()) {
+        (Moment::Ended, Some(Progress { what, done, total: Some(total), .. })) => {
+            let shown = folder.display();
+            format!(
+                "of {total} {what} about {done} were done; each file in {shown} is whole, the new one or the one before\n\
+                 hint: run it again"
+            )
+        }
+        _ => format!("nothing in {} was changed\nhint: run it again", folder.display()),
+    };
+    interruptible(global, false, told, work)
+}
+
+/// When it is asked what there is to say of an interruption.
+enum Moment {
+    /// As the work begins.
+    Begun,
+    /// As a signal ends it.
+    Ended,
+}
+
+/// Works, shows how far it is, and, where a signal ends it, says what is `told`.
+fn interruptible<R>(
+    global: &Global,
+    hooks: bool,
+    mut told: impl FnMut(Moment) -> String + Send,
+    work: impl FnOnce() -> R,
+) -> R {
     let mut bar = Bar::new(global);
     let mut signals = None;
     let look = |over| {
         bar.show(over);
         // Only once there is somebody to look may signals be kept from ending it at once.
-        let signals = signals.get_or_insert_with(|| Signals::new(dir));
+        let signals = signals.get_or_insert_with(|| {
+            told(Moment::Begun);
+            Signals::new()
+        });
         if let Some(signal) = signals.came() {
             bar.show(true);
-            signals.end(signal, dir);
+            end(signal, &told(Moment::Ended));
         }
         if over {
             signals.leave(hooks);
@@ -131,12 +176,10 @@ struct Signals {
     registered: Vec<SigId>,
     /// Whether signals do what they always do.
     idle: Arc<AtomicBool>,
-    /// How long the log was: it grows with each change that is made.
-    log: u64,
 }
 
 impl Signals {
-    fn new(dir: &Path) -> Self {
+    fn new() -> Self {
         let came = Arc::new(AtomicUsize::new(0));
         let idle = Arc::new(AtomicBool::new(false));
         let mut registered = Vec::new();
@@ -149,7 +192,7 @@ impl Signals {
                 registered.extend(flag::register_usize(signal, Arc::clone(&came), number));
             }
         }
-        Self { came, registered, idle, log: length(dir) }
+        Self { came, registered, idle }
     }
 
     fn came(&self) -> Option<i32> {
@@ -164,33 +207,37 @@ impl Signals {
             low_level::unregister(*registered);
         }
     }
+}
 
-    /// Says what is done, and ends as the signal would have.
-    fn end(&self, signal: i32, dir: &Path) {
-        let name = match signal {
-            SIGHUP => "SIGHUP",
-            SIGINT => "SIGINT",
-            _ => "SIGTERM",
-        };
-        let pending = store::pending(dir).ok().flatten();
-        let decided = pending.as_ref().is_some_and(|pending| pending.decided);
-        let shown = dir.display();
-        let said = if decided {
-            format!(
-                "{name}: the change in {shown} is decided and partly in place; certkit's next change \
-                 there completes it first\nhint: certkit --dir {shown} rotate --within 0s"
-            )
-        } else if length(dir) > self.log {
-            format!(
-                "{name}: all is in place in {shown}; who has to be restarted was not said, no hook was run\n\
-                 hint: certkit --dir {shown} rotate, with the same hooks and restarts: it does both first"
-            )
-        } else {
-            format!("{name}: nothing in {shown} was changed\nhint: run it again")
-        };
-        // Nothing is left to do where standard error cannot be written.
-        let _ = writeln!(output::stderr(), "interrupted by {said}");
-        let _ = low_level::emulate_default_handler(signal);
+/// Says what is done, and ends as the signal would have.
+fn end(signal: i32, said: &str) {
+    let name = match signal {
+        SIGHUP => "SIGHUP",
+        SIGINT => "SIGINT",
+        _ => "SIGTERM",
+    };
+    // Nothing is left to do where standard error cannot be written.
+    let _ = writeln!(output::stderr(), "interrupted by {name}: {said}");
+    let _ = low_level::emulate_default_handler(signal);
+}
+
+/// What became of a change of DIR that a signal ended; `before` is how long the log was.
+fn what_is_changed(dir: &Path, before: u64) -> String {
+    let pending = store::pending(dir).ok().flatten();
+    let decided = pending.as_ref().is_some_and(|pending| pending.decided);
+    let shown = dir.display();
+    if decided {
+        format!(
+            "the change in {shown} is decided and partly in place; certkit's next change there completes it first\n\
+             hint: certkit --dir {shown} rotate --within 0s"
+        )
+    } else if length(dir) > before {
+        format!(
+            "all is in place in {shown}; who has to be restarted was not said, no hook was run\n\
+             hint: certkit --dir {shown} rotate, with the same hooks and restarts: it does both first"
+        )
+    } else {
+        format!("nothing in {shown} was changed\nhint: run it again")
     }
 }
 

@@ -57,6 +57,7 @@ const THREADED: &[(&str, &str)] =
 /// the files below `pki/issue/`.
 const SPREAD: &[(&str, &[&str], &str)] = &[
     ("anstyle", &["cli"], "styles of clap's help and of tables"),
+    ("base64", &["document::data", "pki::age"], "Kubernetes' documents; age's header"),
     ("clap", &["cli"], "each command's arguments stand beside it"),
     ("ring", &["pki", "store::digest"], "keys, signatures, key identifiers; the journal's digests"),
     (

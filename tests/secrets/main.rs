@@ -72,6 +72,7 @@ const EVERYTHING: &[&[&str]] = &[
     &["paths"],
     &["paths", "-o", "json"],
     &["export", "cp1"],
+    &["export", "--all", "archives"],
     &["kubeconfig", "someone"],
     &["kubeconfig", "someone", "--csr"],
     &["nodes", "list"],
