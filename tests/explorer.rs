@@ -1,11 +1,13 @@
 //! The explorer: a model of a cluster of one host and of three, in which every component has old or new files loaded and
 //! is restarted in every order. All its states are visited; in each of them every path that worked at first must work.
 //! Whether two ends accept each other is no part of the model: certkit's handshakes say it, for files that `rotate-ca`
-//! made.
+//! made. Tokens of service accounts go from who signs them to every apiserver, as long as one may be valid: from then on
+//! when the first has loaded the key that signed it.
 //!
 //! A component is where it has what it trusts from, and what it shows: of each there are few, as the stages are few. A
 //! component that only dials meets nobody but servers, so that it is enough to see it in each of its places against every
-//! state of all the servers.
+//! state of all the servers. One that is away while stages pass meets nobody either, and then everybody, as it was: coming
+//! back before the next stage is as if it had been restarted last.
 
 mod support;
 
@@ -20,7 +22,7 @@ use certkit::{
     ops::{
         declared,
         observe::{self, Files, Observation},
-        verify::rehearsal::{Loaded, PathEnd, Rehearsal},
+        verify::rehearsal::{Loaded, PathEnd, Rehearsal, TokenPath},
     },
 };
 use support::{certkit, run, temp_dir, tree::copy};
@@ -42,6 +44,8 @@ struct Instruction {
     name: &'static str,
     /// Whether it is only given once all have come to where the step before wants them.
     waits: bool,
+    /// Whether tokens of keys that sign no longer have ended by then.
+    ends_tokens: bool,
     to: Box<Wanted>,
 }
 
@@ -49,17 +53,22 @@ struct Instruction {
 type Wanted = dyn Fn(&str) -> Option<At>;
 
 fn everybody(name: &'static str, at: At) -> Instruction {
-    Instruction { name, waits: true, to: Box::new(move |_| Some(at)) }
+    Instruction { name, waits: true, ends_tokens: false, to: Box::new(move |_| Some(at)) }
 }
 
 fn some(name: &'static str, who: &'static [&'static str], at: At) -> Instruction {
     let to = move |one: &str| who.iter().any(|who| one.starts_with(who)).then_some(at);
-    Instruction { name, waits: true, to: Box::new(to) }
+    Instruction { name, waits: true, ends_tokens: false, to: Box::new(to) }
 }
 
 impl Instruction {
     fn without_waiting(mut self) -> Self {
         self.waits = false;
+        self
+    }
+
+    fn once_tokens_have_ended(mut self) -> Self {
+        self.ends_tokens = true;
         self
     }
 }
@@ -69,8 +78,23 @@ fn stages() -> [Instruction; 3] {
     [
         everybody("introduced", (BOTH, 0)),
         everybody("switched", (BOTH, 1)),
-        everybody("stable", (NEW, 1)),
+        everybody("stable", (NEW, 1)).once_tokens_have_ended(),
     ]
+}
+
+/// A component that does not run from one instruction until another one has been given, both by their number.
+#[derive(Clone, Copy)]
+struct Away {
+    server: usize,
+    from: usize,
+    back: usize,
+}
+
+impl Away {
+    /// Whether it is, once so many instructions were given.
+    fn is(self, server: usize, given: usize) -> bool {
+        server == self.server && (self.from..self.back).contains(&given)
+    }
 }
 
 /// A way into a state in which a path is broken.
@@ -96,7 +120,14 @@ struct Model {
     paths: Vec<(&'static str, usize, usize)>,
     /// Of each path whether it works, by where the server is and where the client is.
     works: Vec<HashMap<(At, At), bool>>,
+    /// The ways of tokens: from which server to which.
+    tokens: Vec<(usize, usize)>,
+    /// Of each whether it is accepted, by what the signer shows and what the verifier trusts.
+    accepted: Vec<[[bool; 3]; 2]>,
 }
+
+/// Which keys have signed tokens that may be valid: a bit for each of [`SHOWS`].
+type Tokens = u8;
 
 /// One component under one name: the service `kubernetes` is the apiserver's.
 fn plain(end: &PathEnd) -> PathEnd {
@@ -107,6 +138,11 @@ fn plain(end: &PathEnd) -> PathEnd {
 impl Model {
     /// Of a cluster with so many hosts, from a tree at each stage of these CAs.
     fn new(hosts: u8, authorities: &[&str]) -> Self {
+        Self::with(hosts, authorities, &[])
+    }
+
+    /// The same with more said at the first stage.
+    fn with(hosts: u8, authorities: &[&str], at_first: &[&str]) -> Self {
         let names: Vec<String> = (1..=hosts).map(|n| format!("cp{n}=10.0.0.1{n}")).collect();
         // A copy of a tree must not name the original.
         let mut more: Vec<&str> = vec!["--host-dir", "/etc/kubernetes"];
@@ -114,12 +150,21 @@ impl Model {
         let first = temp_dir();
         run(certkit().arg("init").arg("--dir").arg(first.path()).args(more));
         let mut trees = vec![first];
-        for _ in 0..3 {
+        for step in 0..3 {
             let next = temp_dir();
             copy(trees.last().unwrap().path(), next.path());
             let mut command: Command = certkit();
+            // As if all tokens of the key before had ended: when they do is a matter of the model.
+            let previous = next.path().join("pki/sa-previous.key");
+            if previous.exists() {
+                run(Command::new("touch").args(["-d", "2 years ago"]).arg(previous));
+            }
             command.arg("rotate-ca").arg("--dir").arg(next.path());
-            run(command.args(authorities).arg("--next"));
+            run(command.args(authorities).args(["--next", "-q"]).args(if step == 0 {
+                at_first
+            } else {
+                &[]
+            }));
             trees.push(next);
         }
         let at: Vec<&Path> = trees.iter().map(tempfile::TempDir::path).collect();
@@ -167,7 +212,16 @@ impl Model {
                 }
             }
         }
-        Self { servers, clients, paths, works }
+        let token_paths = rehearsal.token_paths();
+        let server = |end: &PathEnd| servers.iter().position(|one| one == end).unwrap();
+        let tokens = token_paths.iter().map(|p| (server(&p.signer), server(&p.verifier))).collect();
+        let accepted = |path: &TokenPath| {
+            SHOWS.map(|shows| {
+                TRUSTS.map(|trusts| rehearsal.token(path, shows, trusts) == Outcome::Works)
+            })
+        };
+        let accepted = token_paths.iter().map(accepted).collect();
+        Self { servers, clients, paths, works, tokens, accepted }
     }
 
     fn name(&self, component: usize) -> String {
@@ -183,8 +237,57 @@ impl Model {
         }
     }
 
+    /// The server of this name.
+    fn server(&self, name: &str) -> usize {
+        (0..self.servers.len()).find(|server| self.name(*server) == name).unwrap()
+    }
+
+    /// The keys that sign in this state.
+    fn signing(&self, at: &[At]) -> Tokens {
+        self.tokens.iter().map(|(signer, _)| 1 << at[*signer].1).fold(0, |all, one| all | one)
+    }
+
+    /// A path that is broken in this state, as far as all those run that are not away.
+    fn broken(
+        &self,
+        (at, tokens): (&[At], Tokens),
+        places: &dyn Fn(usize) -> Vec<At>,
+        is_away: &dyn Fn(usize) -> bool,
+    ) -> Option<String> {
+        for (path, works) in self.paths.iter().zip(&self.works) {
+            let (id, client, server) = *path;
+            if is_away(client) || is_away(server) {
+                continue;
+            }
+            let places =
+                if client < self.servers.len() { vec![at[client]] } else { places(client) };
+            if !places.iter().all(|place| works[&(at[server], *place)]) {
+                return Some(format!("{id}: {} to {}", self.name(client), self.name(server)));
+            }
+        }
+        for ((signer, verifier), accepted) in self.tokens.iter().zip(&self.accepted) {
+            let trusts = usize::from(at[*verifier].0);
+            let refused =
+                (0..SHOWS.len()).any(|key| tokens & 1 << key != 0 && !accepted[key][trusts]);
+            if refused && !is_away(*verifier) {
+                return Some(format!("token: {} to {}", self.name(*signer), self.name(*verifier)));
+            }
+        }
+        None
+    }
+
     /// Visits every state; gives how many there are, or the shortest way to an outage.
     fn explore(&self, instructions: &[Instruction]) -> Result<usize, Outage> {
+        self.explore_without(instructions, None)
+    }
+
+    /// The same where somebody is away for a while.
+    fn explore_without(
+        &self,
+        instructions: &[Instruction],
+        away: Option<Away>,
+    ) -> Result<usize, Outage> {
+        let is_away = |server: usize, given: usize| away.is_some_and(|one| one.is(server, given));
         let components = self.servers.len() + self.clients.len();
         // Where each instruction wants each component, those it says nothing of as before.
         let mut wanted: Vec<Vec<At>> = vec![vec![(OLD, 0); components]];
@@ -208,22 +311,18 @@ impl Model {
             }
             places
         };
-        type State = (usize, Vec<At>);
-        let start: State = (0, wanted[0][..self.servers.len()].to_vec());
+        type State = (usize, Vec<At>, Tokens);
+        let first = wanted[0][..self.servers.len()].to_vec();
+        let start: State = (0, first.clone(), self.signing(&first));
         let mut known: HashSet<State> = HashSet::from([start.clone()]);
         let mut came: HashMap<State, (State, String)> = HashMap::new();
         let mut queue = VecDeque::from([start]);
         while let Some(state) = queue.pop_front() {
-            let (given, at) = &state;
-            for (path, works) in self.paths.iter().zip(&self.works) {
-                let (id, client, server) = *path;
-                let places = match client < self.servers.len() {
-                    true => vec![at[client]],
-                    false => dialling(*given, client),
-                };
-                if places.iter().all(|place| works[&(at[server], *place)]) {
-                    continue;
-                }
+            let (given, at, tokens) = &state;
+            let broken = self.broken((at, *tokens), &|client| dialling(*given, client), &|one| {
+                is_away(one, *given)
+            });
+            if let Some(path) = broken {
                 let mut way = Vec::new();
                 let mut state = &state;
                 while let Some((before, what)) = came.get(state) {
@@ -231,22 +330,25 @@ impl Model {
                     state = before;
                 }
                 way.reverse();
-                let (client, server) = (self.name(client), self.name(server));
-                return Err(Outage { path: format!("{id}: {client} to {server}"), way });
+                return Err(Outage { path, way });
             }
             let mut next: Vec<(State, String)> = Vec::new();
-            for component in 0..self.servers.len() {
+            let runs = |component: &usize| !is_away(*component, *given);
+            for component in (0..self.servers.len()).filter(runs) {
                 if at[component] != wanted[*given][component] {
                     let mut moved = at.clone();
                     moved[component] = wanted[*given][component];
-                    next.push(((*given, moved), format!("restart: {}", self.name(component))));
+                    let tokens = tokens | self.signing(&moved);
+                    let what = format!("restart: {}", self.name(component));
+                    next.push(((*given, moved, tokens), what));
                 }
             }
             if let Some(instruction) = instructions.get(*given) {
-                let all_there = at[..] == wanted[*given][..self.servers.len()];
-                if all_there || !instruction.waits {
+                let is_there = |one: usize| at[one] == wanted[*given][one];
+                if !instruction.waits || (0..self.servers.len()).filter(runs).all(is_there) {
                     let what = format!("instruction: {}", instruction.name);
-                    next.push(((given + 1, at.clone()), what));
+                    let left = if instruction.ends_tokens { self.signing(at) } else { *tokens };
+                    next.push(((given + 1, at.clone(), left), what));
                 }
             }
             for (one, what) in next {
@@ -263,7 +365,7 @@ impl Model {
 #[test]
 fn no_state_of_one_host_or_three_has_an_outage_and_every_wrong_order_has_one() {
     for hosts in [1, 3] {
-        let model = Model::new(hosts, &["ca", "etcd-ca", "front-proxy-ca"]);
+        let model = Model::new(hosts, &["ca", "etcd-ca", "front-proxy-ca", "sa"]);
         let servers = u32::try_from(model.servers.len()).unwrap();
         println!("{hosts} hosts: {:?} answer, {:?} only dial", model.servers, model.clients);
         assert_eq!(servers, 5 * u32::from(hosts), "{:?}", model.servers);
@@ -279,7 +381,7 @@ fn no_state_of_one_host_or_three_has_an_outage_and_every_wrong_order_has_one() {
         model.explore(&[introduced, back]).unwrap();
         let [introduced, ..] = stages();
         let back = everybody("switched, undone", (BOTH, 0)).without_waiting();
-        let again = everybody("introduced, undone", (OLD, 0));
+        let again = everybody("introduced, undone", (OLD, 0)).once_tokens_have_ended();
         model.explore(&[introduced, switched, back, again]).unwrap();
 
         // The stages in a wrong order, or one of them left out.
@@ -311,6 +413,83 @@ fn no_state_of_one_host_or_three_has_an_outage_and_every_wrong_order_has_one() {
         let restarts = outage.way.iter().filter(|one| one.starts_with("restart: "));
         assert!(restarts.count() > usize::from(hosts), "{outage:?}");
     }
+}
+
+#[test]
+fn tokens_that_an_apiserver_refuses_are_found() {
+    for hosts in [1, 3] {
+        let model = Model::new(hosts, &["sa"]);
+        // Certificates stay as they are, so that tokens are all that is left to break.
+        let states = model.explore(&stages()).unwrap();
+        println!("{hosts} hosts: {states} states, {} ways of tokens", model.tokens.len());
+        assert_eq!(model.tokens.len(), 2 * usize::from(hosts).pow(2));
+        let found = |instructions: &[Instruction]| {
+            let outage = model.explore(instructions).unwrap_err();
+            println!("{hosts} hosts: {}\n  {}", outage.path, outage.way.join("\n  "));
+            assert!(outage.path.starts_with("token: "), "{outage:?}");
+            outage.step().to_owned()
+        };
+        // The new key signs before every apiserver knows it.
+        let [introduced, switched, stable] = stages();
+        let first = everybody("switched first", (OLD, 1));
+        assert_eq!(found(&[first, introduced, switched, stable]), "switched first");
+        let [introduced, switched, stable] = stages();
+        assert_eq!(
+            found(&[introduced.without_waiting(), switched.without_waiting(), stable]),
+            "switched"
+        );
+        // The old one is dropped while its tokens may be valid, or while somebody signs with it.
+        let [introduced, switched, _] = stages();
+        assert_eq!(found(&[introduced, switched, everybody("too early", (NEW, 1))]), "too early");
+        let [introduced, switched, stable] = stages();
+        assert_eq!(found(&[introduced, switched, stable.without_waiting()]), "stable");
+        let [introduced, _, stable] = stages();
+        assert_eq!(found(&[introduced, stable]), "stable");
+        // The next one is taken back, and has signed already.
+        let [introduced, switched, _] = stages();
+        let back = everybody("switched, undone", (BOTH, 0)).without_waiting();
+        assert_eq!(found(&[introduced, switched, back, everybody("undone", (OLD, 0))]), "undone");
+    }
+}
+
+#[test]
+fn whoever_is_away_while_a_stage_passes_must_take_it_up_before_the_next() {
+    let all = ["ca", "etcd-ca", "front-proxy-ca"];
+    let model = Model::new(2, &all);
+    // Off when the first stage is taken, and back, as it was, when the second one is; or off for the second and back at
+    // the third, or for both.
+    let absences = [(1, 2), (2, 3), (1, 3)];
+    let who = ["kubelet", "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+    for (from, back) in absences {
+        for who in who {
+            let server = model.server(&format!("{who} hosts/cp2"));
+            let outage =
+                model.explore_without(&stages(), Some(Away { server, from, back })).unwrap_err();
+            println!("{who} from {from} to {back}: {}\n  {}", outage.path, outage.way.join("\n  "));
+            assert!(outage.path.contains(&format!("{who} hosts/cp2")), "{outage:?}");
+            assert_eq!(outage.step(), stages()[back - 1].name, "{outage:?}");
+        }
+    }
+    // Where the old CA vouches for the new one it may miss the first stage, and no more than that.
+    let crossed = Model::with(1, &all, &["--cross-sign"]);
+    for who in who {
+        let server = crossed.server(who);
+        let away =
+            |from, back| crossed.explore_without(&stages(), Some(Away { server, from, back }));
+        away(1, 2).unwrap();
+        assert_eq!(away(1, 3).unwrap_err().step(), "stable");
+    }
+    // Of the key for tokens the apiservers must know.
+    let tokens = Model::new(2, &["sa"]);
+    let server = tokens.server("kube-apiserver hosts/cp2");
+    for (from, back) in [(1, 2), (1, 3)] {
+        let outage =
+            tokens.explore_without(&stages(), Some(Away { server, from, back })).unwrap_err();
+        assert!(outage.path.ends_with("to kube-apiserver hosts/cp2"), "{outage:?}");
+        assert_eq!(outage.step(), stages()[back - 1].name);
+    }
+    let server = tokens.server("kubelet hosts/cp2");
+    tokens.explore_without(&stages(), Some(Away { server, from: 1, back: 3 })).unwrap();
 }
 
 /// "Manual Rotation of CA Certificates" of the Kubernetes documentation, step by step, as far as it is about who trusts

@@ -8,7 +8,7 @@ use std::{fs, path::Path, process::Command};
 use serde_json::Value;
 use support::{
     certkit,
-    generations::rotate_ca,
+    generations::{refused, rotate_ca, stage},
     run, run_to_exit, stdout, temp_dir,
     tree::{difference, snapshot},
 };
@@ -146,7 +146,16 @@ fn each_stage_is_taken_back() {
     verify(dir.path());
     assert_eq!((read(dir.path(), "pki/ca.crt"), read(dir.path(), "pki/ca.key")), (ca, key));
     assert_eq!(read(dir.path(), "pki/ca-next.crt"), next);
-    run(&mut rotate_ca(dir.path(), &["--to", "stable"]));
+    // The next key of service accounts has signed by now, and what it signed may be valid still.
+    let said = refused(dir.path(), &["sa", "--undo"], 3);
+    assert!(said.contains("tokens that the key that is next has signed"), "{said}");
+    let told = stdout(&mut rotate_ca(dir.path(), &["--to", "stable"]));
+    assert!(told.contains("note: sa: tokens that the key that is next has signed"), "{told}");
+    assert_eq!(stage(dir.path(), "sa"), "introduced");
+    run(Command::new("touch")
+        .args(["-d", "13 months ago"])
+        .arg(dir.path().join("pki/sa-next.key")));
+    run(&mut rotate_ca(dir.path(), &["sa", "--to", "stable"]));
     all_are(dir.path(), "stable");
     verify(dir.path());
 }
@@ -458,7 +467,11 @@ fn staged(hosts: u8) -> Vec<tempfile::TempDir> {
     for _ in 0..3 {
         let next = temp_dir();
         support::tree::copy(all.last().unwrap().path(), next.path());
-        run(&mut rotate_ca(next.path(), &["ca", "etcd-ca", "front-proxy-ca", "--next"]));
+        let previous = next.path().join("pki/sa-previous.key");
+        if previous.exists() {
+            run(Command::new("touch").args(["-d", "13 months ago"]).arg(previous));
+        }
+        run(&mut rotate_ca(next.path(), &["ca", "etcd-ca", "front-proxy-ca", "sa", "--next"]));
         all.push(next);
     }
     all
@@ -490,7 +503,7 @@ fn no_state_between_two_stages_breaks_a_path_and_leaving_one_out_does() {
         // old CA dropped before all have new ones.
         for (from, to) in [(0, 2), (1, 3), (0, 3), (3, 1), (2, 0)] {
             let broken = broken_between(at[from], at[to]).join("\n");
-            for path in ["etcd", "apiserver"] {
+            for path in ["etcd", "apiserver", "sa: a token of kube-controller-manager"] {
                 assert!(
                     broken.contains(path),
                     "{hosts} hosts, from {from} to {to}: {path}\n{broken}"

@@ -367,6 +367,14 @@ pub struct HeldKeyPair {
 }
 
 impl HeldKeyPair {
+    /// Whether the key that is to sign next has signed already, and that was taken back: it comes first in the file of public
+    /// keys, where it is added last and has its place from the time when it signed.
+    pub fn has_next_signed(&self) -> bool {
+        let next = self.aside.get(&Slot::Next).and_then(FoundKey::present);
+        let first = self.public.present().and_then(|all| all.first());
+        next.is_some_and(|next| first == Some(&next.public_key))
+    }
+
     /// How far replacing it has come. A second public key that nothing else is known of was replaced by somebody
     /// else.
     pub fn stage(&self) -> Stage {

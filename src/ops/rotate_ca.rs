@@ -321,9 +321,8 @@ fn decide(
             continue;
         };
         if let Subject::KeyPair(_) = subject
-            && step == Move::Drop
             && !change.force
-            && let Some(why) = gate::tokens(&layout, subject, dir, now)
+            && let Some(why) = gate::tokens(&layout, &observation, subject, step, dir, now)
         {
             // Whoever named none goes on with all that can, and whoever's key has leaked cannot wait.
             match request.names.is_empty() || request.compromised {

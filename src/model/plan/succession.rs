@@ -461,7 +461,9 @@ impl Reconciler<'_> {
             other => held.aside.get(&other).and_then(|key| key.present()),
         };
         let own = |key: &crate::model::observed::KeyView| KeyRef::There(key.public_key.clone());
-        let mut public: Vec<KeyRef> = issuer.map(own).into_iter().collect();
+        // The first is the one that signed last. Once the one that is next has signed, it is told by that.
+        let signs_first = step != Move::SwitchBack && step != Move::TakeBack;
+        let mut public: Vec<KeyRef> = issuer.filter(|_| signs_first).map(own).into_iter().collect();
         let gone = match step {
             Move::TakeBack => held.aside.get(&Slot::Next).and_then(|key| key.present()),
             _ => None,

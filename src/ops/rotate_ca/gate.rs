@@ -312,18 +312,31 @@ pub fn named_for_trust(
 /// `pkg/serviceaccount/claims.go`).
 const TOKENS: Span = Span::days(365);
 
-/// Why the key before must stay trusted: a token that it signed may be valid still.
-pub fn tokens(layout: &Layout<'_>, subject: Subject, dir: &Path, now: Timestamp) -> Option<String> {
+/// Why a key must stay trusted that signs no longer: a token that it signed may be valid still.
+pub fn tokens(
+    layout: &Layout<'_>,
+    observation: &Observation,
+    subject: Subject,
+    step: Move,
+    dir: &Path,
+    now: Timestamp,
+) -> Option<String> {
     let Subject::KeyPair(index) = subject else { return None };
+    let slot = match step {
+        Move::Drop => Slot::Previous,
+        Move::TakeBack if observation.observed.key_pairs[index].has_next_signed() => Slot::Next,
+        _ => return None,
+    };
     let spec = layout.key_pairs[index];
-    let file = Slot::Previous.file(spec.private);
+    let file = slot.file(spec.private);
     // It was put there when the other one began to sign. Where it is not kept nobody knows when that was.
     let since = dir.join(&file).symlink_metadata().ok().map(|metadata| metadata.mtime());
     let life = token_life(dir);
+    let which = if slot == Slot::Next { "that is next has signed" } else { "before signed" };
     match since.map(|since| Timestamp::from_unix(since).plus(life)) {
         Some(end) if end <= now => None,
         Some(end) => Some(format!(
-            "{}: tokens that the key before signed may be valid until {end}; it goes on with --force",
+            "{}: tokens that the key {which} may be valid until {end}; it goes on with --force",
             spec.id
         )),
         None => Some(format!(

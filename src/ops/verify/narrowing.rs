@@ -12,7 +12,7 @@ use std::{
 use super::{
     assume,
     handshakes::{self, Scene},
-    rehearsal::{Loaded, Rehearsal},
+    rehearsal::{Loaded, PathEnd, Rehearsal},
 };
 use crate::{
     model::{
@@ -154,6 +154,18 @@ pub fn mixed(
                     format!("{client} {client_state}, {server} {server_state}: {why}")
                 });
             }
+        }
+    }
+    let word = |state: usize| if state == 0 { "as it is" } else { "as it will be" };
+    for path in rehearsal.token_paths() {
+        for (signed, verified) in [(0, 1), (1, 0), (1, 1)] {
+            let Outcome::Refused(why) = rehearsal.token(&path, signed, verified) else { continue };
+            let of =
+                |end: &PathEnd| format!("{} {}", end.who, end.root.display()).trim().to_owned();
+            let (signer, verifier) = (of(&path.signer), of(&path.verifier));
+            broken.entry(format!("{}: a token of {signer} to {verifier}", path.id)).or_insert_with(
+                || format!("{signer} {}, {verifier} {}: {why}", word(signed), word(verified)),
+            );
         }
     }
     let [before, after] = &states;

@@ -1,14 +1,17 @@
 //! Ends of paths that have read their files at different moments, as in a cluster whose components restart one after the
 //! other: what they make of each other. What two ends make of each other depends on nobody else, so that the states of
-//! all pairs are those of the whole.
+//! all pairs are those of the whole. With tokens of service accounts it is the same: one end signs them, the other is
+//! shown them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::handshakes::{self, Scene};
 use crate::{
     model::{
+        catalogue::{COMPONENTS, ComponentSpec, USES, Value},
         check::pairing::{self, End, Expect, Outcome, Pairing, Role},
         layout::Layout,
+        observed::HeldCopy,
         timestamp::Timestamp,
     },
     ops::observe::Observation,
@@ -36,6 +39,19 @@ pub struct RehearsedPath {
     pub client_label: String,
     /// The server's.
     pub server_label: String,
+}
+
+/// The way of a token: who signs it, and who is shown it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenPath {
+    /// The id of the key pair that it is signed with.
+    pub id: &'static str,
+    /// Who signs it.
+    pub signer: PathEnd,
+    /// Who is shown it.
+    pub verifier: PathEnd,
+    /// The key pair, by its index.
+    pair: usize,
 }
 
 /// From which of several states of the files an end has what it shows, and what it trusts.
@@ -94,9 +110,76 @@ impl<'a> Rehearsal<'a> {
         self.pairings.iter().map(of).collect()
     }
 
+    /// The ways of tokens that are accepted at first: from each that signs them to each that is shown them.
+    pub fn token_paths(&self) -> Vec<TokenPath> {
+        let Some(first) = self.scenes.first() else { return Vec::new() };
+        let layout = first.evidence.layout;
+        let mut all = Vec::new();
+        for (pair, spec) in layout.key_pairs.iter().enumerate() {
+            let signers = ends(layout, Value::PrivateKey(spec.id));
+            let verifiers = ends(layout, Value::PublicKey(spec.id));
+            for signer in &signers {
+                let to = verifiers.iter().map(|verifier| TokenPath {
+                    id: spec.id,
+                    signer: signer.clone(),
+                    verifier: verifier.clone(),
+                    pair,
+                });
+                all.extend(to.filter(|path| self.token(path, 0, 0) == Outcome::Works));
+            }
+        }
+        all
+    }
+
+    /// What comes of a token that was signed by who had loaded its key from one state of the files, and is shown to who has
+    /// loaded those it accepts from another.
+    pub fn token(&self, path: &TokenPath, signed: usize, verified: usize) -> Outcome {
+        let of = |state: usize| &self.scenes[state].evidence.observed.key_pairs[path.pair];
+        let spec = self.scenes[signed].evidence.layout.key_pairs[path.pair];
+        let has = |state: usize, end: &PathEnd, file: &str| self.is_as_declared(state, end, file);
+        let signer =
+            of(signed).private.present().filter(|_| has(signed, &path.signer, spec.private));
+        let Some(key) = signer else {
+            return Outcome::Untried(format!("{} is not to be had here", spec.private));
+        };
+        let accepted = of(verified).public.present();
+        let accepted = accepted.filter(|_| has(verified, &path.verifier, spec.public));
+        match accepted.is_some_and(|all| all.contains(&key.public_key)) {
+            true => Outcome::Works,
+            false => {
+                Outcome::Refused(format!("{} does not hold the key that signed it", spec.public))
+            }
+        }
+    }
+
+    /// Whether a host has this file as DIR does: itself, or as a copy.
+    fn is_as_declared(&self, state: usize, end: &PathEnd, file: &str) -> bool {
+        let evidence = &self.scenes[state].evidence;
+        let to = end.root.join(file);
+        let copies = evidence.layout.copies.iter().zip(&evidence.observed.copies);
+        let mut own = copies.filter(|(copy, _)| copy.from == Path::new(file) && copy.to == to);
+        own.next().is_none_or(|(_, found)| *found == HeldCopy::Same)
+    }
+
     /// What comes of each path, in the same order, where its ends have loaded these.
     pub fn outcomes(&self, server: Loaded, client: Loaded) -> Vec<Outcome> {
         let of = |one: Loaded| self.scenes[one.trusts].showing(&self.scenes[one.shows]);
         handshakes::between(&of(server), &of(client), &self.pairings, self.now)
     }
+}
+
+/// Those who are told this by a setting, on each host that they run on.
+fn ends(layout: &Layout<'_>, value: Value) -> Vec<PathEnd> {
+    let cluster = layout.cluster;
+    let told = COMPONENTS.iter().filter(|component| {
+        cluster.has(component.present)
+            && USES.iter().any(|row| {
+                row.component == component.id && row.value == value && cluster.has(row.present)
+            })
+    });
+    let on = |component: &'static ComponentSpec| {
+        let hosts = cluster.hosts_in(component.scope);
+        hosts.map(|host| PathEnd { who: component.id, root: cluster.root_of(host) })
+    };
+    told.flat_map(on).collect()
 }
