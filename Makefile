@@ -78,8 +78,8 @@ test: needs ## every test, then the list of those skipped for want of a program
 	@tests/run.sh
 
 .PHONY: bench
-bench: ## the benchmarks; each prints its aim and its result
-	$(CARGO) bench --locked
+bench: ## the benchmarks, each with its aim; writes docs/benchmarks.md
+	CERTKIT_BENCH=write $(CARGO) bench --locked --bench '*'
 
 .PHONY: golden
 golden: ## rewrite the golden files from what the code gives now; read the diff

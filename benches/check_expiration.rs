@@ -54,8 +54,8 @@ fn main() {
     support::ratio("check-expiration as JSON / cat", against(json), 4.0, true);
 
     let (few, many) = (peak(check(&tree.join("0000"))), peak(check(&tree)));
-    println!("{:<58} {few:>10} KiB", "most memory with 1,000 files");
-    println!("{:<58} {many:>10} KiB", "most memory with 100,000 files");
+    support::note(&format!("{:<58} {few:>10} KiB", "most memory with 1,000 files"));
+    support::note(&format!("{:<58} {many:>10} KiB", "most memory with 100,000 files"));
     support::ratio("most memory with 100,000 files / 64 MiB", many as f64 / 65536.0, 1.0, true);
     support::ratio("100,000 files / 1,000 files", many as f64 / few as f64, 2.0, true);
 
@@ -86,6 +86,7 @@ fn main() {
     let per_host = |time: Duration, hosts: usize| time.as_secs_f64() / hosts as f64;
     let ratio = per_host(many, HOSTS[1]) / per_host(few, HOSTS[0]);
     support::ratio("a host among 4,000 / a host among 500", ratio, 1.3, true);
+    support::end("check-expiration", "check-expiration");
 }
 
 /// How many hosts the two workspaces have.

@@ -37,21 +37,22 @@ fn main() {
         round += 1;
         openssl(&folder.path().join(format!("openssl-{round}")), certificates);
     });
-    println!(
+    support::note(&format!(
         "init of one host: {certificates} certificates, {keys} keys, {} files\n",
         contents.len()
-    );
+    ));
     support::line("certkit init, whole process", init);
     support::line("  of which starting a process", start);
     support::line("raw ring: the same keys and signatures", crypto);
     support::line("the same files written, synced, renamed, folders synced", writes);
     support::line("openssl script, a process for each request and signature", script);
-    println!();
+    support::note("");
     let floor = crypto + writes;
     support::ratio("init / (raw crypto + durable writes)", div(init, floor), 3.0, true);
     support::ratio("openssl script / init", div(script, init), 10.0, false);
-    println!();
+    support::note("");
     workspaces(folder.path());
+    support::end("init", "init");
 }
 
 /// How many hosts workspaces have.

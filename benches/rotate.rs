@@ -49,19 +49,20 @@ fn main() {
         round += 1;
         support::durable(&folder.path().join(format!("writes-{round}")), &contents);
     });
-    println!(
+    support::note(&format!(
         "rotate of one host: {certificates} certificates, {keys} new keys, {} files and as many copies\n",
         contents.len() / 2
-    );
+    ));
     support::line("certkit rotate --all, whole process", rotate);
     support::line("  the same and an old backup pruned", prune);
     support::line("  with nothing due", idle);
     support::line("  of which starting a process", start);
     support::line("raw ring: the same keys and signatures", crypto);
     support::line("the same files written, synced, renamed, folder synced", writes);
-    println!();
+    support::note("");
     let ratio = rotate.as_secs_f64() / (crypto + writes).as_secs_f64();
     support::ratio("rotate / (raw crypto + durable writes)", ratio, 3.0, true);
     let share = rotate.saturating_sub(writes).as_secs_f64() / crypto.as_secs_f64();
-    println!("{:<58} {share:>10.2} x", "(rotate - durable writes) / raw crypto");
+    support::note(&format!("{:<58} {share:>10.2} x", "(rotate - durable writes) / raw crypto"));
+    support::end("rotate", "rotate");
 }

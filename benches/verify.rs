@@ -27,12 +27,13 @@ fn main() {
         times.push((cpu_of_children() - before) / 4.0);
         support::line(&format!("{nodes} nodes, {}", handshakes(&dir)), time);
     }
-    println!();
+    support::note("");
     let millis = |time: Duration| time.as_secs_f64() * 1e3;
     support::ratio("one host / 100 ms", millis(plain) / 100.0, 1.0, true);
     // Processor time: on a shared machine the clock on the wall measures the neighbours.
     support::ratio("1,000 nodes / 500 nodes, processor time", times[2] / times[1], 2.2, true);
     support::ratio("500 nodes / 250 nodes, processor time", times[1] / times[0], 2.2, true);
+    support::end("verify", "verify");
 }
 
 fn init(arguments: &[&str], dir: &Path) {

@@ -1,0 +1,251 @@
+//! A workspace of 5,000 nodes, 10,000 certificates: making it, beside what ring allows on the same cores and beside an
+//! issuer in Go; finding nothing to do; looking at it; carrying it away. With CERTKIT_BENCH_ALL also 20,000 and 50,000.
+
+mod support;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use certkit::{
+    model::{
+        layout::Layout,
+        plan::{Policy, reconcile::reconcile},
+        timestamp::Timestamp,
+    },
+    ops::{apply, declared, observe, password::Passwords},
+};
+
+/// The nodes that all else is about. Each has a client and a serving certificate, and a kubeconfig.
+const NODES: usize = 5_000;
+
+/// How many nodes workspaces have whose cost for each node is compared.
+const GROWING: [usize; 3] = [100, 1_000, 5_000];
+
+const ROUNDS: usize = 3;
+
+fn main() {
+    let folder = tempfile::Builder::new().prefix("certkit-bench-").tempdir().expect("a folder");
+    let folder = folder.path();
+    let file = support::declaration(folder, NODES + 1);
+    issuing(folder, &file);
+    working(folder, &file);
+    growing(folder);
+    support::end("fleet", "5,000 nodes");
+}
+
+/// Ten thousand certificates in memory, beside raw ring; and the whole of it on disk, beside Go's issuer.
+fn issuing(folder: &Path, file: &Path) {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let (mut raw, mut memory, mut whole, mut go) = (vec![], vec![], vec![], vec![]);
+    let go_issuer = build_go(folder);
+    // In turn, so that what else the machine does meets all.
+    for round in 0..ROUNDS {
+        raw.push(ring_on_all_cores(2 * NODES, cores));
+        memory.push(in_memory(file, &folder.join("nothing")));
+        let dir = folder.join(format!("whole-{round}"));
+        whole.push(took(init(file, &dir)));
+        fs::remove_dir_all(&dir).expect("removed");
+        if let Some(program) = &go_issuer {
+            let out = folder.join("go");
+            let begin = Instant::now();
+            let status = Command::new(program).arg(&out).arg(NODES.to_string()).status();
+            assert!(status.expect("the Go issuer starts").success());
+            go.push(begin.elapsed());
+            fs::remove_dir_all(&out).expect("removed");
+        }
+    }
+    let [raw, memory, whole] = [raw, memory, whole].map(middle);
+    support::line("raw ring: 10,000 keys and signatures on all cores", raw);
+    support::line("certkit: plan, keys, certificates, kubeconfigs, in memory", memory);
+    support::line("certkit init: the same and all files, synced", whole);
+    support::ratio("raw ring / certkit in memory", div(raw, memory), 0.7, false);
+    if go.is_empty() {
+        support::note("Go is not installed: no comparison with its crypto/x509");
+        return;
+    }
+    let go = middle(go);
+    support::line("Go's crypto/x509: the same certificates and files, unsynced", go);
+    support::ratio("Go / certkit init", div(go, whole), 1.5, false);
+}
+
+/// What is done with a workspace that is there.
+fn working(folder: &Path, file: &Path) {
+    let dir = folder.join("there");
+    let first = init(file, &dir).watched();
+    support::line("certkit init", first.time);
+    let run = |words: &[&str]| certkit(words, &dir).watched();
+    let again = run(&["init"]);
+    let idle = run(&["rotate"]);
+    let check = run(&["check-expiration"]);
+    let read = {
+        let mut cat = Command::new("find");
+        cat.arg(dir.join("hosts")).args(["-type", "f", "-exec", "cat", "{}", "+"]);
+        took(cat)
+    };
+    let verify = run(&["verify"]);
+    let archives = folder.join("archives");
+    let to = archives.to_str().expect("UTF-8").to_owned();
+    let export = run(&["export", "--all", &to]);
+    let changed = run(&["export", "--all", &to, "--changed"]);
+    let rotate = run(&["rotate", "--all"]);
+    support::line("certkit init again: nothing to do", again.time);
+    support::line("certkit rotate: nothing due", idle.time);
+    support::line("certkit check-expiration", check.time);
+    support::line("reading the same files (find, cat)", read);
+    support::line("certkit verify", verify.time);
+    support::line("certkit export --all", export.time);
+    support::line("certkit export --all --changed: nothing changed", changed.time);
+    support::line("certkit rotate --all", rotate.time);
+    support::ratio("init / init again", div(first.time, again.time), 20.0, false);
+    support::ratio("check-expiration / reading the files", div(check.time, read), 2.0, true);
+    let all = [
+        ("init", first),
+        ("init again", again),
+        ("rotate, nothing due", idle),
+        ("check-expiration", check),
+        ("verify", verify),
+        ("export --all", export),
+        ("rotate --all", rotate),
+    ];
+    for (what, run) in all {
+        let mebibytes = run.memory as f64 / 1024.0;
+        support::ratio(&format!("{what}: most memory / 200 MiB"), mebibytes / 200.0, 1.0, true);
+        support::ratio(&format!("{what}: open files / 256"), run.files as f64 / 256.0, 1.0, true);
+    }
+}
+
+/// What a node costs among few and among many.
+fn growing(folder: &Path) {
+    let mut sizes = GROWING.to_vec();
+    if std::env::var_os("CERTKIT_BENCH_ALL").is_some() {
+        sizes.extend([20_000, 50_000]);
+    }
+    let mut times = vec![Vec::new(); sizes.len()];
+    let mut most = vec![0; sizes.len()];
+    for _ in 0..ROUNDS {
+        for (at, nodes) in sizes.iter().enumerate() {
+            let (file, dir) = (support::declaration(folder, nodes + 1), folder.join("growing"));
+            let run = init(&file, &dir).watched();
+            fs::remove_dir_all(&dir).expect("removed");
+            times[at].push(run.time);
+            most[at] = run.memory.max(most[at]);
+        }
+    }
+    let each: Vec<f64> = sizes
+        .iter()
+        .zip(times)
+        .map(|(nodes, times)| middle(times).as_secs_f64() / *nodes as f64)
+        .collect();
+    for ((nodes, each), most) in sizes.iter().zip(&each).zip(most) {
+        support::note(&format!(
+            "init, a node among {nodes}: {:.3} ms; most memory: {} MiB",
+            each * 1e3,
+            most / 1024
+        ));
+    }
+    let last = each.len() - 1;
+    let what = format!("a node among {} / a node among {}", sizes[last], sizes[1]);
+    support::ratio(&what, each[last] / each[1], 1.15, true);
+}
+
+/// A process, and what it is to be told.
+trait Watched {
+    fn watched(self) -> Run;
+}
+
+/// What a process took.
+struct Run {
+    time: Duration,
+    /// The most memory it had, in KiB.
+    memory: u64,
+    /// The most files it had open at a look.
+    files: usize,
+}
+
+impl Watched for Command {
+    fn watched(mut self) -> Run {
+        let begin = Instant::now();
+        let mut child = self.stdout(Stdio::null()).spawn().expect("it starts");
+        let proc = PathBuf::from(format!("/proc/{}", child.id()));
+        let (mut memory, mut files) = (0, 0);
+        loop {
+            if let Some(status) = child.try_wait().expect("it runs") {
+                assert!(status.success(), "{self:?}: {status}");
+                return Run { time: begin.elapsed(), memory, files };
+            }
+            let text = fs::read_to_string(proc.join("status")).unwrap_or_default();
+            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let now = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+            memory = memory.max(now.unwrap_or(0));
+            files = files.max(fs::read_dir(proc.join("fd")).map_or(0, Iterator::count));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+fn certkit(words: &[&str], dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_certkit"));
+    command.args(words).args(["--quiet", "--dir"]).arg(dir);
+    command
+}
+
+fn init(file: &Path, dir: &Path) -> Command {
+    certkit(&["init", "--config", file.to_str().expect("UTF-8")], dir)
+}
+
+fn took(mut command: Command) -> Duration {
+    let begin = Instant::now();
+    let status = command.stdout(Stdio::null()).status().expect("it starts");
+    assert!(status.success(), "{command:?}: {status}");
+    begin.elapsed()
+}
+
+fn middle(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+fn div(a: Duration, b: Duration) -> f64 {
+    a.as_secs_f64() / b.as_secs_f64()
+}
+
+/// Everything that `init` does but writing.
+fn in_memory(file: &Path, dir: &Path) -> Duration {
+    let begin = Instant::now();
+    let (draft, source) = declared::draft(dir, Some(file)).expect("a declaration");
+    let cluster = declared::complete(dir, draft, &source).expect("a cluster");
+    let layout = Layout::new(&cluster);
+    let observation = observe::observe(&layout, dir).with_configs(&layout, dir).expect("settings");
+    let now: Timestamp = "2030-01-01T00:00:00Z".parse().expect("a time");
+    let plan = reconcile(&layout, &observation.observed, dir, &Policy::COMPLETE, now);
+    let passwords = Passwords::Nowhere;
+    let made = apply::prepare(&plan, &layout, observation, dir, now, &passwords).expect("made");
+    let took = begin.elapsed();
+    assert!(made.issued.len() > 2 * NODES);
+    took
+}
+
+/// So many P-256 keys and signatures, shared among the cores.
+fn ring_on_all_cores(count: usize, cores: usize) -> Duration {
+    let begin = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| support::keys_and_signatures(count.div_ceil(cores), 1));
+        }
+    });
+    begin.elapsed()
+}
+
+/// The issuer in Go, if there is a Go.
+fn build_go(folder: &Path) -> Option<PathBuf> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/issuer.go");
+    let program = folder.join("issuer");
+    let mut build = Command::new("go");
+    build.args(["build", "-o"]).arg(&program).arg(source);
+    let built = build.env("GO111MODULE", "off").env("GOTOOLCHAIN", "local").status();
+    built.is_ok_and(|status| status.success()).then_some(program)
+}
