@@ -8,6 +8,7 @@ mod completions;
 mod export;
 mod failure;
 mod flags;
+mod fleet;
 mod import;
 mod init;
 mod kubeconfig;
@@ -91,6 +92,7 @@ enum Command {
     Completions(completions::CompletionsArgs),
     Export(Box<export::ExportArgs>),
     Flags(flags::FlagsArgs),
+    Fleet(fleet::FleetArgs),
     Import(import::ImportArgs),
     Kubeconfig(kubeconfig::KubeconfigArgs),
     Man(man::ManArgs),
@@ -205,6 +207,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Completions(args) => completions::run(args),
         Command::Export(args) => export::run(args, &cli.global),
         Command::Flags(args) => flags::run(args, &cli.global),
+        Command::Fleet(args) => fleet::run(args, &cli.global),
         Command::Import(args) => import::run(args, &cli.global),
         Command::Kubeconfig(args) => kubeconfig::run(args, &cli.global),
         Command::Man(args) => man::run(args),

@@ -10,6 +10,7 @@ pub mod declared;
 pub mod expiry;
 pub mod export;
 pub mod flags;
+pub mod fleet;
 pub mod import;
 pub mod init;
 pub mod kubeconfig;

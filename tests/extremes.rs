@@ -15,6 +15,7 @@ const LINES: &[(&str, &[&str])] = &[
     ("completions", &["bash"]),
     ("export", &["cp1", "--dir", "d"]),
     ("flags", &["--dir", "d"]),
+    ("fleet check", &["d", "--dir", "d"]),
     ("import", &["nothing.crt", "--dir", "d"]),
     ("init", &["--dir", "d"]),
     ("kubeconfig", &["someone", "--dir", "d"]),

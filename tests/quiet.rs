@@ -21,6 +21,7 @@ fn no_command_reaches_for_the_network_by_itself() {
         &["verify", "--forecast"],
         &["paths"],
         &["flags"],
+        &["fleet", "check", "DIR"],
         &["rotate", "--all", "--wait", "1s"],
         &["rotate-ca", "--next"],
         &["rotate-ca", "--status"],

@@ -45,6 +45,9 @@ fn every_document_is_what_its_schema_says() {
     fits("init", &dir, &host);
     fits("paths", &dir, &["paths"]);
     fits("verify", &dir, &["verify", "--forecast"]);
+    let dirs = [dir.to_str().expect("UTF-8"), "/nonexistent"];
+    let fleet = fits("fleet-check", &dir, &["fleet", "check", dirs[0], dirs[1]]);
+    assert_eq!(fleet["clusters"].as_array().map(Vec::len), Some(2));
     fits("verify", &dir, &["verify", "--at", "2099-01-01T00:00:00Z"]);
     fits("rotate", &dir, &["rotate"]);
     let rotated = fits("rotate", &dir, &["rotate", "--all", "--restart", "systemd"]);

@@ -132,7 +132,7 @@ fn connect(text: &str) -> Result<Option<Target>, crate::tls::probe::TargetError>
 /// Runs the command.
 pub fn run(args: &CheckExpirationArgs, global: &Global) -> Result<Exit, Failure> {
     let dir = super::absolute(&global.dir)?;
-    in_order(args.warn, args.critical)?;
+    in_order(args.warn, args.critical, "check-expiration")?;
     let format = match (args.output, &args.textfile) {
         // The metrics are in the file.
         (Some(OutputFormat::Prometheus), Some(_)) => None,
@@ -192,7 +192,7 @@ pub fn run(args: &CheckExpirationArgs, global: &Global) -> Result<Exit, Failure>
 }
 
 /// What is critical was a warning before.
-fn in_order(warn: Threshold, critical: Threshold) -> Result<(), Failure> {
+pub fn in_order(warn: Threshold, critical: Threshold, command: &str) -> Result<(), Failure> {
     let wrong = match (warn, critical) {
         (Threshold::Before(warn), Threshold::Before(critical)) => warn < critical,
         (Threshold::Share(warn), Threshold::Share(critical)) => warn < critical,
@@ -204,7 +204,7 @@ fn in_order(warn: Threshold, critical: Threshold) -> Result<(), Failure> {
         true => Err(Failure::usage(format!(
             "--warn {warn} begins after --critical {critical}: there would be no warning"
         ))
-        .hint(Some(format!("certkit check-expiration --warn {critical} --critical {warn}")))),
+        .hint(Some(format!("certkit {command} --warn {critical} --critical {warn}")))),
     }
 }
 

@@ -289,7 +289,7 @@ fn sound(certificate: Certificate) -> Result<Certificate, String> {
 }
 
 /// A path for people: nothing in a file's name may steer the terminal.
-fn shown(path: &Path) -> String {
+pub fn shown(path: &Path) -> String {
     let text = path.to_string_lossy();
     match text.chars().any(char::is_control) {
         true => text

@@ -69,6 +69,8 @@ const EVERYTHING: &[&[&str]] = &[
     &["rotate", "--rollback", "--dry-run"],
     &["import", "d/pki/apiserver.crt"],
     &["flags"],
+    &["fleet", "check", "d", "-o", "wide"],
+    &["fleet", "check", "d", "-o", "json"],
     &["paths"],
     &["paths", "-o", "json"],
     &["export", "cp1"],

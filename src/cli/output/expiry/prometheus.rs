@@ -65,7 +65,8 @@ pub fn samples(row: &Row, context: &Context) -> Samples {
     Samples { labels, term }
 }
 
-fn escape(value: &str) -> String {
+/// A label's value.
+pub fn escape(value: &str) -> String {
     let mut escaped = String::with_capacity(value.len());
     for c in value.chars() {
         match c {
