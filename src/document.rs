@@ -23,7 +23,10 @@ use std::fmt;
 use crate::model::shown::quoted;
 
 pub use self::{
-    declaration::{with_absent, with_former_endpoints, with_nodes, write},
+    declaration::{
+        NodeFile, read_nodes, with_absent, with_former_endpoints, with_nodes, with_nodes_of_file,
+        write,
+    },
     draft::{Draft, EtcdDraft, HostDraft},
 };
 use self::{
@@ -177,6 +180,8 @@ impl DocumentError {
 /// One thing that is wrong with a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
+    /// The file, where it is another one than the document's.
+    pub file: Option<String>,
     /// Where, if it stands anywhere.
     pub place: Option<Position>,
     /// The field's path: `controlPlane[0].addresses[1]`.
@@ -202,8 +207,8 @@ struct Listed<'m>(&'m str, &'m Mistake);
 
 impl fmt::Display for Listed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(file, Mistake { place, field, why }) = self;
-        f.write_str(file)?;
+        let Self(document, Mistake { file, place, field, why }) = self;
+        f.write_str(file.as_deref().unwrap_or(document))?;
         if let Some(place) = place {
             write!(f, ":{place}")?;
         }

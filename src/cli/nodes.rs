@@ -44,6 +44,9 @@ pub struct AddArgs {
     /// A list of machines: CSV, YAML, `kubectl get nodes -o json`, an Ansible inventory; `-` reads standard input
     #[arg(long, value_name = "FILE")]
     from: Vec<PathBuf>,
+    /// The file that they go into, where certkit.yaml includes several [default: the last one]
+    #[arg(long, value_name = "FILE")]
+    into: Option<PathBuf>,
     /// How many backups to keep [default: all]
     #[arg(long, value_name = "N", default_value_t = usize::MAX, hide_default_value = true)]
     backups: usize,
@@ -108,6 +111,8 @@ const ADD: &str = "\
 Nodes that are there already are left as they are; one that is there at other addresses is an error. What else is
 missing of the cluster is made too, as by `certkit init`.
 
+Where certkit.yaml includes files (`nodes: {include: nodes/*.yaml}`) they go into the last one, or --into another.
+
 A list of machines is one of: NAME,IP[,IP...] a line (CSV); YAML or JSON with {name, addresses}; Kubernetes' Nodes, of
 which the internal addresses are taken; Ansible's inventories in INI or YAML, of which ansible_host is taken.
 
@@ -122,7 +127,7 @@ EXAMPLES:
   certkit nodes add --from inventory.ini";
 
 const REMOVE: &str = "\
-What is removed is kept in a backup. Kubernetes revokes no certificate: those that the node has stay valid until they
+A node is taken out of the file in which it stands. What is removed is kept in a backup. Kubernetes revokes no certificate: those that the node has stay valid until they
 end, so delete its Node object too, and what it may do with it (`kubectl delete node NAME`).
 
 EXIT CODES:
@@ -167,7 +172,9 @@ fn add(args: &AddArgs, global: &Global, dir: &std::path::Path) -> Result<Exit, F
         ..change::Request::new(dir, "nodes add", when(None)?, &passwords)
     };
     let work = watch::ChangingWork { dir, dry_run, hooks: false };
-    let report = watch::changing(global, work, || making::with_nodes(&nodes, &change))?;
+    let report = watch::changing(global, work, || {
+        making::with_nodes(&nodes, args.into.as_deref(), &change)
+    })?;
     init::tell(&report, dir, dry_run, output, global)
 }
 

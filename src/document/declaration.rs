@@ -3,13 +3,17 @@
 mod absent;
 mod nodes;
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
-pub use self::{absent::with_absent, nodes::with_nodes};
+pub use self::{
+    absent::with_absent,
+    nodes::{with_nodes, with_nodes_of_file},
+};
 use super::{
+    DocumentError,
     draft::{Draft, EtcdDraft, HostDraft},
     field::{FieldReader, not},
-    yaml::{Node, scalar},
+    yaml::{Node, Position, scalar},
 };
 use crate::model::{
     cluster::{
@@ -19,6 +23,7 @@ use crate::model::{
     name::Name,
     owner,
     san::San,
+    shown::quoted,
     usage::{ExtendedUsage, KeyUsages},
 };
 
@@ -94,6 +99,7 @@ pub(super) fn read(reader: &mut FieldReader, document: &Node) -> Draft {
                 let fields = reader.fields(node, field, &EXTERNAL);
                 draft.etcd = Some(external_etcd(reader, node, field, fields));
             }
+            "nodes" if node.map().is_some() => draft.include = include(reader, node, field),
             "nodes" => draft.nodes = hosts(reader, node, field),
             "extraSans" => {
                 for (id, field, node) in reader.entries(node, field) {
@@ -135,6 +141,68 @@ pub(super) fn read(reader: &mut FieldReader, document: &Node) -> Draft {
         }
     }
     draft
+}
+
+/// The one field of `nodes` where other files declare them.
+const INCLUDE: &str = "include";
+
+/// Which files declare nodes: one pattern or several.
+fn include(reader: &mut FieldReader, node: &Node, path: &str) -> Vec<String> {
+    let mut patterns = Vec::new();
+    for (_, field, node) in reader.fields(node, path, &[INCLUDE]) {
+        reader.locate(&field, node);
+        let items = match node.list() {
+            Some(_) => reader.items(node, &field),
+            None => vec![(field, node)],
+        };
+        for (field, item) in items {
+            let Some(text) = reader.text(item, &field) else { continue };
+            match pattern_fault(text) {
+                None => patterns.push(text.to_owned()),
+                Some(why) => reader.mistake(item, &field, format!("{}: {why}", quoted(text))),
+            }
+        }
+    }
+    if patterns.is_empty() && reader.is_content() {
+        reader.mistake(node, path, format!("needs `{INCLUDE}` with a file, or a list of nodes"));
+    }
+    patterns
+}
+
+/// Why a text names no files that may be included.
+fn pattern_fault(text: &str) -> Option<&'static str> {
+    let (folder, name) = text.rsplit_once('/').unwrap_or(("", text));
+    let wrong = |part: &str| part.is_empty() || part.starts_with('.');
+    if text.starts_with('/') || text.split('/').any(|part| part == "..") {
+        return Some("write a path relative to certkit.yaml that does not leave its directory");
+    }
+    if wrong(name) || (!folder.is_empty() && folder.split('/').any(wrong)) {
+        return Some("no part of the path may be empty or begin with a dot");
+    }
+    folder.contains('*').then_some("`*` may stand in the last part of the path only")
+}
+
+/// A further file that declares nodes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NodeFile {
+    /// The nodes.
+    pub nodes: Vec<HostDraft>,
+    /// Where each field stands.
+    pub places: BTreeMap<String, Position>,
+}
+
+/// Reads a file that `nodes.include` names: `nodes`, as in certkit.yaml, and nothing else.
+pub fn read_nodes(bytes: &[u8], file: &str) -> Result<NodeFile, DocumentError> {
+    let documents = super::documents(bytes, file)?;
+    let mut reader = FieldReader::default();
+    let mut nodes = Vec::new();
+    if let Some(second) = documents.get(1) {
+        reader.mistake(second, "nodes", "a second document; a file has one".to_owned());
+    }
+    for (_, field, node) in reader.fields(&documents[0], "", &["nodes"]) {
+        nodes = hosts(&mut reader, node, &field);
+    }
+    Ok(NodeFile { nodes, places: reader.finish(file)? })
 }
 
 /// The hosts that have an apiserver, and so a port of their own.

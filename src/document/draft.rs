@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use super::{DocumentError, Mistake, yaml::Position};
+use super::{DocumentError, Mistake, NodeFile, yaml::Position};
 use crate::model::{
     algorithm::KeyAlgorithm,
     cluster::{
@@ -40,6 +40,10 @@ pub struct Draft {
     pub etcd: Option<EtcdDraft>,
     /// Hosts that only run a kubelet.
     pub nodes: Vec<HostDraft>,
+    /// Which further files declare nodes: paths relative to `certkit.yaml`, in whose last part a `*` stands for anything.
+    pub include: Vec<String>,
+    /// The files that were read for that, each with the index of its first node.
+    pub node_files: Vec<(usize, String)>,
     /// Whether the directory is an operator's workspace, or a host's own tree.
     pub workspace: Option<bool>,
     /// Names added to certificates, by id.
@@ -92,6 +96,10 @@ impl Draft {
     /// `file` is what errors call the source.
     pub fn complete(mut self, file: &str) -> Result<Cluster, DocumentError> {
         let mut mistakes = Vec::new();
+        if !self.include.is_empty() && self.node_files.is_empty() {
+            let why = "can stand in the certkit.yaml of the PKI's own directory only".to_owned();
+            mistakes.push(self.placed(Fault { field: "nodes.include".into(), why }));
+        }
         let control_plane = std::mem::take(&mut self.control_plane);
         let nodes = std::mem::take(&mut self.nodes);
         let (etcd, members) = match self.etcd.take() {
@@ -160,18 +168,24 @@ impl Draft {
         cluster.absent = std::mem::take(&mut self.absent);
         cluster.settle_ports();
         for fault in cluster.faults() {
-            mistakes.push(match host_of(&cluster, &fault) {
-                Some(field) => Mistake {
-                    field: fault.field.clone(),
-                    ..self.placed(Fault { field, why: fault.why })
-                },
+            mistakes.push(match hosts_of(&cluster, &fault) {
+                Some((other, field)) => {
+                    let list = fault.field.clone();
+                    let why = match other.filter(|_| !self.node_files.is_empty()) {
+                        Some(other) => {
+                            format!("{}; the other is in {}", fault.why, self.at(other, file))
+                        }
+                        None => fault.why,
+                    };
+                    Mistake { field: list, ..self.placed(Fault { field, why }) }
+                }
                 None => self.placed(fault),
             });
         }
         match mistakes.is_empty() {
             true => Ok(cluster),
             false => {
-                mistakes.sort_by_key(|mistake| mistake.place);
+                mistakes.sort_by(|a, b| (&a.file, a.place).cmp(&(&b.file, b.place)));
                 Err(DocumentError::Invalid { file: file.to_owned(), mistakes })
             }
         }
@@ -187,26 +201,76 @@ impl Draft {
                 (None, None) => break None,
             }
         };
-        Mistake { place, field, why }
+        match self.local(&field) {
+            Some((file, field)) => Mistake { file: Some(file.to_owned()), place, field, why },
+            None => Mistake { file: None, place, field, why },
+        }
+    }
+
+    /// The file that declares a node, and the field's path in that file.
+    fn local(&self, field: &str) -> Option<(&str, String)> {
+        let (index, rest) = field.strip_prefix("nodes[")?.split_once(']')?;
+        let index: usize = index.parse().ok()?;
+        let after = self.node_files.partition_point(|(first, _)| *first <= index);
+        let (first, file) = self.node_files.get(after.checked_sub(1)?)?;
+        Some((file, format!("nodes[{}]{rest}", index - first)))
+    }
+
+    /// The further file that declares a node; none where that is `certkit.yaml`.
+    pub fn file_of_node(&self, index: usize) -> Option<&str> {
+        let after = self.node_files.partition_point(|(first, _)| *first <= index);
+        Some(&self.node_files.get(after.checked_sub(1)?)?.1)
+    }
+
+    /// Where a field stands, for people.
+    fn at(&self, field: String, file: &str) -> String {
+        let Mistake { file: of_node, place, .. } = self.placed(Fault { field, why: String::new() });
+        let file = of_node.as_deref().unwrap_or(file);
+        match place {
+            Some(place) => format!("{file}:{place}"),
+            None => file.to_owned(),
+        }
+    }
+
+    /// Takes in the nodes of a further file, after those that are there.
+    pub fn take_in(&mut self, file: &str, NodeFile { nodes, places }: NodeFile) {
+        let first = self.nodes.len();
+        for (path, place) in places {
+            let Some((index, rest)) =
+                path.strip_prefix("nodes[").and_then(|path| path.split_once(']'))
+            else {
+                continue;
+            };
+            // The reader numbered them itself.
+            let Ok(index) = index.parse::<usize>() else { continue };
+            self.places.insert(format!("nodes[{}]{rest}", first + index), place);
+        }
+        self.node_files.push((first, file.to_owned()));
+        self.nodes.extend(nodes);
     }
 }
 
-/// The path of the host a fault between hosts is about, by the names it quotes: the last one declared,
-/// whose entry is the one that came too late.
-fn host_of(cluster: &Cluster, fault: &Fault) -> Option<String> {
+/// The paths of the hosts a fault between hosts is about, by the names it quotes: of the first one declared where there
+/// are two, and of the last one, whose entry is the one that came too late.
+fn hosts_of(cluster: &Cluster, fault: &Fault) -> Option<(Option<String>, String)> {
     let list = |host: &Host| match (host.control_plane, host.etcd) {
         (true, _) => "controlPlane",
         (false, true) => "etcd",
         (false, false) => "nodes",
     };
     let mut counts = BTreeMap::new();
-    let mut found = None;
+    let (mut first, mut found) = (None, None);
     for host in &cluster.hosts {
         let index = counts.entry(list(host)).or_insert(0);
-        if list(host) == fault.field && fault.why.contains(&format!("`{}`", host.name)) {
-            found = Some(format!("{}[{index}]", fault.field));
+        if fault.why.contains(&format!("`{}`", host.name)) {
+            let path = format!("{}[{index}]", list(host));
+            if list(host) == fault.field {
+                found = Some(path.clone());
+            }
+            first.get_or_insert(path);
         }
         *index += 1;
     }
-    found
+    let found = found?;
+    Some((first.filter(|first| *first != found), found))
 }

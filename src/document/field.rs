@@ -35,7 +35,7 @@ impl FieldReader {
             }
             _ => why,
         };
-        let mistake = Mistake { place: Some(node.place), field: field.to_owned(), why };
+        let mistake = Mistake { file: None, place: Some(node.place), field: field.to_owned(), why };
         // A list read through an alias says the same once.
         if !self.mistakes.contains(&mistake) {
             self.mistakes.push(mistake);

@@ -29,6 +29,7 @@ pub fn hosts(bytes: &[u8], file: &str) -> Result<Vec<HostDraft>, DocumentError> 
     let Found { mut hosts, mut mistakes } = found;
     if hosts.is_empty() && mistakes.is_empty() {
         mistakes.push(Mistake {
+            file: None,
             place: None,
             field: String::new(),
             why: format!("names no machine; {FORMS}"),
@@ -67,7 +68,12 @@ struct Found {
 
 impl Found {
     fn wrong(&mut self, place: Position, field: &str, why: String) {
-        self.mistakes.push(Mistake { place: Some(place), field: field.to_owned(), why });
+        self.mistakes.push(Mistake {
+            file: None,
+            place: Some(place),
+            field: field.to_owned(),
+            why,
+        });
     }
 
     fn add<'t>(

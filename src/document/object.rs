@@ -269,6 +269,7 @@ fn read_yaml<R: Read + 'static>(
         cause,
     };
     let refused = |cause: yaml::SyntaxError| Mistake {
+        file: None,
         place: Some(cause.place),
         field: String::new(),
         why: cause.why,
@@ -276,6 +277,7 @@ fn read_yaml<R: Read + 'static>(
     let invalid = |place, field: &str, why: &str| DocumentError::Invalid {
         file: file.to_owned(),
         mistakes: vec![Mistake {
+            file: None,
             place: Some(place),
             field: field.to_owned(),
             why: why.to_owned(),

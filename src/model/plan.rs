@@ -34,8 +34,8 @@ use obstacle::Blocked;
 /// In what commands differ: what of all that could be done is.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
-    /// What certkit.yaml is to hold from now on, where it is to be written, and why.
-    pub declaration: Option<(String, Reason)>,
+    /// What certkit.yaml, or a file that it includes, is to hold from now on, where one is to be written.
+    pub declaration: Option<NewDeclaration>,
     /// What is missing is made, and what contradicts something else stands against all of it.
     pub completes: bool,
     /// Which leaves are renewed, if any.
@@ -50,6 +50,17 @@ pub struct Policy {
     pub cross_signs: bool,
     /// Whether a CA's key that is encrypted can be opened.
     pub can_open: bool,
+}
+
+/// A file of the declaration that is to be written.
+#[derive(Clone, Debug)]
+pub struct NewDeclaration {
+    /// The file, relative to DIR.
+    pub file: PathBuf,
+    /// What it is to hold.
+    pub text: String,
+    /// Why.
+    pub reason: Reason,
 }
 
 impl Policy {

@@ -25,6 +25,7 @@ use crate::{
         plan::{Action, KeyChoice, Order, Plan, Reason, Step},
         timestamp::Timestamp,
     },
+    parallel::progress,
     pki::{
         inspect::Certificate,
         issue::{IssueError, IssuingCa},
@@ -140,9 +141,14 @@ pub fn prepare(
     // CAs first and one after the other, as they sign each other; then leaves on all cores.
     let is_ca = |order: &Order| layout.instances[order.instance].spec.is_ca();
     let orders = || plan.changes().filter_map(ordered);
-    for (order, request) in orders().filter(|(order, _)| is_ca(order)) {
+    let authorities: Vec<(&Order, bool)> = orders().filter(|(order, _)| is_ca(order)).collect();
+    // A long RSA key takes seconds.
+    let task = progress::task("CAs", Some(authorities.len()));
+    for (order, request) in authorities {
         workshop.make_authority(order, request)?;
+        task.step();
     }
+    drop(task);
     for step in plan.changes() {
         match &step.action {
             Action::CrossSign(index) => workshop.cross_sign(*index)?,

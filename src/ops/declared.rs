@@ -1,5 +1,7 @@
 //! DIR/certkit.yaml: the cluster as declared.
 
+mod include;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Read as _,
@@ -9,6 +11,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
+use self::include::Texts;
 use super::{machine, read};
 use crate::{
     document::{self, DocumentError, Mistake, yaml::Position},
@@ -18,6 +21,7 @@ use crate::{
         cluster::{Cluster, Host, HostName},
         near,
         observed::Piece,
+        plan::{NewDeclaration, Reason},
         shown::quoted,
     },
 };
@@ -66,6 +70,14 @@ pub enum Error {
         /// Those that were asked for.
         asked: String,
     },
+    /// A file for new nodes that is none of the declaration's.
+    #[error("{}: certkit.yaml includes no nodes from there", .file.display())]
+    Into {
+        /// The file.
+        file: PathBuf,
+        /// What certkit.yaml includes.
+        patterns: Vec<String>,
+    },
     /// The file is written in a way that lines cannot be added to.
     #[error("{}: its nodes cannot be changed so that all else in it stays as it is", .0.display())]
     Written(PathBuf),
@@ -105,6 +117,12 @@ impl Error {
                 "edit {} where its addresses have changed, then run `certkit rotate`; or `certkit nodes remove {name}` first",
                 path.display()
             )),
+            Self::Into { patterns, .. } if patterns.is_empty() => Some(
+                "leave --into out: the nodes are in certkit.yaml itself, which has no `nodes: {include: ...}`".into(),
+            ),
+            Self::Into { patterns, .. } => {
+                Some(format!("name a file, relative to the directory, that is one of {}", patterns.join(", ")))
+            }
             Self::Written(_) => Some(
                 "write the list with a line for each node: `- {name: NAME, addresses: [IP]}`".into(),
             ),
@@ -130,7 +148,9 @@ pub fn find(dir: &Path) -> Result<Option<Cluster>, Error> {
         Piece::Bad(why) => Err(Error::Unreadable { path, why }),
         Piece::Present(content) => {
             let name = path.display().to_string();
-            Ok(Some(complete(dir, document::read(&content, &name)?, &name)?))
+            let mut draft = document::read(&content, &name)?;
+            include::take_in(dir, &mut draft, &name, &Texts::new())?;
+            Ok(Some(complete(dir, draft, &name)?))
         }
     }
 }
@@ -162,10 +182,21 @@ pub fn elsewhere(dir: &Path) -> String {
     )
 }
 
-/// DIR/certkit.yaml with further nodes, and the cluster that it declares then. Those that are there already are left
-/// out; nothing where all are.
-pub fn with_nodes(dir: &Path, new: &[HostDraft]) -> Result<Option<(String, Cluster)>, Error> {
-    let (path, cluster) = (dir.join(FILE), load(dir)?);
+/// What certkit.yaml is to hold from now on.
+pub fn new(text: String, reason: Reason) -> NewDeclaration {
+    NewDeclaration { file: FILE.into(), text, reason }
+}
+
+/// DIR/certkit.yaml with further nodes, or the file that it includes, and the cluster that is declared then. Those that
+/// are there already are left out; nothing is to be written where all are. Where files are included they go `into` the one
+/// that is said, or the last one.
+pub fn with_nodes(
+    dir: &Path,
+    new: &[HostDraft],
+    into: Option<&Path>,
+) -> Result<(Option<NewDeclaration>, Cluster), Error> {
+    let (draft, cluster) = (draft(dir, None)?.0, load(dir)?);
+    let file = target(dir, &draft, into)?;
     let mut added = Vec::new();
     for node in new {
         let there = cluster.hosts.iter().find(|host| Some(&host.name) == node.name.as_ref());
@@ -177,20 +208,28 @@ pub fn with_nodes(dir: &Path, new: &[HostDraft]) -> Result<Option<(String, Clust
                     all.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ")
                 };
                 let (there, asked) = (row(&host.addresses), row(&node.addresses));
+                let path = dir.join(file_of(dir, &draft, &host.name));
                 return Err(Error::OtherNode { path, name: host.name.to_string(), there, asked });
             }
         }
     }
     if added.is_empty() {
-        return Ok(None);
+        return Ok((None, cluster));
     }
-    edited(dir, &BTreeSet::new(), &added).map(Some)
+    let text = edited(dir, &file, &BTreeSet::new(), &added)?;
+    let cluster = with_texts(dir, &Texts::from([(file.clone(), text.clone())]))?;
+    Ok((Some(NewDeclaration { file, text, reason: Reason::Asked }), cluster))
 }
 
-/// DIR/certkit.yaml without these nodes, and the cluster that it declares then.
-pub fn without_nodes(dir: &Path, gone: &BTreeSet<HostName>) -> Result<(String, Cluster), Error> {
+/// The files of the declaration without these nodes, where that changes them, and the cluster that is declared then.
+pub fn without_nodes(
+    dir: &Path,
+    gone: &BTreeSet<HostName>,
+) -> Result<(Vec<(PathBuf, String)>, Cluster), Error> {
     let (path, cluster) = (dir.join(FILE), load(dir)?);
+    let draft = draft(dir, None)?.0;
     let is_node = |host: &&Host| !host.control_plane && !host.etcd;
+    let mut of_files: BTreeMap<PathBuf, BTreeSet<HostName>> = BTreeMap::new();
     for name in gone {
         let host = cluster.hosts.iter().find(|host| host.name == *name);
         if host.is_none_or(|host| !is_node(&host)) {
@@ -202,21 +241,76 @@ pub fn without_nodes(dir: &Path, gone: &BTreeSet<HostName>) -> Result<(String, C
                 known: nodes.map(|host| host.name.to_string()).collect(),
             });
         }
+        of_files.entry(file_of(dir, &draft, name)).or_default().insert(name.clone());
     }
-    edited(dir, gone, &[])
+    let mut texts = Texts::new();
+    for (file, gone) in of_files {
+        let text = edited(dir, &file, &gone, &[])?;
+        texts.insert(file, text);
+    }
+    let cluster = with_texts(dir, &texts)?;
+    Ok((texts.into_iter().collect(), cluster))
 }
 
+/// The file that new nodes go into, relative to DIR.
+fn target(dir: &Path, draft: &Draft, into: Option<&Path>) -> Result<PathBuf, Error> {
+    let asked = into.map(|file| file.strip_prefix(dir).unwrap_or(file).to_path_buf());
+    if draft.include.is_empty() {
+        return match asked.filter(|file| file != Path::new(FILE)) {
+            None => Ok(FILE.into()),
+            Some(file) => Err(Error::Into { file, patterns: Vec::new() }),
+        };
+    }
+    let Some(file) = asked else {
+        let files = include::files(dir, draft, FILE, &Texts::new())?;
+        // A pattern without a file is an error before.
+        return files.last().cloned().ok_or_else(|| Error::Missing(dir.join(FILE)));
+    };
+    match draft.include.iter().any(|pattern| include::matches(pattern, &file)) {
+        true => Ok(file),
+        false => Err(Error::Into { file, patterns: draft.include.clone() }),
+    }
+}
+
+/// The file that declares a host, relative to DIR.
+fn file_of(dir: &Path, draft: &Draft, name: &HostName) -> PathBuf {
+    let index = draft.nodes.iter().position(|node| node.name.as_ref() == Some(name));
+    let file = index.and_then(|index| draft.file_of_node(index)).map(Path::new);
+    file.map_or(FILE.into(), |file| file.strip_prefix(dir).unwrap_or(file).to_path_buf())
+}
+
+/// The text of a file of the declaration without some nodes and with others. One that is not there yet is empty.
 fn edited(
     dir: &Path,
+    file: &Path,
     gone: &BTreeSet<HostName>,
     new: &[HostDraft],
-) -> Result<(String, Cluster), Error> {
-    let (path, text) = (dir.join(FILE), text(dir)?);
-    let changed =
-        document::with_nodes(&text, gone, new).ok_or_else(|| Error::Written(path.clone()))?;
-    let name = path.display().to_string();
-    let cluster = complete(dir, document::read(changed.as_bytes(), &name)?, &name)?;
-    Ok((changed, cluster))
+) -> Result<String, Error> {
+    let path = dir.join(file);
+    let changed = if file == Path::new(FILE) {
+        document::with_nodes(&text(dir)?, gone, new)
+    } else {
+        let text = match read::bounded(&path, document::LIMIT) {
+            Piece::Missing => String::new(),
+            Piece::Bad(why) => return Err(Error::Unreadable { path, why }),
+            // It was read as UTF-8 before.
+            Piece::Present(content) => String::from_utf8_lossy(&content).into_owned(),
+        };
+        document::with_nodes_of_file(&text, gone, new)
+    };
+    changed.ok_or(Error::Written(path))
+}
+
+/// The cluster that DIR declares where some of its files hold these texts.
+fn with_texts(dir: &Path, texts: &Texts) -> Result<Cluster, Error> {
+    let name = dir.join(FILE).display().to_string();
+    let own = match texts.get(Path::new(FILE)) {
+        Some(text) => text.clone(),
+        None => text(dir)?,
+    };
+    let mut draft = document::read(own.as_bytes(), &name)?;
+    include::take_in(dir, &mut draft, &name, texts)?;
+    complete(dir, draft, &name)
 }
 
 /// The machines of a list; `-` is standard input.
@@ -259,7 +353,13 @@ pub fn draft(dir: &Path, config: Option<&Path>) -> Result<(Draft, String), Error
         false => (read::bounded(path, document::LIMIT), path.display().to_string()),
     };
     match content {
-        Piece::Present(content) => Ok((document::read(&content, &name)?, name)),
+        Piece::Present(content) => {
+            let mut draft = document::read(&content, &name)?;
+            if path == there {
+                include::take_in(dir, &mut draft, &name, &Texts::new())?;
+            }
+            Ok((draft, name))
+        }
         Piece::Missing if config.is_none() => Ok((Draft::default(), "the command line".into())),
         Piece::Missing => {
             Err(Error::Unreadable { path: path.into(), why: "does not exist".into() })
@@ -287,6 +387,7 @@ pub fn know_owners(
     source: &str,
 ) -> Result<(), Error> {
     let mistake = |(field, why): &(String, String)| Mistake {
+        file: None,
         place: places.get(field).copied(),
         field: field.clone(),
         why: why.clone(),

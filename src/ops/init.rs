@@ -1,5 +1,7 @@
 //! `certkit init`: makes the PKI of a declared cluster complete.
 
+use std::path::Path;
+
 use super::{
     change::{self, Decision, Error, Report},
     declared::{self, HostDraft},
@@ -38,7 +40,7 @@ fn decide(
     let layout = Layout::new(cluster);
     let observation = observe::observe(&layout, dir).with_configs(&layout, dir)?;
     let is_new = !observation.observed.declared;
-    let declaration = is_new.then(|| (document::write(cluster), Reason::Missing));
+    let declaration = is_new.then(|| declared::new(document::write(cluster), Reason::Missing));
     let policy = Policy { declaration, ..Policy::COMPLETE };
     let mut plan = reconcile(&layout, &observation.observed, dir, &policy, now);
     if !is_new {
@@ -47,17 +49,18 @@ fn decide(
     Ok(Decision { cluster: cluster.clone(), observation, plan })
 }
 
-/// Adds nodes to certkit.yaml and makes what is missing, or says what would be made.
-pub fn with_nodes(new: &[HostDraft], change: &change::Request<'_>) -> Result<Report, Error> {
+/// Adds nodes to certkit.yaml, or to a file that it includes (`into` if that is said), and makes what is missing, or says
+/// what would be made.
+pub fn with_nodes(
+    new: &[HostDraft],
+    into: Option<&Path>,
+    change: &change::Request<'_>,
+) -> Result<Report, Error> {
     let dir = change.dir;
     change::run(change, |now| {
-        let (text, cluster) = match declared::with_nodes(dir, new)? {
-            Some((text, cluster)) => (Some(text), cluster),
-            None => (None, declared::load(dir)?),
-        };
+        let (declaration, cluster) = declared::with_nodes(dir, new, into)?;
         let layout = Layout::new(&cluster);
         let observation = observe::observe(&layout, dir).with_configs(&layout, dir)?;
-        let declaration = text.map(|text| (text, Reason::Asked));
         let policy = Policy { declaration, ..Policy::COMPLETE };
         let plan = reconcile(&layout, &observation.observed, dir, &policy, now);
         Ok(Decision { cluster, observation, plan })

@@ -30,6 +30,7 @@ use crate::{
         plan::{request_file, request_key_file},
         shown::with_causes,
     },
+    parallel::progress,
     pki::{
         inspect::Certificate,
         key::{CaKey, PublicKey},
@@ -97,12 +98,15 @@ pub fn look(layout: &Layout<'_>, declared: bool, files: &mut Files<'_>) -> Obser
         originals: HashMap::new(),
         owners: BTreeMap::new(),
     };
+    let task = progress::task("certificates read", Some(layout.instances.len()));
     for (index, instance) in layout.instances.iter().enumerate() {
         observation.instance(index, instance, cluster, files);
+        task.step();
         if instance.spec.is_ca() {
             observation.generations(index, instance, files);
         }
     }
+    drop(task);
     for derived in &layout.derived {
         observation.observed.derived.push(files.bundle(&derived.path));
         let files_of = observation.observed.bundle_files.entry(derived.authority).or_default();

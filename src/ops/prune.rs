@@ -78,7 +78,9 @@ impl Error {
 /// Removes what is no longer declared, or says what would be removed.
 pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     let dir = request.dir;
-    remove(request, "prune", &BTreeSet::new(), || Ok((None, leftovers(&declared::load(dir)?, dir))))
+    remove(request, "prune", &BTreeSet::new(), || {
+        Ok((Vec::new(), leftovers(&declared::load(dir)?, dir)))
+    })
 }
 
 /// Takes nodes out of certkit.yaml and removes their files, or says what would be removed.
@@ -87,15 +89,15 @@ pub fn nodes(request: &Request<'_>, gone: &BTreeSet<HostName>) -> Result<Report,
     let is_gone =
         |why: &Why| matches!(why, Why::Host(name) if gone.iter().any(|one| one.as_ref() == name));
     remove(request, "nodes remove", gone, || {
-        let (text, cluster) = declared::without_nodes(dir, gone)?;
+        let (texts, cluster) = declared::without_nodes(dir, gone)?;
         let mut files = leftovers(&cluster, dir);
         files.retain(|(_, why)| is_gone(why));
-        Ok((Some(text), files))
+        Ok((texts, files))
     })
 }
 
-/// A new certkit.yaml if there is one, and what goes.
-type Removal = (Option<String>, Vec<(PathBuf, Why)>);
+/// What files of the declaration hold from now on, and what goes.
+type Removal = (Vec<(PathBuf, String)>, Vec<(PathBuf, Why)>);
 
 fn remove(
     request: &Request<'_>,
@@ -117,8 +119,8 @@ fn remove(
     let (declaration, files) = decide()?;
     let mut transaction = Transaction::new(&request.now.to_compact());
     transaction.by(command);
-    if let Some(text) = declaration {
-        transaction.write_keeping_mode(declared::FILE, text, PUBLIC);
+    for (file, text) in declaration {
+        transaction.write_keeping_mode(file, text, PUBLIC);
     }
     for (file, why) in &files {
         transaction.remove(file);

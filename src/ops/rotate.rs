@@ -66,7 +66,7 @@ fn decide(
         (names, _) => Selection::Named(select(&layout, &observation, dir, names)?),
     };
     let policy = Policy {
-        declaration: text.map(|text| (text, Reason::Dialled)),
+        declaration: text.map(|text| declared::new(text, Reason::Dialled)),
         completes: false,
         renewal: Some(Renewal {
             selection,

@@ -361,7 +361,7 @@ fn decide(
     if clusters.after != cluster {
         let reason = Reason::Stage(Stage::Stable);
         match clusters.declaration(dir) {
-            Ok(text) => policy.declaration = Some((text, reason)),
+            Ok(text) => policy.declaration = Some(declared::new(text, reason)),
             Err(why) => refusals.push(why),
         }
     }

@@ -16,6 +16,30 @@ const FIELD: &str = "nodes";
 /// The text of a `certkit.yaml` without these nodes, and with those after the ones that are there. Nothing where it
 /// cannot be changed so that all else of it stays as it is: in a list that is written in one line, or in JSON.
 pub fn with_nodes(text: &str, out: &BTreeSet<HostName>, into: &[HostDraft]) -> Option<String> {
+    let changed = changed(text, out, into)?;
+    let read = |text: &str| document::read(text.as_bytes(), "").ok();
+    let mut expected = Draft { places: Default::default(), ..read(text)? };
+    expected.nodes.retain(|node| node.name.as_ref().is_none_or(|name| !out.contains(name)));
+    expected.nodes.extend(into.iter().cloned());
+    let found = Draft { places: Default::default(), ..read(&changed)? };
+    (found == expected).then_some(changed)
+}
+
+/// The same of a file that `nodes.include` names, which may be empty.
+pub fn with_nodes_of_file(
+    text: &str,
+    out: &BTreeSet<HostName>,
+    into: &[HostDraft],
+) -> Option<String> {
+    let changed = changed(text, out, into)?;
+    let read = |text: &str| document::read_nodes(text.as_bytes(), "").ok().map(|file| file.nodes);
+    let mut expected = if text.is_empty() { Vec::new() } else { read(text)? };
+    expected.retain(|node| node.name.as_ref().is_none_or(|name| !out.contains(name)));
+    expected.extend(into.iter().cloned());
+    (read(&changed)? == expected).then_some(changed)
+}
+
+fn changed(text: &str, out: &BTreeSet<HostName>, into: &[HostDraft]) -> Option<String> {
     let mut changed = text.to_owned();
     if !out.is_empty() {
         changed = without(&changed, out)?;
@@ -23,12 +47,7 @@ pub fn with_nodes(text: &str, out: &BTreeSet<HostName>, into: &[HostDraft]) -> O
     if !into.is_empty() {
         changed = with(&changed, into)?;
     }
-    let read = |text: &str| document::read(text.as_bytes(), "").ok();
-    let mut expected = Draft { places: Default::default(), ..read(text)? };
-    expected.nodes.retain(|node| node.name.as_ref().is_none_or(|name| !out.contains(name)));
-    expected.nodes.extend(into.iter().cloned());
-    let found = Draft { places: Default::default(), ..read(&changed)? };
-    (found == expected).then_some(changed)
+    Some(changed)
 }
 
 /// An item of the list: its name, and the octets of its lines.
@@ -48,7 +67,8 @@ enum Listed {
 }
 
 fn listed(text: &str) -> Option<Listed> {
-    let document = yaml::documents(text).ok()?.into_iter().find(|node| !node.is_null())?;
+    let document = yaml::documents(text).ok()?.into_iter().find(|node| !node.is_null());
+    let Some(document) = document else { return Some(Listed::Nowhere) };
     let starts: Vec<usize> =
         std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
     let line = |number: usize| -> Range<usize> {

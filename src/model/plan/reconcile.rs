@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Action, CertRef, Contradiction, Order, Plan, Policy, Reason, Renewal, Step,
+    Action, CertRef, Contradiction, NewDeclaration, Order, Plan, Policy, Reason, Renewal, Step,
     kubeconfig::{self, KubeconfigContent, KubeconfigWrite, Trusts},
 };
 use crate::model::{
@@ -120,12 +120,15 @@ impl<'a> Reconciler<'a> {
     }
 
     fn declaration(&mut self) {
-        let (action, reason) = match &self.policy.declaration {
-            Some((text, reason)) => (Action::Declare(text.clone()), reason.clone()),
-            None if self.policy.completes => (Action::Keep, Reason::Right),
+        let own = || PathBuf::from("certkit.yaml");
+        let (action, file, reason) = match &self.policy.declaration {
+            Some(NewDeclaration { file, text, reason }) => {
+                (Action::Declare(text.clone()), file.clone(), reason.clone())
+            }
+            None if self.policy.completes => (Action::Keep, own(), Reason::Right),
             None => return,
         };
-        self.step(action, "certkit.yaml".into(), vec!["certkit.yaml".into()], reason);
+        self.step(action, file.display().to_string(), vec![file], reason);
     }
 
     fn instance(&mut self, index: usize) {

@@ -18,7 +18,6 @@ use crate::{
             kubeconfig::{KubeconfigContent, KubeconfigWrite, Trusts},
         },
     },
-    ops::declared,
     pki::{
         inspect::Certificate,
         key::{KeyFormat, PrivateKey},
@@ -80,7 +79,7 @@ impl Workshop<'_> {
                 transaction.write_keeping_mode(&step.files[0], text.to_string(), PUBLIC);
             }
             Action::Declare(text) => {
-                prepared.transaction.write_keeping_mode(declared::FILE, text.clone(), PUBLIC);
+                prepared.transaction.write_keeping_mode(&step.files[0], text.clone(), PUBLIC);
             }
             Action::Amend(kubeconfig) | Action::Refer(kubeconfig) => {
                 // With its credential it is written once.
