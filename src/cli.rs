@@ -5,6 +5,7 @@
 
 mod check_expiration;
 mod completions;
+mod deploy;
 mod export;
 mod failure;
 mod flags;
@@ -19,10 +20,12 @@ pub mod output;
 mod password;
 mod paths;
 mod prune;
+mod receive;
 mod recover;
 mod rotate;
 mod rotate_ca;
 mod show;
+mod status;
 mod template;
 mod verify;
 mod watch;
@@ -90,6 +93,7 @@ enum Command {
     Init(Box<init::InitArgs>),
     CheckExpiration(Box<check_expiration::CheckExpirationArgs>),
     Completions(completions::CompletionsArgs),
+    Deploy(Box<deploy::DeployArgs>),
     Export(Box<export::ExportArgs>),
     Flags(flags::FlagsArgs),
     Fleet(fleet::FleetArgs),
@@ -99,10 +103,12 @@ enum Command {
     Nodes(nodes::NodesArgs),
     Paths(paths::PathsArgs),
     Prune(prune::PruneArgs),
+    Receive(receive::ReceiveArgs),
     Recover(recover::RecoverArgs),
     Rotate(Box<rotate::RotateArgs>),
     RotateCa(Box<rotate_ca::RotateCaArgs>),
     Show(show::ShowArgs),
+    Status(status::StatusArgs),
     Template(template::TemplateArgs),
     Verify(verify::VerifyArgs),
 }
@@ -205,6 +211,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Init(args) => init::run(args, &cli.global),
         Command::CheckExpiration(args) => check_expiration::run(args, &cli.global),
         Command::Completions(args) => completions::run(args),
+        Command::Deploy(args) => deploy::run(args, &cli.global),
         Command::Export(args) => export::run(args, &cli.global),
         Command::Flags(args) => flags::run(args, &cli.global),
         Command::Fleet(args) => fleet::run(args, &cli.global),
@@ -212,10 +219,12 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Kubeconfig(args) => kubeconfig::run(args, &cli.global),
         Command::Man(args) => man::run(args),
         Command::Nodes(args) => nodes::run(args, &cli.global),
+        Command::Receive(args) => receive::run(args, &cli.global),
         Command::Recover(args) => recover::run(args, &cli.global),
         Command::Rotate(args) => rotate::run(args, &cli.global),
         Command::RotateCa(args) => rotate_ca::run(args, &cli.global),
         Command::Show(args) => show::run(args, &cli.global),
+        Command::Status(args) => status::run(args, &cli.global),
         Command::Paths(args) => paths::run(args, &cli.global),
         Command::Prune(args) => prune::run(args, &cli.global),
         Command::Template(args) => template::run(args, &cli.global),

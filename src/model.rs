@@ -10,6 +10,7 @@ pub mod catalogue;
 pub mod check;
 pub mod cluster;
 pub mod code;
+pub mod delivery;
 pub mod der;
 pub mod duration;
 pub mod layout;

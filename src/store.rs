@@ -64,7 +64,7 @@ use std::time::{Duration, Instant};
 
 pub use backup::{Backup, BackupEntry, BackupKind, Kept, Undo};
 pub use debt::Debt;
-pub(crate) use digest::sha256;
+pub use digest::sha256;
 pub use disk::NewOwner;
 pub use engine::Committed;
 pub use error::{Error, Holder, Operation};
@@ -313,6 +313,26 @@ pub fn write_below<C: AsRef<[u8]>>(
 
 /// How many files of [`write_below`] are open at once.
 const TOGETHER: usize = 32;
+
+/// Writes a note of what somebody else has or had, `name` below `.certkit`: at once, for its owner alone, and no part of
+/// any change.
+pub fn write_note(dir: &Path, name: &str, content: &[u8]) -> Result<(), Error> {
+    let path = std::path::absolute(dir).map_err(Error::io(Operation::Open, dir))?;
+    let root = RealDisk.open_dir(&path).map_err(Error::io(Operation::Open, &path))?;
+    let gate = Gate::new(RealDisk, path, root);
+    let place = place::own(name);
+    for (end, _) in place.as_str().match_indices('/') {
+        let folder = &place.as_str()[..end];
+        if gate.find_dir(folder)?.is_none() {
+            match gate.make_dir(folder, 0o700) {
+                // Another thread was faster.
+                Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {}
+                made => drop(made?),
+            }
+        }
+    }
+    replace_together(&gate, &[(&place, content)], 0o600)
+}
 
 fn below<D: Disk, C: AsRef<[u8]>>(
     gate: &Gate<D>,

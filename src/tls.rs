@@ -2,12 +2,14 @@
 //!
 //! [`probe`] asks a listener on the network which certificate it really serves; it trusts nobody and
 //! judges nothing. [`handshake`] lets a server and a client of the cluster shake hands in memory, at
-//! any point in time, and says which side refused and why; it touches no network and no clock.
+//! any point in time, and says which side refused and why; it touches no network and no clock. [`ask`] asks a server of
+//! the cluster whether it is well.
 
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, ring};
 
+pub mod ask;
 pub mod handshake;
 pub mod probe;
 

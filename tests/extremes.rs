@@ -13,6 +13,7 @@ use support::{certkit, run, temp_dir, tree};
 const LINES: &[(&str, &[&str])] = &[
     ("check-expiration", &["--dir", "d"]),
     ("completions", &["bash"]),
+    ("deploy", &["cp1", "--ssh", "false", "--dir", "d"]),
     ("export", &["cp1", "--dir", "d"]),
     ("flags", &["--dir", "d"]),
     ("fleet check", &["d", "--dir", "d"]),
@@ -25,10 +26,12 @@ const LINES: &[(&str, &[&str])] = &[
     ("nodes remove", &["w1", "--dir", "d"]),
     ("paths", &["--dir", "d"]),
     ("prune", &["--dir", "d"]),
+    ("receive", &["--dir", "d"]),
     ("recover", &["--dir", "d"]),
     ("rotate", &["--dir", "d"]),
     ("rotate-ca", &["--next", "--dir", "d"]),
     ("show", &["d/pki/ca.crt", "--dir", "d"]),
+    ("status", &["--dir", "d"]),
     ("template", &["cron"]),
     ("verify", &["--dir", "d"]),
 ];

@@ -29,6 +29,7 @@ fn host(name: &str, address: &str, control_plane: bool, etcd: bool) -> Host {
         control_plane,
         etcd,
         node: control_plane || !etcd,
+        ssh: None,
     }
 }
 

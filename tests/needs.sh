@@ -17,6 +17,8 @@ needs=(
   setpriv:util-linux
   ip:iproute2
   curl:curl
+  sshd:openssh-server
+  ssh:openssh-client
   dot:graphviz
   python3:python3-yaml
   keytool:default-jre-headless

@@ -75,6 +75,29 @@ fn every_document_is_what_its_schema_says() {
 }
 
 #[test]
+fn what_was_carried_to_hosts_is_reported_as_its_schema_says() {
+    let folder = temp_dir();
+    let dir = folder.path().join("workspace");
+    let host = folder.path().join("host");
+    let tree = host.to_str().expect("UTF-8");
+    let init = ["init", "-q", "--workspace", "--host", "cp1=127.0.0.1", "--host-dir", tree];
+    support::run(certkit().args(init).arg("--dir").arg(&dir));
+    // This machine is the host, and this script is ssh.
+    let path = Path::new(certkit().get_program()).parent().expect("a folder").to_owned();
+    let script = folder.path().join("ssh");
+    let text = format!("#!/bin/sh\nshift\nPATH={}:$PATH exec sh -c \"$*\"\n", path.display());
+    support::write_script(&script, &text);
+    let ssh = script.to_str().expect("UTF-8");
+    assert_eq!(fits("status", &dir, &["status"])["hosts"][0]["state"], "never-deployed");
+    fits("deploy", &dir, &["deploy", "--check", "--ssh", ssh]);
+    let deployed = fits("deploy", &dir, &["deploy", "--ssh", ssh]);
+    assert_eq!(deployed["hosts"][0]["state"], "deployed");
+    assert_eq!(fits("status", &dir, &["status"])["hosts"][0]["state"], "in-step");
+    assert_eq!(fits("deploy", &dir, &["deploy", "--ssh", "false"])["hosts"][0]["state"], "failed");
+    fits("receive", &host, &["receive"]);
+}
+
+#[test]
 fn what_was_signed_elsewhere_is_reported_as_its_schema_says() {
     let Some(openssl) = support::need("openssl") else { return };
     let folder = temp_dir();

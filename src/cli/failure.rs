@@ -118,10 +118,12 @@ from! {
     crate::ops::adopt::Error [is_decided];
     crate::ops::change::Error [is_decided], is_usage;
     crate::ops::declared::Error;
+    crate::ops::deploy::Error, is_usage;
     crate::ops::export::Error, is_usage;
     crate::ops::flags::FlagsError, is_usage;
     crate::ops::kubeconfig::Error [is_decided], is_usage;
     crate::ops::prune::Error [is_decided];
+    crate::ops::receive::Error [is_decided];
     crate::ops::renew::Error [is_decided], is_usage;
     crate::ops::rollback::Error [is_decided], is_usage;
     crate::ops::show::Error;

@@ -81,6 +81,7 @@ pub fn run(args: &ImportArgs, global: &Global) -> Result<Exit, Failure> {
         hook: None,
         restart: &[],
         wait: None,
+        waits_for_others: true,
     });
     report.aftermath.warnings.iter().for_each(super::warn);
     let text = match args.output {

@@ -136,6 +136,7 @@ pub fn host(text: &str) -> Result<HostDraft, String> {
             .map(|a| a.parse().map_err(|_| format!("`{}` is no IP address", a.escape_default())))
             .collect::<Result<_, _>>()?,
         port: None,
+        ssh: None,
     })
 }
 
@@ -186,6 +187,7 @@ pub fn tell(
         hook: None,
         restart: &[],
         wait: None,
+        waits_for_others: true,
     });
     let text = match output {
         Format::Json | Format::Yaml => {

@@ -109,6 +109,17 @@ pub enum Restart {
     StaticPods,
 }
 
+impl Restart {
+    /// Its name on the command line; none for what restarts nothing.
+    pub fn word(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Systemd => Some("systemd"),
+            Self::StaticPods => Some("static-pods"),
+        }
+    }
+}
+
 /// The ways to restart components.
 pub fn ways(restart: &[Restart]) -> Vec<takeup::How> {
     let ways = restart.iter().filter_map(|way| match way {
@@ -316,6 +327,7 @@ fn take_up(
         hook: args.hook.as_deref(),
         restart: &ways,
         wait: args.wait,
+        waits_for_others: true,
     })
 }
 

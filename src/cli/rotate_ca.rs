@@ -212,6 +212,7 @@ pub fn run(args: &RotateCaArgs, global: &Global) -> Result<Exit, Failure> {
         hook: args.hook.as_deref(),
         restart: &ways(&args.restart),
         wait: None,
+        waits_for_others: true,
     });
     let besides = Besides { settings: &settings, found: found.as_ref() };
     let text = match args.output {

@@ -211,8 +211,8 @@ const CONTROL_PLANE: &str = "controlPlane";
 fn hosts(reader: &mut FieldReader, node: &Node, path: &str) -> Vec<HostDraft> {
     let mut hosts = Vec::new();
     let known = match path {
-        CONTROL_PLANE => &["name", "addresses", "port"][..],
-        _ => &["name", "addresses"],
+        CONTROL_PLANE => &["name", "addresses", "port", "ssh"][..],
+        _ => &["name", "addresses", "ssh"],
     };
     for (path, item) in reader.items(node, path) {
         let mut host = HostDraft::default();
@@ -224,6 +224,9 @@ fn hosts(reader: &mut FieldReader, node: &Node, path: &str) -> Vec<HostDraft> {
                 continue;
             } else if key == "port" {
                 host.port = reader.parse(node, &field);
+                continue;
+            } else if key == "ssh" {
+                host.ssh = reader.parse(node, &field);
                 continue;
             }
             for (field, node) in reader.items(node, &field) {
@@ -458,7 +461,9 @@ pub fn write(cluster: &Cluster) -> String {
             let addresses = row(host.addresses.iter().map(ToString::to_string));
             let name = scalar(host.name.as_ref());
             let port = host.port.map(|port| format!(", port: {port}")).unwrap_or_default();
-            line(format_args!("  - {{name: {name}, addresses: {addresses}{port}}}"));
+            let ssh = host.ssh.as_ref().map(|to| format!(", ssh: {}", scalar(to.as_ref())));
+            let ssh = ssh.unwrap_or_default();
+            line(format_args!("  - {{name: {name}, addresses: {addresses}{port}{ssh}}}"));
         }
     };
     hosts("controlPlane", &|host| host.control_plane);

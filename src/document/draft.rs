@@ -7,7 +7,7 @@ use crate::model::{
     algorithm::KeyAlgorithm,
     cluster::{
         API_PORT, Cluster, Endpoint, Etcd, ExternalEtcdFiles, Fault, Host, HostName,
-        KubeconfigStyle, Override, Subnet,
+        KubeconfigStyle, Override, SshDestination, Subnet,
     },
     duration::Span,
     owner::Owner,
@@ -75,6 +75,8 @@ pub struct HostDraft {
     pub addresses: Vec<IpAddr>,
     /// The port of its apiserver.
     pub port: Option<u16>,
+    /// Where ssh reaches it.
+    pub ssh: Option<SshDestination>,
 }
 
 /// Where etcd runs, when not on the control plane.
@@ -120,10 +122,11 @@ impl Draft {
             ("etcd", members, false, true, false),
             ("nodes", nodes, false, false, true),
         ] {
-            for (index, HostDraft { name, addresses, port }) in drafts.into_iter().enumerate() {
+            for (index, HostDraft { name, addresses, port, ssh }) in drafts.into_iter().enumerate()
+            {
                 match name {
                     Some(name) => {
-                        hosts.push(Host { name, addresses, port, control_plane, etcd, node })
+                        hosts.push(Host { name, addresses, port, control_plane, etcd, node, ssh })
                     }
                     None => {
                         let field = format!("{list}[{index}].name");

@@ -86,7 +86,7 @@ impl Found {
             Ok(name) => name,
             Err(error) => return self.wrong(place, "name", error.to_string()),
         };
-        let mut host = HostDraft { name: Some(name), addresses: Vec::new(), port: None };
+        let mut host = HostDraft { name: Some(name), addresses: Vec::new(), port: None, ssh: None };
         for text in addresses {
             match text.parse::<IpAddr>() {
                 Ok(ip) => host.addresses.push(ip),

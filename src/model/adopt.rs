@@ -39,6 +39,7 @@ pub fn anything(name: HostName) -> Cluster {
         control_plane: true,
         etcd: true,
         node: true,
+        ssh: None,
     };
     let endpoint = Endpoint { host: San::Ip(address), port: API_PORT };
     let mut cluster = Cluster::new("kubernetes".into(), endpoint, vec![host]);
@@ -110,7 +111,15 @@ pub fn declare(layout: &Layout<'_>, inventory: &Observed, hints: &Hints) -> Clus
     // What a host has beyond the address that the apiserver names is the etcd certificates' own matter.
     addresses.truncate(1);
     let endpoint = endpoint.unwrap_or(Endpoint { host: San::Ip(addresses[0]), port: API_PORT });
-    let host = Host { name, addresses, port: None, control_plane: true, etcd: true, node: true };
+    let host = Host {
+        name,
+        addresses,
+        port: None,
+        control_plane: true,
+        etcd: true,
+        node: true,
+        ssh: None,
+    };
     let mut cluster = Cluster::new(
         hints.name.clone().unwrap_or_else(|| "kubernetes".into()),
         endpoint,

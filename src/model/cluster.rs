@@ -14,7 +14,7 @@ use std::{
 };
 
 pub use address::{
-    API_PORT, Endpoint, EndpointError, HostName, HostNameError, Subnet, SubnetError,
+    API_PORT, Endpoint, EndpointError, HostName, HostNameError, SshDestination, Subnet, SubnetError,
 };
 
 use super::{
@@ -94,6 +94,8 @@ pub struct Host {
     pub etcd: bool,
     /// Whether it runs a kubelet.
     pub node: bool,
+    /// Where `ssh` reaches it, where that is not by its name: `USER@HOST`, `ssh://USER@HOST:PORT`.
+    pub ssh: Option<SshDestination>,
 }
 
 /// Where etcd runs.
@@ -424,6 +426,7 @@ mod tests {
             control_plane: true,
             etcd: true,
             node: true,
+            ssh: None,
         }
     }
 

@@ -436,6 +436,7 @@ mod tests {
             control_plane,
             etcd,
             node: !etcd || control_plane,
+            ssh: None,
         }
     }
 

@@ -74,6 +74,7 @@ mod tests {
             control_plane: true,
             etcd: true,
             node: true,
+            ssh: None,
         };
         let mut cluster = Cluster::new("c".into(), "api:6443".parse().unwrap(), vec![host]);
         cluster.workspace = workspace;

@@ -115,6 +115,7 @@ mod tests {
             control_plane: true,
             etcd: true,
             node: true,
+            ssh: None,
         };
         Cluster::new("c".into(), "api:6443".parse().unwrap(), vec![host])
     }

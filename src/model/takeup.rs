@@ -231,6 +231,7 @@ mod tests {
             control_plane: true,
             etcd: true,
             node: true,
+            ssh: None,
         };
         let mut cluster = Cluster::new("c".into(), "api:6443".parse().unwrap(), vec![host]);
         cluster.addons = addons.iter().map(|a| (*a).to_owned()).collect();

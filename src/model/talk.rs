@@ -273,6 +273,7 @@ mod tests {
             control_plane: true,
             etcd: true,
             node: true,
+            ssh: None,
         };
         let cluster = Cluster::new("c".into(), "api.example.com:8443".parse().unwrap(), vec![host]);
         let talks = talks(Some(&cluster));

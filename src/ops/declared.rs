@@ -155,6 +155,11 @@ pub fn find(dir: &Path) -> Result<Option<Cluster>, Error> {
     }
 }
 
+/// The cluster that a text declares, which is called `name` in what is said of it.
+pub fn parse(text: &str, name: &str) -> Result<Cluster, Error> {
+    Ok(document::read(text.as_bytes(), name)?.complete(name)?)
+}
+
 /// The cluster that DIR declares, or everything that may be in it where it declares none; and whether it does.
 pub fn or_anything(dir: &Path) -> Result<(Cluster, bool), Error> {
     if let Some(cluster) = find(dir)? {

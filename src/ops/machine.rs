@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
-use crate::model::cluster::HostName;
+use crate::model::cluster::{Host, HostName};
 
 /// Its name, in lower case as kubeadm takes it, whether or not that is a node's name.
 pub fn name() -> String {
@@ -12,6 +12,15 @@ pub fn name() -> String {
 /// Its name for a host that nobody named: `localhost` where its own is no node's name.
 pub fn host_name() -> HostName {
     name().parse().unwrap_or_else(|_| HostName::localhost())
+}
+
+/// Whether it is a host of this name or with one of these addresses.
+pub fn is(host: &Host) -> bool {
+    let own = name();
+    let short = own.split('.').next().unwrap_or_default();
+    host.name.as_ref() == own
+        || host.name.as_ref() == short
+        || host.addresses.iter().any(|ip| UdpSocket::bind((*ip, 0)).is_ok())
 }
 
 /// The address from which it reaches others; none without a default route.

@@ -1,5 +1,6 @@
 //! After a change: who has to take it up, made to do so and watched doing it.
 
+mod awaiting;
 mod hook;
 mod listening;
 mod restart;
@@ -13,6 +14,7 @@ use std::{
 use super::apply::Record;
 use crate::{
     model::{
+        catalogue::component,
         cluster::Cluster,
         layout::{Instance, Layout, Place},
         shown::with_causes,
@@ -22,6 +24,7 @@ use crate::{
     tls::probe::{self, Target},
 };
 
+pub use awaiting::awaiting;
 pub use hook::HookError;
 use hook::Hooks;
 use listening::Watched;
@@ -71,6 +74,8 @@ pub struct Request<'a> {
     pub restart: &'a [How],
     /// How long to wait for listeners to serve what is in place now.
     pub wait: Option<Duration>,
+    /// Whether to wait also for those that only a restart makes serve it, where none is made: somebody else may make it.
+    pub waits_for_others: bool,
 }
 
 /// How one component took a change up.
@@ -184,6 +189,9 @@ pub fn run(request: &Request<'_>) -> Vec<Uptake> {
         });
     }
     if let Some(limit) = request.wait.filter(|_| !interrupted()) {
+        let is_to_come =
+            |(number, ..): &Watched| request.waits_for_others || !outcomes[*number].needs_restart();
+        let listening = listening.into_iter().filter(is_to_come).collect();
         wait(listening, &mut outcomes, limit);
         for (outcome, change) in outcomes.iter_mut().zip(&changes) {
             let listens = takeup::listeners(change, instances).next().is_some();
@@ -191,6 +199,32 @@ pub fn run(request: &Request<'_>) -> Vec<Uptake> {
         }
     }
     outcomes
+}
+
+/// Restarts components that run and have not read what is in place: what an earlier change left to be done. `at` tells
+/// this restart from others.
+pub fn restart_awaiting(
+    dir: &Path,
+    components: &[&'static str],
+    ways: &[How],
+    at: &str,
+) -> Vec<Uptake> {
+    let specs = components.iter().filter_map(|id| component(id));
+    let annotation = [("certkit.io/restarted".to_owned(), at.to_owned())];
+    specs
+        .map(|spec| Uptake {
+            component: spec.id,
+            host: None,
+            certificates: Vec::new(),
+            files: Vec::new(),
+            how: TakeUp::Restart,
+            unit: spec.unit,
+            restart: Some(restart::restart(dir, spec, ways, &annotation)),
+            hook: None,
+            listeners: Vec::new(),
+            unproven: false,
+        })
+        .collect()
 }
 
 /// The same of files that nothing in the catalogue names: whoever reads them has to be restarted, and who that is

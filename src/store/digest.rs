@@ -3,7 +3,7 @@
 use ring::digest;
 
 /// The SHA-256 digest of `data` in lower-case hexadecimal.
-pub(crate) fn sha256(data: &[u8]) -> String {
+pub fn sha256(data: &[u8]) -> String {
     let digest = digest::digest(&digest::SHA256, data);
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -20,7 +20,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
     server::NoServerSessionStorage,
     sign::{CertifiedKey, SingleCertAndKey},
-    time_provider::TimeProvider,
+    time_provider::{DefaultTimeProvider, TimeProvider},
 };
 
 mod certificate;
@@ -165,6 +165,13 @@ impl Client {
     /// The same client, expecting to reach another name: cheaper than a new one.
     pub fn named(&self, name: &str) -> Result<Self, SetupError> {
         Ok(Self { config: self.config.clone(), name: server_name(name)? })
+    }
+
+    /// What a connection to a server that runs is made with: there it is always now.
+    pub(super) fn live(&self) -> (Arc<ClientConfig>, ServerName<'static>) {
+        let mut config = self.config.clone();
+        config.time_provider = Arc::new(DefaultTimeProvider);
+        (Arc::new(config), self.name.clone())
     }
 }
 

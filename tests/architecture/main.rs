@@ -74,6 +74,7 @@ const SPREAD: &[(&str, &[&str], &str)] = &[
         "output; config files; the journal and the log",
     ),
     ("signal_hook", &["cli", "ops"], "what a signal ended; hooks that are handed them"),
+    ("tar", &["ops::delivery", "ops::export"], "what goes to a host, by two ways"),
     ("thiserror", &[""], "derives"),
     ("time", &["model::timestamp", "pki"], "rcgen and x509-parser speak it"),
     (
@@ -119,6 +120,11 @@ const EACH_MODULES: &[&str] = &["Error", "Report", "Request"];
 const NETWORKED: &[(&str, &str)] = &[
     ("ops/machine.rs", "the route's source address, asked of the kernel: nothing is sent"),
     ("ops/takeup/listening.rs", "--wait: whether something listens on an address of this machine"),
+    ("ops/receive/health.rs", "where etcd's members and the apiserver are asked"),
+    (
+        "tls/ask.rs",
+        "whether etcd and the apiserver are well, which `certkit deploy` has a host ask",
+    ),
     ("tls/probe.rs", "--connect and --wait: what a listener serves"),
 ];
 

@@ -25,7 +25,7 @@ for setting in "$1"/kernel/*; do
 done
 shift
 ip link set lo up
-for address; do ip address replace "$address/24" dev lo; done
+for address; do ip address replace "$address" dev lo; done
 echo ready
 exec cat
 "#;
@@ -40,6 +40,11 @@ const KERNEL: &[(&str, &str)] = &[
     ("vm:overcommit_memory", "1"),
     ("vm:panic_on_oom", "0"),
 ];
+
+/// These addresses, and all of the subnet that they are in.
+fn of_subnet(names: &[(&str, &str)]) -> Vec<String> {
+    names.iter().map(|(_, address)| format!("{address}/24")).collect()
+}
 
 /// Files of the real `/etc` without which programs do not know who they are.
 const COPIED: &[&str] = &["group", "passwd"];
@@ -66,7 +71,17 @@ impl Machine {
         }
         let mut command = Command::new(unshare);
         command.args(["--mount", "--net"]);
-        Some(Self::hold(command, names, super::cluster::logs()))
+        Some(Self::hold(command, names, &of_subnet(names), super::cluster::logs()))
+    }
+
+    /// Another machine on a network of its own, with this address alone; these names are those of others, too.
+    #[track_caller]
+    pub fn apart(&self, names: &[(&str, &str)], address: &str) -> Self {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--net"]);
+        let logs = self.logs.join(address);
+        fs::create_dir_all(&logs).expect("a folder for logs");
+        Self::hold(command, names, &[format!("{address}/32")], logs)
     }
 
     /// Another machine on this one's network.
@@ -76,10 +91,15 @@ impl Machine {
         command.args(["unshare", "--mount"]);
         let logs = self.logs.join(names.last().map_or("beside", |(name, _)| name));
         fs::create_dir_all(&logs).expect("a folder for logs");
-        Self::hold(command, names, logs)
+        Self::hold(command, names, &of_subnet(names), logs)
     }
 
-    fn hold(mut command: Command, names: &[(&str, &str)], logs: PathBuf) -> Self {
+    fn hold(
+        mut command: Command,
+        names: &[(&str, &str)],
+        addresses: &[String],
+        logs: PathBuf,
+    ) -> Self {
         let folder = super::temp_dir();
         fs::create_dir_all(folder.path().join("etc/kubernetes")).expect("etc");
         fs::create_dir_all(folder.path().join("lib")).expect("var/lib");
@@ -102,7 +122,7 @@ impl Machine {
         let mut holder = command
             .args(["sh", "-c", BOOT, "boot"])
             .arg(folder.path())
-            .args(names.iter().map(|(_, address)| address))
+            .args(addresses)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -112,6 +132,11 @@ impl Machine {
         BufReader::new(stdout).read_line(&mut said).expect("readable");
         assert_eq!(said, "ready\n", "the machine does not come up");
         Self { folder, logs, holder }
+    }
+
+    /// The process that holds its namespaces.
+    pub fn holder(&self) -> u32 {
+        self.holder.id()
     }
 
     /// What is `/etc/kubernetes` there.

@@ -12,6 +12,7 @@
 
 pub mod cluster;
 pub mod etcd;
+pub mod fleet;
 pub mod generations;
 pub mod https;
 pub mod kubeadm;
@@ -94,6 +95,14 @@ pub fn stdout(command: &mut Command) -> String {
 #[track_caller]
 pub fn openssl(args: &[&str]) -> String {
     stdout(Command::new("openssl").args(args))
+}
+
+/// Writes a program for sh.
+#[track_caller]
+pub fn write_script(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::write(path, text).expect("written");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("its own file");
 }
 
 /// A folder that is gone when the test ends.

@@ -77,3 +77,14 @@ impl Drop for Process {
         let _ = self.child.wait();
     }
 }
+
+/// The processes whose command line begins so.
+pub fn find(begin: &str) -> Vec<Pid> {
+    let entries = std::fs::read_dir("/proc").expect("Linux").flatten();
+    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let is_it = |id: &i32| {
+        let line = std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).replace('\0', " ").starts_with(begin)
+    };
+    ids.filter(is_it).filter_map(Pid::from_raw).collect()
+}

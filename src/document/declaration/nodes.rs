@@ -138,7 +138,9 @@ fn with(text: &str, into: &[HostDraft]) -> Option<String> {
             let addresses: Vec<String> =
                 node.addresses.iter().map(|ip| scalar(&ip.to_string())).collect();
             let name = scalar(node.name.as_ref()?.as_ref());
-            Some(format!("{indent}- {{name: {name}, addresses: [{}]}}\n", addresses.join(", ")))
+            let ssh = node.ssh.as_ref().map(|to| format!(", ssh: {}", scalar(to.as_ref())));
+            let (addresses, ssh) = (addresses.join(", "), ssh.unwrap_or_default());
+            Some(format!("{indent}- {{name: {name}, addresses: [{addresses}]{ssh}}}\n"))
         };
         into.iter().map(line).collect()
     };
@@ -179,6 +181,7 @@ mod tests {
             name: Some(name.parse().unwrap()),
             addresses: addresses.iter().map(|ip| ip.parse().unwrap()).collect(),
             port: None,
+            ssh: None,
         }
     }
 

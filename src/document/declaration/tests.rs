@@ -262,6 +262,7 @@ prop_compose! {
                 control_plane: role.0,
                 etcd: role.1,
                 node: role.2,
+                ssh: None,
             });
         }
         hosts.sort_by_key(|h| (!h.control_plane, !h.etcd));

@@ -30,6 +30,9 @@ pub const ETCD_SERVING: &CertSpec = certificate("etcd-server");
 /// What etcd's members show each other.
 pub const ETCD_PEER: &CertSpec = certificate("etcd-peer");
 
+/// Asks etcd's members whether they are well.
+pub const ETCD_HEALTH: &CertSpec = certificate("etcd-healthcheck-client");
+
 /// What the kubelet serves.
 pub const KUBELET_SERVING: &CertSpec = certificate("kubelet");
 

@@ -62,6 +62,52 @@ impl fmt::Display for HostName {
     }
 }
 
+/// Where `ssh` reaches a host: `HOST`, `USER@HOST` or `ssh://USER@HOST:PORT`. It can be nothing else on a command line:
+/// no option, and not two words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SshDestination(String);
+
+/// A text that `ssh` must not be given as a destination.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{text} is no destination of ssh: {why}")]
+pub struct SshDestinationError {
+    text: String,
+    why: &'static str,
+}
+
+impl FromStr for SshDestination {
+    type Err = SshDestinationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_usual = |c: char| c.is_ascii_alphanumeric() || "._-@:/[]%+\\".contains(c);
+        let why = if text.is_empty() {
+            Some("it is empty")
+        } else if text.starts_with('-') {
+            Some("it would be an option")
+        } else if !text.chars().all(is_usual) {
+            Some("write HOST, USER@HOST or ssh://USER@HOST:PORT")
+        } else {
+            None
+        };
+        match why {
+            Some(why) => Err(SshDestinationError { text: quoted(text).to_string(), why }),
+            None => Ok(Self(text.to_owned())),
+        }
+    }
+}
+
+impl AsRef<str> for SshDestination {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SshDestination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// A host name or address, and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {

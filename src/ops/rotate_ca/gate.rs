@@ -19,7 +19,7 @@ use crate::{
         timestamp::Timestamp,
     },
     ops::{
-        adopt,
+        adopt, deployed,
         observe::{Files, Observation},
     },
     pki::{inspect::Certificate, key::PublicKey},
@@ -39,6 +39,9 @@ pub struct Gates<'a> {
     /// The time.
     pub now: Timestamp,
 }
+
+/// Hosts that are named one by one.
+const TOLD: usize = 5;
 
 /// How long one listener is asked.
 const PROBE: std::time::Duration = std::time::Duration::from_secs(5);
@@ -62,6 +65,7 @@ impl Gates<'_> {
         for (index, step) in &policy.keys {
             self.keys_known_everywhere(*index, *step, &mut refusals);
         }
+        self.deployed(policy, &mut refusals);
         self.listeners(policy, &mut refusals);
         let mut unseen = Unseen::default();
         let cluster_ca = self.layout.authority(roles::CLUSTER_CA.id);
@@ -79,6 +83,27 @@ impl Gates<'_> {
             self.audited(&unseen.right, &mut refusals);
         }
         refusals
+    }
+
+    /// Hosts that `certkit deploy` carries files to must have, and have read, what the stage before made.
+    fn deployed(&self, policy: &Policy, refusals: &mut Vec<String>) {
+        let needs_all = |step: &Move| {
+            matches!(step, Move::Switch | Move::SwitchBack | Move::Drop | Move::TakeBack)
+        };
+        let mut moves = policy.succession.values().chain(policy.keys.values());
+        if !moves.any(needs_all) {
+            return;
+        }
+        let behind = deployed::behind(self.layout.cluster, self.dir);
+        let told = behind.iter().take(TOLD).map(|(host, why)| {
+            format!(
+                "{host} {why}: `certkit deploy {host}`, with --restart or after a restart there"
+            )
+        });
+        refusals.extend(told);
+        if behind.len() > TOLD {
+            refusals.push(format!("and {} more hosts: `certkit status`", behind.len() - TOLD));
+        }
     }
 
     /// Before the next generation issues, all that verifies must trust it.

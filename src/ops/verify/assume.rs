@@ -56,6 +56,7 @@ pub fn cluster(dir: &Path) -> Option<Assumed> {
         control_plane: true,
         etcd: true,
         node: true,
+        ssh: None,
     };
     let endpoint = endpoint.unwrap_or(Endpoint {
         host: match address {

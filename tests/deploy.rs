@@ -1,0 +1,341 @@
+//! Hosts get what is theirs over a real OpenSSH, whole or not at all, whatever happens on the way.
+
+mod support;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use support::{fleet::Fleet, run, run_to_exit, stdout};
+
+/// Two control planes would do nothing more than one; a host of etcd and two nodes are other roles.
+const HOSTS: &[(&str, &str)] =
+    &[("cp1", "10.90.0.11"), ("etcd1", "10.90.0.21"), ("w1", "10.90.1.1"), ("w2", "10.90.1.2")];
+
+const DECLARED: &str = "\
+apiVersion: certkit/v1
+kind: Cluster
+name: prod
+layout: workspace
+endpoint: 10.90.0.11:6443
+controlPlane: [{name: cp1, addresses: [10.90.0.11]}]
+etcd: [{name: etcd1, addresses: [10.90.0.21]}]
+nodes:
+- {name: w1, addresses: [10.90.1.1]}
+- {name: w2, addresses: [10.90.1.2], ssh: root@10.90.1.2}
+";
+
+/// A fleet with a workspace made for it, and nothing on its hosts.
+fn fleet() -> Option<Fleet> {
+    let fleet = Fleet::boot(HOSTS)?;
+    fs::create_dir_all(fleet.workspace()).expect("a folder");
+    fs::write(fleet.workspace().join("certkit.yaml"), DECLARED).expect("written");
+    run(&mut fleet.certkit(&["init"]));
+    Some(fleet)
+}
+
+/// Every file of a tree, but certkit's own notes.
+fn tree(root: &Path) -> BTreeMap<String, (u32, Vec<u8>)> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut all = BTreeMap::new();
+    let mut folders = vec![root.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.ends_with(".certkit") {
+                continue;
+            }
+            match path.is_dir() {
+                true => folders.push(path),
+                false => {
+                    let mode = path.metadata().expect("metadata").permissions().mode() & 0o7777;
+                    let name = path.strip_prefix(root).expect("below").display().to_string();
+                    all.insert(name, (mode, fs::read(&path).expect("readable")));
+                }
+            }
+        }
+    }
+    all
+}
+
+fn document(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
+}
+
+#[track_caller]
+fn assert_same(fleet: &Fleet, host: &str) {
+    let there = tree(&fleet.host(host).kubernetes());
+    let here = tree(&fleet.workspace().join("hosts").join(host));
+    assert!(!here.is_empty());
+    assert_eq!(there.keys().collect::<Vec<_>>(), here.keys().collect::<Vec<_>>(), "{host}");
+    assert!(there == here, "{host} has other contents or modes");
+}
+
+#[test]
+fn every_host_gets_what_is_its_own_and_a_second_time_nothing() {
+    let Some(fleet) = fleet() else { return };
+    let checked = report(&mut fleet.deploy(&["--check"]), 1);
+    assert_eq!(states(&checked), all("differs"));
+    assert!(tree(&fleet.host("w1").kubernetes()).is_empty(), "a check writes nothing");
+
+    let deployed = report(&mut fleet.deploy(&[]), 0);
+    assert_eq!(states(&deployed), all("deployed"));
+    for (host, _) in HOSTS {
+        assert_same(&fleet, host);
+    }
+    let again = report(&mut fleet.deploy(&[]), 0);
+    assert_eq!(states(&again), all("unchanged"));
+    let nothing = "every host has what is here, as it was last seen\n";
+    assert_eq!(stdout(&mut fleet.deploy(&["--changed"])), nothing);
+    run(&mut fleet.certkit(&["status"]));
+
+    // One host's certificate is new: only that travels, and only there.
+    run(&mut fleet.certkit(&["rotate", "hosts/w2/pki/kubelet.crt"]));
+    let changed = report(&mut fleet.deploy(&["--changed"]), 0);
+    assert_eq!(states(&changed), [("w2".to_owned(), "deployed".to_owned())]);
+    let differences = changed["hosts"][0]["receipt"]["differences"].as_array().expect("a list");
+    let paths: Vec<&str> = differences.iter().filter_map(|one| one["path"].as_str()).collect();
+    assert_eq!(paths, ["pki/kubelet.crt", "pki/kubelet.key"]);
+    assert_same(&fleet, "w2");
+
+    // What is declared no longer goes from the host, too.
+    let declared = DECLARED.replace("nodes:", "addons: [kube-proxy]\nnodes:");
+    fs::write(fleet.workspace().join("certkit.yaml"), declared).expect("written");
+    run(&mut fleet.certkit(&["init"]));
+    report(&mut fleet.deploy(&["w1"]), 0);
+    let proxy = fleet.host("w1").kubernetes().join("kube-proxy.conf");
+    assert!(proxy.exists());
+    fs::write(fleet.workspace().join("certkit.yaml"), DECLARED).expect("written");
+    run(&mut fleet.certkit(&["prune"]));
+    report(&mut fleet.deploy(&["w1"]), 0);
+    assert!(!proxy.exists());
+    assert_same(&fleet, "w1");
+}
+
+#[test]
+fn who_cannot_be_reached_holds_nothing_up_and_what_fails_is_named() {
+    let Some(mut fleet) = fleet() else { return };
+    fleet.stop_ssh("w1");
+    let deployed = report(&mut fleet.deploy(&[]), 4);
+    assert_eq!(state(&deployed, "w1"), "unreachable");
+    for host in ["etcd1", "cp1", "w2"] {
+        assert_eq!(state(&deployed, host), "deployed");
+    }
+    fleet.start_ssh("w1");
+    fleet.wait_for_ssh("w1");
+    // Somebody else answers in its place: nothing is sent there.
+    fleet.forge_key("w1");
+    let forged = report(&mut fleet.deploy(&["--changed"]), 4);
+    assert_eq!(states(&forged), [("w1".to_owned(), "unreachable".to_owned())]);
+    assert!(tree(&fleet.host("w1").kubernetes()).is_empty());
+    let status = document(&stdout_to(&mut fleet.certkit(&["status", "-o", "json"]), 1));
+    assert_eq!(status["hosts"][2]["state"], "never-reached");
+}
+
+#[test]
+fn one_hosts_files_are_taken_by_no_other() {
+    let Some(fleet) = fleet() else { return };
+    // ssh leads elsewhere than declared.
+    let declared = DECLARED.replace("root@10.90.1.2", "root@10.90.1.1");
+    fs::write(fleet.workspace().join("certkit.yaml"), declared).expect("written");
+    let wrong = report(&mut fleet.deploy(&["w2"]), 4);
+    let error = wrong["hosts"][0]["error"]["message"].as_str().expect("a message");
+    assert!(error.contains("the delivery is for w2 (10.90.1.2), and this machine is"), "{error}");
+    assert!(tree(&fleet.host("w1").kubernetes()).is_empty());
+    // Nor where the other already has its own.
+    report(&mut fleet.deploy(&["w1"]), 0);
+    report(&mut fleet.deploy(&["w2"]), 4);
+    assert_same(&fleet, "w1");
+}
+
+#[test]
+fn a_host_takes_nothing_in_that_the_catalogue_does_not_put_there() {
+    let Some(fleet) = fleet() else { return };
+    let send = |host: &str, files: &[(&str, &[u8])]| {
+        let folder = support::temp_dir();
+        let mut listed = Vec::new();
+        for (path, content) in files {
+            let file = folder.path().join(path);
+            fs::create_dir_all(file.parent().expect("a folder")).expect("made");
+            fs::write(&file, content).expect("written");
+            let sum = stdout(std::process::Command::new("sha256sum").arg(&file));
+            let sum = sum.split(' ').next().expect("a sum");
+            listed.push(serde_json::json!({"path": path, "sha256": sum, "sent": true}));
+        }
+        let description = serde_json::json!({
+            "protocol": 1, "host": "w1", "cluster": DECLARED, "files": listed,
+        });
+        fs::write(folder.path().join("delivery.json"), description.to_string()).expect("written");
+        let mut archive = std::process::Command::new("tar");
+        archive.args(["-cf", "stream.tar", "delivery.json"]).current_dir(folder.path());
+        run(archive.args(files.iter().map(|(path, _)| path)));
+        let mut receive = support::certkit();
+        receive.args(["receive", "--dir", "/etc/kubernetes"]);
+        let mut receive = fleet.host(host).enter(&receive);
+        receive.stdin(fs::File::open(folder.path().join("stream.tar")).expect("there"));
+        run_to_exit(&mut receive, 3)
+    };
+    for (file, host) in [
+        // The CA's key, another host's certificate, the administrator's kubeconfig, a pod, another file.
+        ("pki/ca.key", "w1"),
+        ("pki/apiserver.key", "w1"),
+        ("admin.conf", "w1"),
+        ("manifests/evil.yaml", "w1"),
+        ("certkit.yaml", "w1"),
+        (".certkit/journal", "w1"),
+        // Its own, on another machine.
+        ("kubelet.conf", "w2"),
+    ] {
+        let output = send(host, &[("pki/ca.crt", b"x"), (file, b"x")]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("belongs on w1") || said.contains("is for w1"), "{file}: {said}");
+        assert!(tree(&fleet.host(host).kubernetes()).is_empty(), "{file}");
+    }
+}
+
+#[test]
+fn a_kill_or_a_full_disk_leaves_all_or_nothing_and_a_rerun_goes_on() {
+    let Some(fleet) = fleet() else { return };
+    report(&mut fleet.deploy(&[]), 0);
+    let old = tree(&fleet.host("w1").kubernetes());
+    run(&mut fleet.certkit(&["rotate", "--all"]));
+    // A disk that holds a little more than what is there.
+    let tree_of = fleet.host("w1").kubernetes();
+    let mount = |words: &str| {
+        let mut command = std::process::Command::new("sh");
+        command.args(["-ec", words]);
+        run(&mut fleet.host("w1").enter(&command));
+    };
+    mount(
+        "mkdir /var/lib/old; cp -a /etc/kubernetes/. /var/lib/old; \
+         mount -t tmpfs -o size=400k none /etc/kubernetes; cp -a /var/lib/old/. /etc/kubernetes; \
+         dd if=/dev/zero of=/etc/kubernetes/filled bs=1k 2>/dev/null || true; ls -l /etc/kubernetes/filled",
+    );
+    let full = report(&mut fleet.deploy(&["w1"]), 4);
+    let error = full["hosts"][0]["error"]["message"].as_str().expect("a message");
+    assert!(error.contains("os error 28"), "{error}");
+    let mut compare = std::process::Command::new("diff");
+    compare.args([
+        "-r",
+        "--exclude=.certkit",
+        "--exclude=filled",
+        "/var/lib/old",
+        "/etc/kubernetes",
+    ]);
+    run(&mut fleet.host("w1").enter(&compare));
+    mount("umount /etc/kubernetes");
+    assert!(tree(&tree_of) == old);
+
+    // Killed at many moments: once the next certkit has put things in order, all is old or all is new.
+    let mut killed = 0;
+    for pause in [5, 15, 25, 35, 45, 60, 80, 110, 150, 200] {
+        run(&mut fleet.certkit(&["rotate", "--all"]));
+        let old = tree(&tree_of);
+        let new = tree(&fleet.workspace().join("hosts/w1"));
+        let mut deploy = fleet.deploy(&["w1", "--restart", "systemd"]).spawn().expect("certkit");
+        let receives =
+            || support::process::find("certkit --dir /etc/kubernetes receive -o json --restart");
+        let begun = Instant::now();
+        while receives().is_empty() && begun.elapsed() < Duration::from_secs(5) {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(Duration::from_millis(pause) / 4);
+        for pid in receives() {
+            killed += 1;
+            // It may just have ended.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        deploy.wait().expect("waited");
+        let mut rotate = support::certkit();
+        rotate.args(["rotate", "--within", "0s", "-q"]);
+        run(&mut fleet.host("w1").enter(&rotate));
+        let found = tree(&tree_of);
+        assert!(found == old || found == new, "after {pause} ms");
+    }
+    assert!(killed > 0, "nothing was ever killed");
+    report(&mut fleet.deploy(&["w1"]), 0);
+    assert_same(&fleet, "w1");
+}
+
+#[test]
+fn two_at_once_are_one_and_a_signal_ends_it_between_hosts() {
+    let Some(fleet) = fleet() else { return };
+    // A way that takes long, and says when it begins.
+    let slow = fleet.operator.folder().join("slow");
+    let begun = fleet.operator.folder().join("begun");
+    let text = format!(
+        "#!/bin/sh\ntouch {}\nsleep 3\nexec ssh -F {} \"$@\"\n",
+        begun.display(),
+        fleet.config().display()
+    );
+    support::write_script(&slow, &text);
+    let mut first =
+        fleet.certkit(&["deploy", "-o", "json", "--ssh", slow.to_str().expect("UTF-8")]);
+    first.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let first = first.spawn().expect("certkit starts");
+    while !begun.exists() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let second = run_to_exit(&mut fleet.deploy(&[]), 3);
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(said.contains("another certkit is deploying from"), "{said}");
+    let pid = rustix::process::Pid::from_raw(first.id().try_into().expect("an id")).expect("one");
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("running");
+    let output = first.wait_with_output().expect("waited");
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    let told = document(&String::from_utf8_lossy(&output.stdout));
+    assert_eq!(state(&told, "etcd1"), "deployed");
+    assert_eq!(state(&told, "cp1"), "not-tried");
+    assert_same(&fleet, "etcd1");
+    assert!(tree(&fleet.host("cp1").kubernetes()).is_empty());
+    report(&mut fleet.deploy(&[]), 0);
+    assert_same(&fleet, "cp1");
+}
+
+#[test]
+fn certkit_comes_along_where_there_is_none() {
+    let Some(fleet) = fleet() else { return };
+    fleet.forget_certkit("w1");
+    let none = report(&mut fleet.deploy(&["w1"]), 4);
+    let error = &none["hosts"][0]["error"];
+    assert!(
+        error["message"].as_str().is_some_and(|m| m.contains("no certkit in its PATH")),
+        "{error}"
+    );
+    assert!(error["hint"].as_str().is_some_and(|hint| hint.contains("--carry")), "{error}");
+    report(&mut fleet.deploy(&["w1", "--carry"]), 0);
+    assert_same(&fleet, "w1");
+    let left = fleet.ssh("w1", "ls -d /tmp/tmp.*/certkit");
+    assert!(!left.status.success(), "{left:?}");
+}
+
+/// The hosts, all in this state, in the order in which they are gone to.
+fn all(state: &str) -> Vec<(String, String)> {
+    ["etcd1", "cp1", "w1", "w2"].map(|host| (host.into(), state.into())).to_vec()
+}
+
+fn states(report: &Value) -> Vec<(String, String)> {
+    let hosts = report["hosts"].as_array().expect("hosts").iter();
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    hosts.map(|host| (text(&host["host"]), text(&host["state"]))).collect()
+}
+
+fn state(report: &Value, host: &str) -> String {
+    let all = states(report);
+    let found = all.into_iter().find(|(name, _)| name == host);
+    found.unwrap_or_else(|| panic!("{host}: {report}")).1
+}
+
+#[track_caller]
+fn report(command: &mut std::process::Command, code: i32) -> Value {
+    document(&stdout_to(command.args(["-o", "json"]), code))
+}
+
+#[track_caller]
+fn stdout_to(command: &mut std::process::Command, code: i32) -> String {
+    String::from_utf8(run_to_exit(command, code).stdout).expect("UTF-8")
+}
