@@ -252,6 +252,41 @@ fn a_signal_says_that_the_change_is_decided_and_what_finishes_it() {
     run(&mut at(&["verify"], &dir));
 }
 
+#[test]
+fn a_signal_says_how_far_an_export_came() {
+    let Some(strace) = need("strace") else { return };
+    let folder = temp_dir();
+    let dir = workspace(folder.path(), 5);
+    let out = folder.path().join("out");
+    let program = certkit().get_program().to_owned();
+    let mut command = Command::new(strace);
+    // Slow enough to be met between its renames.
+    command.args(["-f", "-o", "/dev/null", "-e", "inject=renameat:delay_enter=300000", "--"]);
+    command.arg(&program).args(["export", "--all"]).arg(&out).arg("--dir").arg(&dir);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("strace");
+    let start = Instant::now();
+    let archives = || {
+        let names = fs::read_dir(&out).into_iter().flatten().flatten();
+        let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+        names.filter(|name| name.ends_with(".tar")).count()
+    };
+    while archives() == 0 {
+        assert!(start.elapsed() < Duration::from_secs(30), "no archive is written");
+        thread::sleep(Duration::from_millis(5));
+    }
+    let children = format!("/proc/{0}/task/{0}/children", child.id());
+    let traced = fs::read_to_string(children).expect("strace's child");
+    signal(traced.trim().parse().expect("one process"), "INT");
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("interrupted by SIGINT: ") && said.contains("is whole"), "{said}");
+    assert!(!out.join("certkit-export.json").exists(), "nothing is recorded that was not done");
+    let mut again = certkit();
+    again.args(["export", "--changed", "-q", "--all"]).arg(&out).arg("--dir").arg(&dir);
+    run(&mut again);
+    assert_eq!(archives(), 6);
+}
+
 fn signal(process: u32, name: &str) {
     run(Command::new("kill").args(["-s", name, &process.to_string()]));
 }
