@@ -155,7 +155,7 @@ pub fn run(args: &RotateCaArgs, global: &Global) -> Result<Exit, Failure> {
             let standing = rotate_ca::status(&dir, &args.names)?;
             let apply = args.apply_cluster && !args.dry_run;
             let look = |kubeconfig: &PathBuf| {
-                rotate_ca::survey(&dir, &args.names, &[], &Kubectl { kubeconfig }, apply)
+                rotate_ca::survey(&dir, &args.names, &Kubectl { kubeconfig }, apply)
             };
             let found = args.kubeconfig.as_ref().map(look).transpose()?;
             let exit = cluster::complain(found.as_ref());

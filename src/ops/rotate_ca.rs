@@ -27,7 +27,7 @@ use crate::{
         duration::Span,
         layout::Layout,
         observed::FoundKey,
-        plan::{Action, Policy, Reason, obstacle::Blocked, reconcile::reconcile},
+        plan::{Action, Plan, Policy, Reason, obstacle::Blocked, reconcile::reconcile},
         shown::with_causes,
         timestamp::Timestamp,
     },
@@ -152,52 +152,69 @@ pub struct Survey {
     pub failed: Vec<String>,
 }
 
-/// The CAs among these, as copies of them are told apart.
-fn known(
-    layout: &Layout<'_>,
-    observation: &Observation,
-    names: &[String],
-) -> Result<Vec<CopiedCa>, Error> {
-    let subjects = select(layout, names)?.into_iter();
-    let of = |subject| match subject {
-        Subject::Authority(index) => CopiedCa::of(layout, observation, index),
-        Subject::KeyPair(_) => None,
-    };
-    Ok(subjects.filter_map(of).collect())
+/// A cluster as it was read, once.
+struct Read<'a> {
+    layout: &'a Layout<'a>,
+    observation: &'a Observation,
+    /// What was asked for.
+    names: &'a [String],
 }
 
-/// Looks into the cluster for copies of these CAs, as they are on disk now and were before, and brings up to date what
-/// certkit may, if that is wanted.
+impl Read<'_> {
+    /// The CAs among these, as copies of them are told apart.
+    fn known(&self) -> Result<Vec<CopiedCa>, Error> {
+        let subjects = select(self.layout, self.names)?.into_iter();
+        let of = |subject| match subject {
+            Subject::Authority(index) => CopiedCa::of(self.layout, self.observation, index),
+            Subject::KeyPair(_) => None,
+        };
+        Ok(subjects.filter_map(of).collect())
+    }
+
+    /// Looks into the cluster for copies of these CAs, as they are on disk now and were before, and brings up to date what
+    /// certkit may, if that is wanted.
+    fn survey(
+        &self,
+        before: &[CopiedCa],
+        kubectl: &Kubectl<'_>,
+        apply: bool,
+    ) -> Result<Survey, Error> {
+        let known = self.known()?.into_iter();
+        let known: Vec<CopiedCa> = known.map(|ca| ca.after(before)).collect();
+        let standing = self.standing()?;
+        let is_dropped =
+            |id: &str| standing.iter().any(|one| one.id == id && one.stage == Stage::Stable);
+        let mut copies = match cluster::look(kubectl, &known) {
+            Ok(copies) => copies,
+            Err(error) => return Ok(Survey { copies: vec![], failed: vec![cluster::why(&error)] }),
+        };
+        // Until then it is as it must be.
+        copies.retain(|copy| copy.mended != Mended::Deleted || is_dropped(copy.authority));
+        let failed = match apply {
+            true => cluster::apply(kubectl, &known, &is_dropped, &mut copies),
+            false => Vec::new(),
+        };
+        Ok(Survey { copies, failed: failed.iter().map(|error| with_causes(error)).collect() })
+    }
+
+    /// How far these have come.
+    fn standing(&self) -> Result<Vec<Standing>, Error> {
+        let subjects = select(self.layout, self.names)?.into_iter();
+        Ok(subjects.map(|subject| standing(self.layout, self.observation, subject)).collect())
+    }
+}
+
+/// Looks into the cluster for copies of these CAs, and brings up to date what certkit may, if that is wanted.
 pub fn survey(
     dir: &Path,
     names: &[String],
-    before: &[CopiedCa],
     kubectl: &Kubectl<'_>,
     apply: bool,
 ) -> Result<Survey, Error> {
     let cluster = declared::load(dir)?;
     let layout = Layout::new(&cluster);
     let observation = observe::observe(&layout, dir);
-    let known = known(&layout, &observation, names)?;
-    let known: Vec<CopiedCa> = known.into_iter().map(|ca| ca.after(before)).collect();
-    let is_dropped = |id: &str| {
-        let mut subjects = select(&layout, names).unwrap_or_default().into_iter();
-        subjects.any(|subject| {
-            let one = standing(&layout, &observation, subject);
-            one.id == id && one.stage == Stage::Stable
-        })
-    };
-    let mut copies = match cluster::look(kubectl, &known) {
-        Ok(copies) => copies,
-        Err(error) => return Ok(Survey { copies: vec![], failed: vec![cluster::why(&error)] }),
-    };
-    // Until then it is as it must be.
-    copies.retain(|copy| copy.mended != Mended::Deleted || is_dropped(copy.authority));
-    let failed = match apply {
-        true => cluster::apply(kubectl, &known, &is_dropped, &mut copies),
-        false => Vec::new(),
-    };
-    Ok(Survey { copies, failed: failed.iter().map(|error| with_causes(error)).collect() })
+    Read { layout: &layout, observation: &observation, names }.survey(&[], kubectl, apply)
 }
 
 /// What was decided, beside the plan.
@@ -218,8 +235,10 @@ pub fn run(request: &Request<'_>, change: &change::Request<'_>) -> Result<Done, 
         Some(kubectl) => {
             let cluster = declared::load(change.dir)?;
             let layout = Layout::new(&cluster);
-            let before = known(&layout, &observe::observe(&layout, change.dir), request.names)?;
-            (before, Some(survey(change.dir, request.names, &[], kubectl, false)?))
+            let observation = observe::observe(&layout, change.dir);
+            let names = request.names;
+            let read = Read { layout: &layout, observation: &observation, names };
+            (read.known()?, Some(read.survey(&[], kubectl, false)?))
         }
         None => (Vec::new(), None),
     };
@@ -234,10 +253,33 @@ pub fn run(request: &Request<'_>, change: &change::Request<'_>) -> Result<Done, 
         }
     })?;
     let Decided { all, settings } = moves.into_inner();
-    // What trusts and signs has changed as well as what was signed.
     let cluster = declared::load(change.dir).unwrap_or_else(|_| report.cluster.clone());
     let layout = Layout::new(&cluster);
     let observation = observe::observe(&layout, change.dir);
+    serve_authorities(&mut report, &layout, &observation, &all);
+    let read = Read { layout: &layout, observation: &observation, names: request.names };
+    let standing = read.standing()?;
+    let moved = all.iter().filter(|(_, step)| !step.moves_trust());
+    let moved = moved.map(|(id, step)| (*id, step.end())).collect();
+    let found = match &kubectl {
+        Some(kubectl) if !change.dry_run => {
+            // What is done is done; what follows is told.
+            let found = read.survey(&before_all, kubectl, request.apply_cluster);
+            let failed = |error| Survey { copies: vec![], failed: vec![with_causes(&error)] };
+            Some(found.unwrap_or_else(failed))
+        }
+        _ => survey_before,
+    };
+    Ok(Done { report, moved, settings, standing, found })
+}
+
+/// Adds to what has to be taken up what trusts and signs, which has changed as well as what was signed.
+fn serve_authorities(
+    report: &mut Report,
+    layout: &Layout<'_>,
+    observation: &Observation,
+    moves: &[(&'static str, Move)],
+) {
     for index in 0..layout.instances.len() {
         let own = observation.observed.instances[index].place.files();
         let files = || own.iter().chain(observation.observed.trusted_files(index));
@@ -245,7 +287,7 @@ pub fn run(request: &Request<'_>, change: &change::Request<'_>) -> Result<Done, 
         // Of a leaf what is sent after it: a leaf that is new is known already.
         let is_ca = layout.instances[index].spec.is_ca();
         // Who is to trust it from another file has nothing new to read.
-        let only_moves = all.iter().any(|(moved, step)| *moved == id && step.moves_trust());
+        let only_moves = moves.iter().any(|(moved, step)| *moved == id && step.moves_trust());
         let is_touched = !only_moves
             && report.plan.changes().any(|step| {
                 (is_ca || matches!(step.action, Action::Resend(_)))
@@ -261,21 +303,132 @@ pub fn run(request: &Request<'_>, change: &change::Request<'_>) -> Result<Done, 
         }
     }
     report.served.sort_by_key(|served| served.instance);
-    let subjects = select(&layout, request.names)?.into_iter();
-    let standing = subjects.map(|subject| standing(&layout, &observation, subject)).collect();
-    let moved = all.iter().filter(|(_, step)| !step.moves_trust());
-    let moved = moved.map(|(id, step)| (*id, step.end())).collect();
-    let found = match &kubectl {
-        Some(kubectl) if !change.dry_run => {
-            let (dir, apply) = (change.dir, request.apply_cluster);
-            // What is done is done; what follows is told.
-            let found = survey(dir, request.names, &before_all, kubectl, apply);
-            let failed = |error| Survey { copies: vec![], failed: vec![with_causes(&error)] };
-            Some(found.unwrap_or_else(failed))
+}
+
+/// What is to become of each that was asked for.
+#[derive(Default)]
+struct Intent {
+    /// Which goes by which step.
+    moves: Vec<(&'static str, Move)>,
+    /// The same as a plan is made of it.
+    policy: Policy,
+    /// Whose trust gets another file.
+    trust: split::Moves,
+    /// Whose has it already, where settings may be left that name the one before.
+    left: split::Moves,
+    /// What stands against it.
+    refusals: Vec<String>,
+    /// What is to be told besides.
+    notes: Vec<String>,
+}
+
+/// What an intent is made from.
+struct Deciding<'a> {
+    request: &'a Request<'a>,
+    change: &'a change::Request<'a>,
+    cluster: &'a Cluster,
+    read: Read<'a>,
+    now: Timestamp,
+}
+
+impl Deciding<'_> {
+    /// What becomes of all that were asked for.
+    fn intent(&self) -> Result<Intent, Error> {
+        let policy = Policy {
+            can_open: self.change.passwords.can_open(),
+            cross_signs: self.request.cross_signs,
+            ..Policy::default()
+        };
+        let mut intent = Intent { policy, ..Intent::default() };
+        for subject in select(self.read.layout, self.request.names)? {
+            match self.request.to {
+                Direction::Renew => self.renew(subject, &mut intent)?,
+                _ => self.go(subject, &mut intent)?,
+            }
         }
-        _ => survey_before,
-    };
-    Ok(Done { report, moved, settings, standing, found })
+        Ok(intent)
+    }
+
+    /// Gives one a new term.
+    fn renew(&self, subject: Subject, intent: &mut Intent) -> Result<(), Error> {
+        let id = id(self.read.layout, subject);
+        match subject {
+            Subject::Authority(index) => {
+                intent.policy.renews.insert(index);
+                intent.moves.push((id, Move::Introduce));
+                Ok(())
+            }
+            Subject::KeyPair(_) if self.request.names.is_empty() => Ok(()),
+            Subject::KeyPair(_) => Err(Error::NoTerm(id)),
+        }
+    }
+
+    /// Has one go by the step that leads to where all are to go, if there is any.
+    fn go(&self, subject: Subject, intent: &mut Intent) -> Result<(), Error> {
+        let Read { layout, observation, .. } = self.read;
+        let id = id(layout, subject);
+        let stage = standing(layout, observation, subject).stage;
+        let Some(step) = direction(self.request.to, stage, id, self.cluster)? else {
+            if let Subject::Authority(index) = subject
+                && stage != Stage::Shared
+                && self.request.to == Direction::To(stage)
+            {
+                intent.left.insert(layout.instances[index].spec.id, Move::Split);
+            }
+            return Ok(());
+        };
+        if self.waits_for_tokens(subject, step, intent) {
+            return Ok(());
+        }
+        intent.refusals.extend(self.nothing_to_cross(subject, step));
+        intent.moves.push((id, step));
+        match subject {
+            Subject::Authority(index) => {
+                intent.policy.succession.insert(index, step);
+                if step.moves_trust() {
+                    intent.trust.insert(layout.instances[index].spec.id, step);
+                }
+            }
+            Subject::KeyPair(index) => _ = intent.policy.keys.insert(index, step),
+        }
+        Ok(())
+    }
+
+    /// Whether a key stays as it is, as tokens may be valid that it signed; that is noted or stands against all.
+    fn waits_for_tokens(&self, subject: Subject, step: Move, intent: &mut Intent) -> bool {
+        let Read { layout, observation, names } = self.read;
+        if self.change.force {
+            return false;
+        }
+        let dir = self.change.dir;
+        let Some(why) = gate::tokens(layout, observation, subject, step, dir, self.now) else {
+            return false;
+        };
+        // Whoever named none goes on with all that can, and whoever's key has leaked cannot wait.
+        match names.is_empty() || self.request.compromised {
+            true => intent.notes.push(why),
+            false => intent.refusals.push(why),
+        }
+        !self.request.compromised
+    }
+
+    /// Why there is nothing that one could vouch for, where that was asked for by its name.
+    fn nothing_to_cross(&self, subject: Subject, step: Move) -> Option<String> {
+        let Read { layout, names, .. } = self.read;
+        if !self.request.cross_signs || names.is_empty() {
+            return None;
+        }
+        let why = match (subject, step) {
+            (Subject::KeyPair(_), _) => "is a key without a certificate",
+            (Subject::Authority(index), _) if layout.signs_elsewhere(index) => {
+                "has below it only what signs certificates that no file here shows"
+            }
+            (_, Move::Introduce | Move::Switch) => return None,
+            _ => "loses its old generation with this step",
+        };
+        let id = id(layout, subject);
+        Some(format!("{id}: {why}, so there is nothing to cross-sign; leave out --cross-sign"))
+    }
 }
 
 fn decide(
@@ -283,80 +436,16 @@ fn decide(
     change: &change::Request<'_>,
     found: Option<&Survey>,
     now: Timestamp,
-    moves: &mut Decided,
+    decided: &mut Decided,
 ) -> Result<Decision, Error> {
     let dir = change.dir;
     let cluster: Cluster = declared::load(dir)?;
     let layout = Layout::new(&cluster);
     let observation = observe::observe(&layout, dir);
-    let mut policy = Policy {
-        can_open: change.passwords.can_open(),
-        cross_signs: request.cross_signs,
-        ..Policy::default()
-    };
-    let (mut refusals, mut notes) = (Vec::new(), Vec::new());
-    // Whose trust gets another file, and whose has it already, where settings may be left that name the one before.
-    let (mut trust, mut left) = (split::Moves::new(), split::Moves::new());
-    for subject in select(&layout, request.names)? {
-        let stage = standing(&layout, &observation, subject).stage;
-        let id = id(&layout, subject);
-        if request.to == Direction::Renew {
-            match subject {
-                Subject::Authority(index) => {
-                    policy.renews.insert(index);
-                    moves.all.push((id, Move::Introduce));
-                }
-                Subject::KeyPair(_) if request.names.is_empty() => {}
-                Subject::KeyPair(_) => return Err(Error::NoTerm(id)),
-            }
-            continue;
-        }
-        let Some(step) = direction(request.to, stage, id, &cluster)? else {
-            if let Subject::Authority(index) = subject
-                && stage != Stage::Shared
-                && request.to == Direction::To(stage)
-            {
-                left.insert(layout.instances[index].spec.id, Move::Split);
-            }
-            continue;
-        };
-        if let Subject::KeyPair(_) = subject
-            && !change.force
-            && let Some(why) = gate::tokens(&layout, &observation, subject, step, dir, now)
-        {
-            // Whoever named none goes on with all that can, and whoever's key has leaked cannot wait.
-            match request.names.is_empty() || request.compromised {
-                true => notes.push(why),
-                false => refusals.push(why),
-            }
-            if !request.compromised {
-                continue;
-            }
-        }
-        if request.cross_signs && !request.names.is_empty() {
-            let nothing = match (subject, step) {
-                (Subject::KeyPair(_), _) => Some("is a key without a certificate"),
-                (Subject::Authority(index), _) if layout.signs_elsewhere(index) => {
-                    Some("has below it only what signs certificates that no file here shows")
-                }
-                (_, Move::Introduce | Move::Switch) => None,
-                _ => Some("loses its old generation with this step"),
-            };
-            refusals.extend(nothing.map(|why| {
-                format!("{id}: {why}, so there is nothing to cross-sign; leave out --cross-sign")
-            }));
-        }
-        moves.all.push((id, step));
-        match subject {
-            Subject::Authority(index) => policy.succession.insert(index, step),
-            Subject::KeyPair(index) => policy.keys.insert(index, step),
-        };
-        if let Subject::Authority(index) = subject
-            && step.moves_trust()
-        {
-            trust.insert(layout.instances[index].spec.id, step);
-        }
-    }
+    let read = Read { layout: &layout, observation: &observation, names: request.names };
+    let deciding = Deciding { request, change, cluster: &cluster, read, now };
+    let Intent { moves, mut policy, trust, left, mut refusals, notes } = deciding.intent()?;
+    decided.all = moves;
     let clusters = split::Clusters::new(&cluster, &trust);
     if clusters.after != cluster {
         let reason = Reason::Stage(Stage::Stable);
@@ -380,34 +469,21 @@ fn decide(
     }
     let search =
         split::Search { layout: &layout, after: &clusters.after, observation: &observation, dir };
-    moves.settings = search.all(&trust);
-    moves.settings.extend(search.seen(&left));
+    decided.settings = search.all(&trust);
+    decided.settings.extend(search.seen(&left));
     if request.manifests {
         // Last: a pod that starts anew reads what they name.
-        plan.steps.extend(search.rewrite(&mut moves.settings, &mut refusals));
+        plan.steps.extend(search.rewrite(&mut decided.settings, &mut refusals));
     }
     if !change.force {
         let gates = gate::Gates { layout: &layout, observation: &observation, request, dir, now };
-        if request.compromised {
-            // Whoever has the key is stopped by this step alone, and everybody who needs it is told instead.
-            let dropping = policy.only(|step| step == Move::Drop);
-            let needs = gates.refusals(&dropping).into_iter();
-            plan.notes.extend(needs.map(|why| format!("breaks with this step: {why}")));
-            let rest = policy.only(|step| step != Move::Drop);
-            plan.accepts_broken = rest.succession.is_empty() && rest.keys.is_empty();
-            refusals.extend(gates.refusals(&rest));
-        } else {
-            refusals.extend(gates.refusals(&policy));
-        }
-        refusals.extend(gate::named_for_trust(&search, &policy, &moves.settings));
-        if let Some(Survey { copies, failed }) = found {
-            let goes =
-                |id: &str, by: Move| moves.all.iter().any(|(of, step)| *of == id && *step == by);
-            refusals.extend(cluster::refusals(copies, &|id| goes(id, Move::Switch)));
-            let needs = cluster::refusals(copies, &|id| goes(id, Move::Drop)).into_iter();
-            let needs = needs.chain(failed.iter().cloned());
+        pass(&gates, &policy, &mut plan, &mut refusals);
+        refusals.extend(gate::named_for_trust(&search, &policy, &decided.settings));
+        if let Some(found) = found {
+            let [stand, needs] = of_the_cluster(found, &decided.all);
+            refusals.extend(stand);
             match request.compromised {
-                true => plan.notes.extend(needs.map(|why| format!("breaks with this step: {why}"))),
+                true => plan.notes.extend(needs.iter().map(|why| breaks(why))),
                 false => refusals.extend(needs),
             }
         }
@@ -418,6 +494,34 @@ fn decide(
         true => Ok(Decision { cluster: clusters.after, observation, plan }),
         false => Err(Error::Gates(refusals)),
     }
+}
+
+/// What is told, where nobody is waited for.
+fn breaks(why: &str) -> String {
+    format!("breaks with this step: {why}")
+}
+
+/// What stands against these moves.
+fn pass(gates: &gate::Gates<'_>, policy: &Policy, plan: &mut Plan, refusals: &mut Vec<String>) {
+    if !gates.request.compromised {
+        refusals.extend(gates.refusals(policy));
+        return;
+    }
+    // Whoever has the key is stopped by this step alone, and everybody who needs it is told instead.
+    let dropping = policy.only(|step| step == Move::Drop);
+    plan.notes.extend(gates.refusals(&dropping).iter().map(|why| breaks(why)));
+    let rest = policy.only(|step| step != Move::Drop);
+    plan.accepts_broken = rest.succession.is_empty() && rest.keys.is_empty();
+    refusals.extend(gates.refusals(&rest));
+}
+
+/// What of the cluster's copies stands against having the next one issue, and what against dropping the old one.
+fn of_the_cluster(found: &Survey, moves: &[(&'static str, Move)]) -> [Vec<String>; 2] {
+    let Survey { copies, failed } = found;
+    let goes = |id: &str, by: Move| moves.iter().any(|(of, step)| *of == id && *step == by);
+    let mut needs = cluster::refusals(copies, &|id| goes(id, Move::Drop));
+    needs.extend(failed.iter().cloned());
+    [cluster::refusals(copies, &|id| goes(id, Move::Switch)), needs]
 }
 
 fn direction(
