@@ -3,42 +3,16 @@
 
 mod support;
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, process::Command};
 
-use support::{certkit, kubernetes, machine::Machine, need, openssl, plane::Plane, run};
-
-/// The aggregated API as Kubernetes' sample server has it, reached without a service network.
-const API: &str = "apiVersion: v1
-kind: Namespace
-metadata: {name: wardle}
----
-apiVersion: v1
-kind: Service
-metadata: {name: api, namespace: wardle}
-spec: {type: ExternalName, externalName: cp1}
----
-apiVersion: apiregistration.k8s.io/v1
-kind: APIService
-metadata: {name: v1alpha1.wardle.example.com}
-spec:
-  group: wardle.example.com
-  version: v1alpha1
-  groupPriorityMinimum: 1000
-  versionPriority: 15
-  service: {name: api, namespace: wardle, port: 8443}
-  caBundle: CA
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: flunders}
-rules: [{apiGroups: [wardle.example.com], resources: [flunders], verbs: [list]}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: flunders}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: flunders}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: \"system:kube-scheduler\"}]
-";
+use support::{
+    aggregated::{self, authority, signed},
+    certkit, kubernetes,
+    machine::Machine,
+    need,
+    plane::Plane,
+    run,
+};
 
 const FLUNDER: &str = "apiVersion: wardle.example.com/v1alpha1
 kind: Flunder
@@ -70,36 +44,6 @@ fn seen(machine: &Machine) -> (String, Vec<String>) {
     let groups = last["user"]["groups"].as_array().unwrap();
     let groups = groups.iter().map(|group| group.as_str().unwrap().to_owned()).collect();
     (last["user"]["username"].as_str().unwrap().to_owned(), groups)
-}
-
-/// A certificate of this CA, its key beside it.
-fn signed(
-    folder: &Path,
-    name: &str,
-    ca: (&Path, &Path),
-    subject: &str,
-    more: &str,
-) -> (String, String) {
-    let at = |end: &str| folder.join(format!("{name}.{end}")).to_str().unwrap().to_owned();
-    let (cert, key) = (at("crt"), at("key"));
-    let (ca, ca_key) = (ca.0.to_str().unwrap(), ca.1.to_str().unwrap());
-    let new = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc"];
-    let mut arguments = new.to_vec();
-    arguments.extend(["-CA", ca, "-CAkey", ca_key, "-days", "30", "-subj", subject]);
-    arguments.extend(["-addext", more, "-addext", "basicConstraints=critical,CA:FALSE"]);
-    arguments.extend(["-keyout", &key, "-out", &cert]);
-    openssl(&arguments);
-    (cert, key)
-}
-
-/// A CA of somebody's own.
-fn authority(folder: &Path, name: &str) -> (std::path::PathBuf, std::path::PathBuf) {
-    let (cert, key) = (folder.join(format!("{name}.crt")), folder.join(format!("{name}.key")));
-    let new = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc"];
-    let (out, keyout) = (cert.to_str().unwrap(), key.to_str().unwrap());
-    let subject = format!("/CN={name}");
-    openssl(&[&new[..], &["-subj", &subject, "-keyout", keyout, "-out", out]].concat());
-    (cert, key)
 }
 
 /// The answer to somebody who shows this certificate and says to speak for an administrator.
@@ -147,7 +91,7 @@ fn who_asks_is_known_behind_the_front_proxy_and_nobody_else_is_believed() {
     server.arg(format!("--tls-cert-file={}", serving.0));
     server.arg(format!("--tls-private-key-file={}", serving.1));
     plane.spawn("sample-apiserver", &server);
-    plane.apply(&API.replace("CA", &support::base64(&fs::read(&own.0).unwrap())));
+    plane.apply(&aggregated::objects("cp1", &own.0));
     let available = |plane: &mut Plane<'_>| {
         let ready = [
             "wait",

@@ -1,94 +1,85 @@
-//! CAs of a running control plane that go on and back, certkit killed again and again on the way, and half of the
-//! components restarted when they turn: whoever asks is answered all the time.
+//! The root above the CAs of a running control plane goes on and back, certkit killed again and again on the way:
+//! whoever asks is answered all the time, those who trust nothing but the root included. (`rotate_ca_live` does it with
+//! the CAs themselves.)
 
 mod support;
 
-use std::{
-    process::{Command, Stdio},
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{fs, net::SocketAddr, path::PathBuf, process::Command, sync::Arc};
 
-use serde_json::Value;
 use support::{
     certkit,
     cluster::{Cluster, Component, Options},
-    run, stdout,
-    storm::Storm,
+    generations::Moments,
+    https::{handshake, without_certificate},
+    pod::Pod,
+    run,
+    storm::{Ask, Storm},
+    temp_dir,
 };
 
-const ALL: [&str; 3] = ["ca", "etcd-ca", "front-proxy-ca"];
-
-fn rotate_ca(cluster: &Cluster, more: &[&str]) -> Command {
-    let mut command = certkit();
-    command.arg("rotate-ca").arg("--dir").arg(&cluster.dir).args(ALL).args(more);
-    command
-}
-
-/// Goes to a stage; kills certkit at some moments first.
-fn go(cluster: &Cluster, stage: &str, moments: &mut u64) {
-    let mut killed = 0;
-    for _ in 0..4 {
-        // An xorshift is random enough for a moment.
-        *moments ^= *moments << 13;
-        *moments ^= *moments >> 7;
-        *moments ^= *moments << 17;
-        let mut command = rotate_ca(cluster, &["--to", stage]);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(*moments % 400));
-        if child.try_wait().unwrap().is_none() {
-            child.kill().unwrap();
-            killed += 1;
-        }
-        child.wait().unwrap();
-    }
-    run(&mut rotate_ca(cluster, &["--to", stage]));
-    println!("{stage}: killed {killed} times");
-    let said = stdout(&mut rotate_ca(cluster, &["-o", "json"]));
-    let document: Value = serde_json::from_str(&said).unwrap();
-    for one in document["authorities"].as_array().unwrap() {
-        assert_eq!(one["stage"], stage, "{said}");
-    }
-    run(certkit().args(["verify", "--dir"]).arg(&cluster.dir));
-}
-
-fn restart(cluster: &mut Cluster, storm: &Storm, components: &[Component]) {
-    storm.leave_out(0);
-    for component in components {
-        cluster.restart(0, *component);
-    }
-    storm.take_in(0);
-    storm.wait_for_more();
-    cluster.revive();
+/// A client that was given the roots, and reads them anew for each handshake.
+fn trusting(roots: PathBuf) -> Ask {
+    Arc::new(move |to: SocketAddr| {
+        let roots = fs::read(&roots).map_err(|error| error.to_string())?;
+        let config = without_certificate(&roots).map_err(|error| error.to_string())?;
+        handshake(&Arc::new(config), to).map_err(|error| format!("by the root: {error}"))
+    })
 }
 
 #[test]
-fn whoever_turns_back_amidst_a_stage_or_is_killed_breaks_nothing() {
-    let Some(mut cluster) = Cluster::prepare(Options::default()) else { return };
+fn a_root_goes_on_and_back_above_a_running_control_plane() {
+    let declared = "singleRoot: true\n";
+    let Some(mut cluster) = Cluster::prepare(Options { declared, ..Options::default() }) else {
+        return;
+    };
     // An apiserver that ends waits so long for watches, by default a minute.
     cluster.add_flag(Component::ApiServer, "--request-timeout=5s".to_owned());
     cluster.start_all();
     cluster.apply_rbac();
-    let mut moments = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64 | 1;
-    println!("moments begin with {moments}");
-    let storm = Storm::start(&cluster);
-    // Whether all are restarted, or only half before it turns.
-    for (stage, all) in [
-        ("introduced", false),
-        ("stable", true),
-        ("introduced", true),
-        ("switched", false),
-        ("introduced", true),
-        ("switched", true),
-        ("stable", true),
+    let old = temp_dir();
+    let old_root = old.path().join("root-ca.crt");
+    fs::copy(cluster.dir.join("pki/root-ca.crt"), &old_root).unwrap();
+    let leaf = cluster.on_disk(0, "pki/apiserver.crt");
+    let pod = Pod::start(&cluster);
+    let to: SocketAddr = (cluster.hosts[0].address, 6443).into();
+    let by_old = trusting(old_root);
+    let by_new = trusting(cluster.dir.join("pki/root-ca.crt"));
+    let storm =
+        Storm::asking(&cluster, &[pod.ask(), trusting(cluster.dir.join("pki/root-ca-bundle.crt"))]);
+    let (dir, mut moments) = (cluster.dir.clone(), Moments::new());
+    let roots = |cluster: &Cluster, count: usize| {
+        // The CA itself, and the roots.
+        cluster.until("pods do not get what they are to trust", || {
+            pod.trusted().matches("BEGIN CERTIFICATE").count() == 1 + count
+        });
+    };
+    for (stage, trusted) in [
+        ("introduced", 2),
+        ("stable", 1),
+        ("introduced", 2),
+        ("switched", 2),
+        ("introduced", 2),
+        ("switched", 2),
+        ("stable", 1),
     ] {
-        go(&cluster, stage, &mut moments);
-        let components = if all { &Component::ALL[..] } else { &Component::ALL[..2] };
-        restart(&mut cluster, &storm, components);
+        moments.go(&dir, &["root-ca"], stage, &[]);
+        storm.wait_for_more();
+        // The controller-manager alone has anything to read again.
+        cluster.restart(0, Component::ControllerManager);
+        // Its successor need not wait for the lease to end.
+        let lease = "delete lease kube-controller-manager --namespace kube-system";
+        cluster.super_admin(&lease.split(' ').collect::<Vec<_>>());
+        roots(&cluster, trusted);
+        storm.wait_for_more();
     }
     let (done, failed) = storm.end();
+    println!("{done} requests, {} failed", failed.len());
     assert!(failed.is_empty(), "{} of {done} failed: {failed:#?}", failed.len());
-    cluster.wait_for_leases();
+    by_new(to).unwrap();
+    assert!(by_old(to).is_err(), "whoever trusts the old root alone is served");
+    assert_eq!(cluster.on_disk(0, "pki/apiserver.crt"), leaf, "issued anew");
     cluster.assert_served_is_on_disk();
     cluster.assert_running();
+    let mut check: Command = certkit();
+    run(check.args(["verify", "--dir"]).arg(&cluster.dir));
 }

@@ -265,6 +265,17 @@ impl Cluster {
         self.hosts[host].processes[&component].log()
     }
 
+    /// Where what a further program says goes, and stays when the test fails.
+    pub fn log_of(&self, program: &str) -> PathBuf {
+        self.logs.join(format!("{program}.log"))
+    }
+
+    /// An address of this cluster's network that is no host's.
+    pub fn beside(&self) -> Ipv4Addr {
+        let [a, b, c, _] = self.hosts[0].address.octets();
+        Ipv4Addr::new(a, b, c, 99)
+    }
+
     /// A folder for what a test writes beside.
     pub fn folder(&self) -> &Path {
         self.folder.path()

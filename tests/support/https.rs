@@ -15,7 +15,8 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, StreamOwned,
+    client::WantsClientCert,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
 };
 
@@ -42,19 +43,27 @@ impl Credentials {
                     .map(|field| from_kubeconfig(&text, field, tree))
             }
         };
-        let mut roots = RootCertStore::empty();
-        for trusted in CertificateDer::pem_slice_iter(&trusted?) {
-            roots.add(trusted?)?;
-        }
         let chain = CertificateDer::pem_slice_iter(&cert?).collect::<Result<Vec<_>, _>>()?;
         let key = PrivateKeyDer::from_pem_slice(&key?)?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_client_auth_cert(chain, key)?;
-        Ok(config)
+        Ok(trusting(&trusted?)?.with_client_auth_cert(chain, key)?)
     }
+}
+
+/// A client that trusts these certificates, PEM, and shows none.
+pub fn without_certificate(trusted: &[u8]) -> Result<ClientConfig, Box<dyn Error>> {
+    Ok(trusting(trusted)?.with_no_client_auth())
+}
+
+fn trusting(
+    trusted: &[u8],
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, Box<dyn Error>> {
+    let mut roots = RootCertStore::empty();
+    for trusted in CertificateDer::pem_slice_iter(trusted) {
+        roots.add(trusted?)?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider);
+    Ok(builder.with_safe_default_protocol_versions()?.with_root_certificates(roots))
 }
 
 /// What `FIELD-data` holds or `FIELD` names.
@@ -110,6 +119,7 @@ pub fn handshake(config: &Arc<ClientConfig>, to: SocketAddr) -> io::Result<()> {
 #[derive(Default)]
 pub struct Tally {
     done: AtomicUsize,
+    again: AtomicUsize,
     failed: Mutex<Vec<String>>,
 }
 
@@ -120,6 +130,16 @@ impl Tally {
             Ok(_) => _ = self.done.fetch_add(1, Ordering::Relaxed),
             Err(error) => self.failed.lock().expect("no panic holds it").push(error.to_string()),
         }
+    }
+
+    /// Counts a request that is made once more.
+    pub fn count_again(&self) {
+        self.again.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many were made once more.
+    pub fn again(&self) -> usize {
+        self.again.load(Ordering::Relaxed)
     }
 
     /// How many succeeded.

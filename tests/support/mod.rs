@@ -10,6 +10,7 @@
 //! it is a failure instead: there, `tests/needs.sh` has run and nothing may be missing.
 #![allow(dead_code)] // Each test binary uses its own part of this.
 
+pub mod aggregated;
 pub mod cluster;
 pub mod etcd;
 pub mod fleet;
@@ -19,6 +20,7 @@ pub mod kubeadm;
 pub mod kubernetes;
 pub mod machine;
 pub mod plane;
+pub mod pod;
 pub mod process;
 pub mod schema;
 pub mod storm;

@@ -19,6 +19,9 @@ use super::{
 /// Between two requests of a client: the load is on what changes, not on this machine.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// What else is asked of each apiserver, at this address, in every round.
+pub type Ask = Arc<dyn Fn(SocketAddr) -> Result<(), String> + Send + Sync>;
+
 /// A request storm; it ends when dropped.
 pub struct Storm {
     tally: Arc<Tally>,
@@ -40,6 +43,11 @@ impl Storm {
     /// super-admin.conf, and lists as the controller-manager of that host. Ask [`Cluster::apply_rbac`]
     /// first.
     pub fn start(cluster: &Cluster) -> Self {
+        Self::asking(cluster, &[])
+    }
+
+    /// The same with more that each client asks.
+    pub fn asking(cluster: &Cluster, more: &[Ask]) -> Self {
         let (tally, over) = (Arc::new(Tally::default()), Arc::new(AtomicBool::new(false)));
         let clients = cluster
             .hosts
@@ -59,7 +67,7 @@ impl Storm {
                 let (wanted, busy) =
                     (Arc::new(AtomicBool::new(true)), Arc::<AtomicBool>::default());
                 let (go, at_it) = (Arc::clone(&wanted), Arc::clone(&busy));
-                let name = host.name.clone();
+                let (name, more) = (host.name.clone(), more.to_vec());
                 let thread = std::thread::spawn(move || {
                     let mut number = 0;
                     while !over.load(Ordering::SeqCst) {
@@ -67,6 +75,9 @@ impl Storm {
                         if go.load(Ordering::SeqCst) {
                             number += 1;
                             round(&tally, &who, to, &name, number);
+                            for ask in &more {
+                                tally.count(ask(to).map_err(|error| format!("{name}: {error}")));
+                            }
                         }
                         at_it.store(false, Ordering::SeqCst);
                         sleep(PAUSE);
@@ -95,6 +106,13 @@ impl Storm {
         self.clients[host].wanted.store(true, Ordering::SeqCst);
     }
 
+    /// Does something that nobody is to be asked during.
+    pub fn paused(&self, what: impl FnOnce()) {
+        (0..self.clients.len()).for_each(|host| self.leave_out(host));
+        what();
+        (0..self.clients.len()).for_each(|host| self.take_in(host));
+    }
+
     /// Waits until a dozen more requests of each client have succeeded.
     #[track_caller]
     pub fn wait_for_more(&self) {
@@ -104,6 +122,11 @@ impl Storm {
             assert!(Instant::now() < end, "clients stand still: {:?}", self.tally.failed());
             sleep(Duration::from_millis(20));
         }
+    }
+
+    /// How many requests were made once more, as the leader of etcd had ended.
+    pub fn made_again(&self) -> usize {
+        self.tally.again()
     }
 
     /// Ends it: how many requests succeeded, and what those said that did not.
@@ -152,8 +175,33 @@ fn round(tally: &Tally, who: &[Credentials; 3], to: SocketAddr, name: &str, numb
         (list, "NamespaceList".to_owned()),
     ];
     for (credentials, (text, holds)) in who.iter().zip(wanted) {
-        let result = ask(credentials, to, &text, &holds);
+        let result = apply(tally, credentials, to, &text, &holds);
         tally.count(result.map_err(|error| format!("{name}: {}: {error}", first_line(&text))));
+    }
+}
+
+/// What is said where the leader of etcd ended with a write under way, of which nobody knows the end: a leader that hands over
+/// drops what it is sent meanwhile, whatever certificates there are. Who applies what it wants does so again.
+const LEADER_ENDED: [&str; 3] = [
+    "etcdserver: request timed out, possibly due to previous leader failure",
+    "etcdserver: leader changed",
+    "Timeout: request did not complete within the allotted timeout",
+];
+
+/// A request that is made once more where the leader of etcd ended.
+fn apply(
+    tally: &Tally,
+    credentials: &Credentials,
+    to: SocketAddr,
+    text: &str,
+    holds: &str,
+) -> Result<(), Box<dyn std::error::Error>> {
+    match ask(credentials, to, text, holds) {
+        Err(error) if LEADER_ENDED.iter().any(|said| error.to_string().contains(said)) => {
+            tally.count_again();
+            ask(credentials, to, text, holds)
+        }
+        other => other,
     }
 }
 
