@@ -47,6 +47,7 @@ macro_rules! built_in {
 
 /// The built-in templates, by their path below `templates/`.
 static BUILT_IN: &[(&str, &str)] = built_in![
+    "deploy/ansible.yaml",
     "deploy/cron.cron",
     "deploy/cronjob.yaml",
     "deploy/daemonset.yaml",

@@ -9,7 +9,8 @@ cd "$(dirname "$0")/.." || exit 1
 
 # Nothing but these may take a control plane's turn (`take_turn` of tests/support/cluster.rs). Each of them has networks of
 # its own: addresses of the loopback network that it claims, or a network namespace.
-waiting=(control_plane rotate_ca_live kubeadm_cluster rotate_ca_back_live aggregation recover_live cluster_copies kubelet)
+waiting=(control_plane rotate_ca_live kubeadm_cluster rotate_ca_back_live aggregation recover_live cluster_copies kubelet
+  deploy_live)
 
 target=${CARGO_TARGET_DIR:-target}
 skipped=$target/certkit-skipped.txt

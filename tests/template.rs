@@ -73,6 +73,28 @@ fn systemd_accepts_the_units_and_their_timers_and_finds_faults_in_wrong_ones() {
 }
 
 #[test]
+fn ansible_reads_the_playbook_and_finds_faults_in_a_wrong_one() {
+    if support::optional("ansible-playbook").is_none() {
+        return;
+    }
+    let folder = support::temp_dir();
+    let check = |text: &str| {
+        let file = folder.path().join("playbook.yaml");
+        fs::write(&file, text).unwrap();
+        let mut check = Command::new("ansible-playbook");
+        check.args(["--syntax-check", "-i", "control_plane,"]).arg(&file);
+        check.env("ANSIBLE_LOCALHOST_WARNING", "false").output().unwrap().status.success()
+    };
+    for dir in ["/etc/kubernetes", HOSTILE] {
+        let sound = template(dir, "ansible");
+        assert!(check(&sound), "{sound}");
+        assert!(sound.contains("/.certkit/archives/{{ inventory_hostname }}.tar\""), "{sound}");
+        let wrong = sound.replace("ansible.builtin.unarchive", "ansible.builtin.unarchived");
+        assert!(!check(&wrong));
+    }
+}
+
+#[test]
 fn kubectl_reads_the_manifests() {
     if support::need("kubectl").is_none() {
         return;

@@ -4,6 +4,7 @@ mod awaiting;
 mod hook;
 mod listening;
 mod restart;
+mod running;
 
 use std::{
     io,

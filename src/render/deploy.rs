@@ -49,6 +49,11 @@ pub static DEPLOYMENTS: &[Deployment] = &[
         about: "Kubernetes DaemonSet that checks every node and leaves the result for node_exporter",
     },
     Deployment {
+        name: "ansible",
+        template: "deploy/ansible.yaml",
+        about: "Ansible playbook that carries each host's tree to it and restarts what needs it",
+    },
+    Deployment {
         name: "prometheus-rules",
         template: "deploy/prometheus-rules.yaml",
         about: "Prometheus alert rules over the check's metrics",

@@ -104,8 +104,9 @@ impl Fleet {
             let text = format!(
                 "ListenAddress {address}:22\nHostKey {0}/key\nAuthorizedKeysFile {0}/authorized\n\
                  PidFile none\nUsePAM no\nStrictModes no\nPermitRootLogin yes\nMaxStartups 500\n\
-                 SetEnv PATH={path}:/usr/sbin:/usr/bin:/sbin:/bin\n",
-                folder.display()
+                 SetEnv PATH={1}:{path}:/usr/sbin:/usr/bin:/sbin:/bin\n",
+                folder.display(),
+                self.programs(name).display()
             );
             fs::write(folder.join("sshd_config"), text).expect("written");
         }
@@ -171,6 +172,17 @@ impl Fleet {
     /// The operator's workspace.
     pub fn workspace(&self) -> PathBuf {
         self.operator.folder().join("workspace")
+    }
+
+    /// A host's own folder of programs, the first in its PATH.
+    pub fn programs(&self, name: &str) -> PathBuf {
+        self.hosts[name].folder().join("bin")
+    }
+
+    /// Puts a program for sh there.
+    pub fn install(&self, name: &str, program: &str, text: &str) {
+        fs::create_dir_all(self.programs(name)).expect("a folder");
+        super::write_script(&self.programs(name).join(program), text);
     }
 
     /// The configuration of the operator's ssh.

@@ -23,6 +23,7 @@ pub mod plane;
 pub mod pod;
 pub mod process;
 pub mod schema;
+pub mod services;
 pub mod storm;
 pub mod tree;
 

@@ -183,13 +183,13 @@ fn round(tally: &Tally, who: &[Credentials; 3], to: SocketAddr, name: &str, numb
 /// What is said where the leader of etcd ended with a write under way, of which nobody knows the end: a leader that hands over
 /// drops what it is sent meanwhile, whatever certificates there are. Who applies what it wants does so again.
 const LEADER_ENDED: [&str; 3] = [
-    "etcdserver: request timed out, possibly due to previous leader failure",
+    "etcdserver: request timed out",
     "etcdserver: leader changed",
     "Timeout: request did not complete within the allotted timeout",
 ];
 
 /// A request that is made once more where the leader of etcd ended.
-fn apply(
+pub fn apply(
     tally: &Tally,
     credentials: &Credentials,
     to: SocketAddr,

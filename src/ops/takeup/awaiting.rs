@@ -1,19 +1,16 @@
 //! The components that run on this machine and have not read what is in place now, where only a restart makes them:
 //! those that were started before the files they read were changed.
 
-use std::{
-    collections::HashSet,
-    fs::{self, Metadata},
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
-};
+use std::{collections::HashSet, fs, os::unix::fs::MetadataExt as _, path::Path};
+
+use super::running::{identity, running};
 
 use crate::{
     model::{
         layout::Layout,
         takeup::{self, TakeUp},
     },
-    ops::{observe::Observation, verify::flags::of_process},
+    ops::observe::Observation,
 };
 
 /// How many of them a second has, in `/proc/PID/stat`: Linux says 100 to every program, whatever the kernel counts in
@@ -26,18 +23,12 @@ pub fn awaiting(layout: &Layout<'_>, dir: &Path, observation: &Observation) -> V
     let files = Changes::look(layout, dir, observation);
     let places = observation.places();
     let mut found: Vec<&'static str> = Vec::new();
-    for folder in processes() {
-        let Some(told) = of_process(&folder) else { continue };
-        // Of a container's process the names are its own: they are this machine's if they lead to the same files.
-        let inside = |value: &str| {
-            let path = Path::new(value).strip_prefix("/").ok()?;
-            fs::metadata(folder.join("root").join(path)).ok()
-        };
-        let named = told.settings.iter().filter_map(|setting| inside(&setting.value));
-        if !named.into_iter().any(|metadata| files.own.contains(&identity(&metadata))) {
+    for one in running() {
+        if !one.names(|named| files.own.contains(&named)) {
             continue;
         }
-        let Some(started) = started(&folder, boot) else { continue };
+        let (folder, told) = (&one.folder, &one.told);
+        let Some(started) = started(folder, boot) else { continue };
         let (changed, amended, pairs) = files.since(layout, started);
         let all = takeup::changes(layout, &places, &changed, &amended, &pairs);
         let is_it = |change: &takeup::Affected<'_>| {
@@ -53,15 +44,6 @@ pub fn awaiting(layout: &Layout<'_>, dir: &Path, observation: &Observation) -> V
     found
 }
 
-fn processes() -> impl Iterator<Item = PathBuf> {
-    let is_process = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default();
-        name.as_encoded_bytes().iter().all(u8::is_ascii_digit)
-    };
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(is_process)
-}
-
 /// When the machine was started, in seconds since 1970.
 fn boot_time() -> Option<i64> {
     let text = fs::read_to_string("/proc/stat").ok()?;
@@ -75,10 +57,6 @@ fn started(folder: &Path, boot: i64) -> Option<i64> {
     let (_, rest) = text.rsplit_once(") ")?;
     let ticks: i64 = rest.split(' ').nth(19)?.parse().ok()?;
     Some(boot + ticks / TICKS)
-}
-
-fn identity(metadata: &Metadata) -> (u64, u64) {
-    (metadata.dev(), metadata.ino())
 }
 
 /// When the files of a host were changed, in seconds since 1970.

@@ -8,7 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{PROBE, Request, restart};
+use super::{
+    PROBE, Request, restart,
+    running::{Running, identity, running},
+};
 use crate::{
     model::{
         catalogue::{Listener, MANIFESTS},
@@ -21,7 +24,7 @@ use crate::{
     },
     ops::{
         read,
-        verify::flags::{self, of_process, with_config},
+        verify::flags::{self, with_config},
     },
     pki::inspect::Certificate,
     tls::probe::Target,
@@ -72,17 +75,6 @@ pub(super) fn find(
     watched
 }
 
-/// What the processes that run here are told, by their own command lines.
-fn running() -> Vec<Told> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let is_process = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default();
-        name.as_encoded_bytes().iter().all(u8::is_ascii_digit)
-    };
-    let folders = entries.flatten().map(|entry| entry.path()).filter(is_process);
-    folders.filter_map(|folder| of_process(&folder)).collect()
-}
-
 /// What static pods are told.
 fn manifests(dir: &Path) -> Vec<Told> {
     let files = restart::manifests(&dir.join(MANIFESTS)).unwrap_or_default();
@@ -99,21 +91,17 @@ fn told<'a>(
     request: &Request<'_>,
     change: &Affected<'_>,
     place: &Place,
-    running: &'a [Told],
+    running: &'a [Running],
     manifests: &'a [Told],
 ) -> Vec<&'a Told> {
     if request.cluster.workspace {
         return Vec::new();
     }
-    let file = request.dir.join(place.cert());
-    let real = file.canonicalize().ok();
-    let is_it = |value: &str| {
-        let path = Path::new(value);
-        path == file || path.is_absolute() && real.is_some() && path.canonicalize().ok() == real
-    };
+    let file = fs::metadata(request.dir.join(place.cert())).ok().map(|file| identity(&file));
     let is_theirs = |told: &&Told| told.component == change.component.id;
-    let names = |told: &&Told| told.settings.iter().any(|setting| is_it(&setting.value));
-    let found: Vec<&Told> = running.iter().filter(is_theirs).filter(names).collect();
+    let names = |one: &&Running| one.names(|named| Some(named) == file);
+    let found: Vec<&Told> =
+        running.iter().filter(names).map(|one| &one.told).filter(is_theirs).collect();
     match found.is_empty() {
         true => manifests.iter().filter(is_theirs).collect(),
         false => found,
