@@ -313,6 +313,34 @@ fn certkit_comes_along_where_there_is_none() {
     assert!(!left.status.success(), "{left:?}");
 }
 
+#[test]
+fn no_ca_is_dropped_that_a_hosts_own_certificate_hangs_on() {
+    let Some(fleet) = fleet() else { return };
+    // As the kubelet keeps what it got through the certificates API.
+    let folder = fleet.host("w1").lib().join("kubelet/pki");
+    fs::create_dir_all(&folder).expect("a folder");
+    let own = folder.join("kubelet-client-current.pem");
+    fs::copy(fleet.workspace().join("hosts/w1/pki/kubelet-client.pem"), &own).expect("copied");
+    for _ in ["introduced", "switched"] {
+        report(&mut fleet.deploy(&[]), 0);
+        run(&mut fleet.certkit(&["rotate-ca", "ca", "--next"]));
+    }
+    report(&mut fleet.deploy(&[]), 0);
+    let listed = stdout_to(&mut fleet.deploy(&["--from-hosts"]), 0);
+    assert!(listed.contains("w1") && listed.contains("kubelet-client-current.pem"), "{listed}");
+    let said = |code: i32| {
+        let output = run_to_exit(&mut fleet.certkit(&["rotate-ca", "ca", "--next"]), code);
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let refused = said(3);
+    let file = "w1:/var/lib/kubelet/pki/kubelet-client-current.pem was signed by CN=kubernetes";
+    assert!(refused.contains(file) && refused.contains("deploy --check"), "{refused}");
+    // It got another one since, and somebody looked.
+    fs::copy(fleet.workspace().join("hosts/w1/pki/kubelet-client.pem"), &own).expect("copied");
+    report(&mut fleet.deploy(&["--check"]), 0);
+    said(0);
+}
+
 /// The hosts, all in this state, in the order in which they are gone to.
 fn all(state: &str) -> Vec<(String, String)> {
     ["etcd1", "cp1", "w1", "w2"].map(|host| (host.into(), state.into())).to_vec()

@@ -41,6 +41,9 @@ pub struct DeployArgs {
     /// Only compare: say what each host would get, and change nothing
     #[arg(long)]
     check: bool,
+    /// Only fetch what is on hosts alone, certificates that kubelets made or got themselves, and say when they end
+    #[arg(long)]
+    from_hosts: bool,
     /// How many nodes at once; members of etcd and the control plane are always changed one at a time
     #[arg(long, value_name = "N", default_value_t = 10)]
     parallel: usize,
@@ -89,6 +92,7 @@ EXIT CODES:
 
 EXAMPLES:
   certkit deploy --check
+  certkit deploy --from-hosts
   certkit deploy --restart systemd
   certkit deploy worker-1,worker-2 --carry
   certkit rotate-ca --next && certkit deploy --restart static-pods,systemd
@@ -114,7 +118,7 @@ pub fn run(args: &DeployArgs, global: &Global) -> Result<Exit, Failure> {
         dir: &dir,
         hosts: &args.hosts,
         changed: args.changed,
-        check: args.check,
+        check: args.check || args.from_hosts,
         transport: &transport,
         carry: args.carry,
         restart: &restart,
@@ -137,10 +141,12 @@ pub fn run(args: &DeployArgs, global: &Global) -> Result<Exit, Failure> {
         let warnings = one.receipt.iter().flat_map(|receipt| &receipt.warnings);
         warnings.for_each(|warning| super::warn(format!("{}: {warning}", one.host)));
     }
+    let check = args.check || args.from_hosts;
     let exit = exit(&report, args.check);
     let text = match args.output {
-        Format::Json | Format::Yaml => super::document(json(&report, args.check), args.output),
+        Format::Json | Format::Yaml => super::document(json(&report, check), args.output),
         Format::Table | Format::Wide if global.quiet => Ok(String::new()),
+        Format::Table | Format::Wide if args.from_hosts => Ok(own(&report, args.output.is_wide())),
         Format::Table | Format::Wide => Ok(table(&report, args)),
     };
     let changed = report.hosts.iter().any(|one| one.state == HostState::Deployed);
@@ -227,6 +233,27 @@ fn table(report: &deploy::Report, args: &DeployArgs) -> String {
         );
     }
     text
+}
+
+/// The certificates that only hosts have, those that end first before all others.
+fn own(report: &deploy::Report, wide: bool) -> String {
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for one in &report.hosts {
+        let all = one.receipt.iter().flat_map(|receipt| &receipt.own);
+        rows.extend(all.map(|own| {
+            vec![one.host.clone(), own.not_after.clone(), own.file.display().to_string()]
+        }));
+    }
+    if rows.is_empty() {
+        return "no host has certificates of its own\n".to_owned();
+    }
+    rows.sort_by(|one, other| one[1].cmp(&other[1]));
+    let columns = [
+        Column::new("HOST").least(12),
+        Column::new("EXPIRES"),
+        Column::new("FILE").least(24).keeps_end(),
+    ];
+    output::table(&columns, &rows, wide)
 }
 
 fn or_dash(text: String) -> String {

@@ -130,6 +130,8 @@ pub struct OwnCertificate {
     pub fingerprint: String,
     /// When it ends, in RFC 3339.
     pub not_after: String,
+    /// Itself, in PEM, without its key.
+    pub certificate: String,
 }
 
 /// Why something is not done.

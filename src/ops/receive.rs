@@ -302,6 +302,7 @@ impl Taker<'_> {
             Some(OwnCertificate {
                 fingerprint: first.fingerprint_hex(),
                 not_after: first.validity().not_after.to_string(),
+                certificate: first.to_pem(),
                 file,
             })
         };

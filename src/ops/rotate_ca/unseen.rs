@@ -12,6 +12,7 @@ use crate::{
         shown::{quoted, with_causes},
     },
     ops::{
+        deployed,
         observe::{Observation, view},
         read,
     },
@@ -29,7 +30,7 @@ pub struct Unseen {
     pub refusals: Vec<String>,
 }
 
-/// What this machine's kubelet got itself, and what was brought in files, judged by who signed it.
+/// What this machine's kubelet got itself, those of hosts that `certkit deploy` was at, and what was brought in files, judged by who signed it.
 pub fn judge(
     layout: &Layout<'_>,
     observation: &Observation,
@@ -75,6 +76,14 @@ pub fn judge(
             all.first().into_iter().for_each(|certificate| one(&path, certificate, false));
         }
     }
+    // What each host's kubelet had when somebody was last there.
+    for (host, deployed) in deployed::all(dir) {
+        for own in &deployed.own {
+            let path = PathBuf::from(format!("{host}:{}", own.file.display()));
+            let all = inspect::from_pem(own.certificate.as_bytes()).unwrap_or_default();
+            all.first().into_iter().for_each(|certificate| one(&path, certificate, false));
+        }
+    }
     let mut wrong = Vec::new();
     for path in brought {
         let content = match read::named(path, read::LIMIT) {
@@ -102,7 +111,8 @@ pub fn judge(
 
 /// How a kubelet gets another certificate. It asks for one when the old one is old, not when its CA is.
 const RENEW: &str = "the kubelet asks for another one only when this one is old; to have it ask at once, remove this \
-                     file and its kubeconfig, and restart it with a bootstrap kubeconfig";
+                     file and its kubeconfig, and restart it with a bootstrap kubeconfig; where it is on another host, \
+                     `certkit deploy --check` looks again";
 
 /// What is said of somebody who used a certificate that is none of those known.
 pub fn told(layout: &Layout<'_>, offender: &Offender) -> String {
