@@ -22,6 +22,7 @@ mod paths;
 mod prune;
 mod receive;
 mod recover;
+mod report;
 mod rotate;
 mod rotate_ca;
 mod show;
@@ -105,6 +106,7 @@ enum Command {
     Prune(prune::PruneArgs),
     Receive(receive::ReceiveArgs),
     Recover(recover::RecoverArgs),
+    Report(report::ReportArgs),
     Rotate(Box<rotate::RotateArgs>),
     RotateCa(Box<rotate_ca::RotateCaArgs>),
     Show(show::ShowArgs),
@@ -221,6 +223,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Nodes(args) => nodes::run(args, &cli.global),
         Command::Receive(args) => receive::run(args, &cli.global),
         Command::Recover(args) => recover::run(args, &cli.global),
+        Command::Report(args) => report::run(args, &cli.global),
         Command::Rotate(args) => rotate::run(args, &cli.global),
         Command::RotateCa(args) => rotate_ca::run(args, &cli.global),
         Command::Show(args) => show::run(args, &cli.global),

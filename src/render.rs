@@ -58,6 +58,7 @@ static BUILT_IN: &[(&str, &str)] = built_in![
     "deploy/systemd-rotate-timer.timer",
     "deploy/systemd-service.service",
     "deploy/systemd-timer.timer",
+    "report/report.html",
     "flags/args.txt",
     "flags/args/istiod.txt",
     "flags/config.yaml",
@@ -196,6 +197,7 @@ fn fill(name: &str, text: &str, context: impl Serialize) -> Result<String, minij
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|name| match name.rsplit_once('.').map(|(_, end)| end) {
         Some("yaml" | "json") => AutoEscape::Json,
+        Some("html") => AutoEscape::Html,
         Some("env") => AutoEscape::Custom(ENVIRONMENT_FILE.into()),
         Some("conf" | "service" | "timer") => AutoEscape::Custom(SYSTEMD.into()),
         Some("cron") => AutoEscape::Custom(CRON.into()),

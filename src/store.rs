@@ -64,7 +64,7 @@ use std::time::{Duration, Instant};
 
 pub use backup::{Backup, BackupEntry, BackupKind, Kept, Undo};
 pub use debt::Debt;
-pub use digest::sha256;
+pub use digest::{sha256, sha256_base64};
 pub use disk::NewOwner;
 pub use engine::Committed;
 pub use error::{Error, Holder, Operation};

@@ -28,6 +28,7 @@ const LINES: &[(&str, &[&str])] = &[
     ("prune", &["--dir", "d"]),
     ("receive", &["--dir", "d"]),
     ("recover", &["--dir", "d"]),
+    ("report", &["--dir", "d"]),
     ("rotate", &["--dir", "d"]),
     ("rotate-ca", &["--next", "--dir", "d"]),
     ("show", &["d/pki/ca.crt", "--dir", "d"]),

@@ -19,6 +19,7 @@ needs=(
   curl:curl
   sshd:openssh-server
   ssh:openssh-client
+  chromium:chromium
   dot:graphviz
   python3:python3-yaml
   keytool:default-jre-headless

@@ -33,6 +33,7 @@ fn no_command_reaches_for_the_network_by_itself() {
         &["nodes", "add", "w1=10.0.1.1"],
         &["deploy", "--ssh", "false"],
         &["receive"],
+        &["report"],
         &["status"],
         &["prune"],
         &["recover"],

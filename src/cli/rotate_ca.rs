@@ -275,7 +275,8 @@ fn status_table(standing: &[Standing], wide: bool) -> String {
     text
 }
 
-fn standing_json(standing: &[Standing]) -> Vec<Value> {
+/// How far each has come, as documents say it.
+pub fn standing_json(standing: &[Standing]) -> Vec<Value> {
     standing
         .iter()
         .map(|one| {

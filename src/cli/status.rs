@@ -64,7 +64,7 @@ const COLUMNS: [Column; 7] = [
 ];
 
 /// How one host is, in a word or two.
-fn state(one: &HostStatus) -> &'static str {
+pub fn state(one: &HostStatus) -> &'static str {
     match &one.known {
         None => "never-deployed",
         Some(known) if known.seen.is_empty() => "never-reached",

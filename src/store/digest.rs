@@ -8,6 +8,12 @@ pub fn sha256(data: &[u8]) -> String {
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The same in base64, as pages name the scripts that they allow (Content Security Policy).
+pub fn sha256_base64(data: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(digest::digest(&digest::SHA256, data))
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

@@ -57,7 +57,11 @@ const THREADED: &[(&str, &str)] =
 /// the files below `pki/issue/`.
 const SPREAD: &[(&str, &[&str], &str)] = &[
     ("anstyle", &["cli"], "styles of clap's help and of tables"),
-    ("base64", &["document::data", "pki::age"], "Kubernetes' documents; age's header"),
+    (
+        "base64",
+        &["document::data", "pki::age", "store::digest"],
+        "Kubernetes' documents; age's header; digests as pages have them",
+    ),
     ("clap", &["cli"], "each command's arguments stand beside it"),
     ("ring", &["pki", "store::digest"], "keys, signatures, key identifiers; the journal's digests"),
     (

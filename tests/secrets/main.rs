@@ -81,6 +81,7 @@ const EVERYTHING: &[&[&str]] = &[
     &["nodes", "add", "w1=10.0.1.1", "--from", "FILE"],
     &["deploy", "--ssh", "false", "-o", "json"],
     &["receive"],
+    &["report"],
     &["status"],
     &["status", "-o", "json"],
     &["prune", "--dry-run", "-o", "json"],
