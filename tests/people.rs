@@ -235,6 +235,9 @@ fn shells_complete_certificates_hosts_addons_and_codes() {
         (&["certkit", "--dir", dir, "rotate", "kubelet (c"], "kubelet (cp1)"),
         (&["certkit", "--dir", dir, "export", "c"], "cp1"),
         (&["certkit", "--dir", dir, "flags", "--host", "c"], "cp1"),
+        (&["certkit", "--dir", dir, "deploy", "c"], "cp1"),
+        (&["certkit", "--dir", dir, "rotate-ca", "front"], "front-proxy-ca"),
+        (&["certkit", "--dir", dir, "rotate-ca", "s"], "sa"),
         (&["certkit", "init", "--addon", "kon"], "konnectivity"),
         (&["certkit", "verify", "--allow", "unu"], "unused"),
         (&["certkit", "flags", "kube-s"], "kube-scheduler"),
@@ -242,6 +245,8 @@ fn shells_complete_certificates_hosts_addons_and_codes() {
         let found = offered(words);
         assert!(found.split('\n').any(|line| line.trim_end() == wanted), "{words:?}: {found:?}");
     }
+    // What is not declared is not replaced.
+    assert!(!offered(&["certkit", "--dir", dir, "rotate-ca", "root"]).contains("root-ca"));
     // A CA is not renewed.
     assert!(!offered(&["certkit", "--dir", dir, "rotate", "etcd-"]).contains("etcd-ca\n"));
 }

@@ -15,7 +15,8 @@ use clap_complete::{
 use super::{Exit, Failure, print};
 use crate::{
     model::{
-        catalogue::CERTIFICATES,
+        catalogue::{CERTIFICATES, CertSpec, KEYS},
+        cluster::Cluster,
         code::CODES,
         layout::{DEFAULT_HOST_DIR, Layout},
     },
@@ -99,6 +100,23 @@ pub fn certificates() -> ArgValueCandidates {
             found.extend(leaves.map(|spec| (spec.id.to_string(), spec.about)));
         }
         found.into_iter().map(|(name, about)| candidate(name, about)).collect()
+    })
+}
+
+/// What `rotate-ca` replaces: the CAs that DIR declares, or all that there may be, and key pairs.
+pub fn authorities() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let declared = declared::find(&asked_dir()).ok().flatten();
+        let is_here = |spec: &&CertSpec| {
+            let has =
+                |cluster: &Cluster| cluster.has(spec.present) && !cluster.is_absent(spec.id.name());
+            spec.is_ca() && declared.as_ref().is_none_or(has)
+        };
+        let authorities = CERTIFICATES.iter().filter(is_here);
+        let authorities = authorities.map(|spec| candidate(spec.id.to_string(), spec.about));
+        authorities
+            .chain(KEYS.iter().map(|spec| candidate(spec.id.to_owned(), spec.about)))
+            .collect()
     })
 }
 

@@ -7,7 +7,7 @@ use std::{fmt::Write as _, path::PathBuf, time::Duration};
 use serde_json::{Value, json};
 
 use super::{
-    Exit, Failure, Format, Global, limit,
+    Exit, Failure, Format, Global, completions, limit,
     output::{self, grid::Column},
     password,
     rotate::report::{complain_of, components, taken_up},
@@ -35,7 +35,7 @@ use crate::{
 #[command(after_long_help = HELP)]
 pub struct RotateCaArgs {
     /// What to replace: ca, etcd-ca, front-proxy-ca, sa, root-ca, an addon's CA [default: all but a root]
-    #[arg(value_name = "CA")]
+    #[arg(value_name = "CA", add = completions::authorities())]
     names: Vec<String>,
     /// Go on to the next stage
     #[arg(long, conflicts_with_all = ["status", "undo", "to"])]
