@@ -236,9 +236,13 @@ fn a_kill_or_a_full_disk_leaves_all_or_nothing_and_a_rerun_goes_on() {
         run(&mut fleet.certkit(&["rotate", "--all"]));
         let old = tree(&tree_of);
         let new = tree(&fleet.workspace().join("hosts/w1"));
-        let mut deploy = fleet.deploy(&["w1", "--restart", "systemd"]).spawn().expect("certkit");
-        let receives =
-            || support::process::find("certkit --dir /etc/kubernetes receive -o json --restart");
+        let mut deploy =
+            fleet.deploy(&["w1", "--restart", "static-pods"]).spawn().expect("certkit");
+        let receives = || {
+            support::process::find(
+                "certkit --dir /etc/kubernetes receive -o json --restart static-pods",
+            )
+        };
         let begun = Instant::now();
         while receives().is_empty() && begun.elapsed() < Duration::from_secs(5) {
             std::thread::yield_now();
@@ -339,6 +343,35 @@ fn no_ca_is_dropped_that_a_hosts_own_certificate_hangs_on() {
     fs::copy(fleet.workspace().join("hosts/w1/pki/kubelet-client.pem"), &own).expect("copied");
     report(&mut fleet.deploy(&["--check"]), 0);
     said(0);
+}
+
+#[test]
+fn many_nodes_get_their_files_side_by_side() {
+    // Two hundred where somebody has three minutes.
+    let count = if std::env::var_os("CERTKIT_TEST_ALL").is_some() { 200 } else { 40 };
+    let nodes: Vec<(String, String)> = (0..count)
+        .map(|n| (format!("n{n}"), format!("10.90.{}.{}", 2 + n / 100, 1 + n % 100)))
+        .collect();
+    let hosts: Vec<(&str, &str)> =
+        nodes.iter().map(|(name, ip)| (name.as_str(), ip.as_str())).collect();
+    let Some(fleet) = Fleet::boot(&hosts) else { return };
+    run(&mut fleet.certkit(&["init", "-q", "--workspace", "--host", "cp1=10.90.0.11"]));
+    let added: Vec<String> = nodes.iter().map(|(name, ip)| format!("{name}={ip}")).collect();
+    let mut add = vec!["nodes", "add", "-q"];
+    add.extend(added.iter().map(String::as_str));
+    run(&mut fleet.certkit(&add));
+    let names: Vec<&str> = hosts.iter().map(|(name, _)| *name).collect();
+    let begin = Instant::now();
+    let deployed = report(&mut fleet.deploy(&[&names[..], &["--parallel", "50"]].concat()), 0);
+    println!("{count} nodes from nothing: {:?}", begin.elapsed());
+    assert_eq!(states(&deployed).iter().filter(|(_, state)| state == "deployed").count(), count);
+    for name in [names[0], names[count / 2], names[count - 1]] {
+        assert_same(&fleet, name);
+    }
+    let begin = Instant::now();
+    let again = report(&mut fleet.deploy(&[&names[..], &["--parallel", "50"]].concat()), 0);
+    println!("again: {:?}", begin.elapsed());
+    assert!(states(&again).iter().all(|(_, state)| state == "unchanged"));
 }
 
 /// The hosts, all in this state, in the order in which they are gone to.
