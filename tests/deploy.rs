@@ -144,7 +144,12 @@ fn one_hosts_files_are_taken_by_no_other() {
     fs::write(fleet.workspace().join("certkit.yaml"), declared).expect("written");
     let wrong = report(&mut fleet.deploy(&["w2"]), 4);
     let error = wrong["hosts"][0]["error"]["message"].as_str().expect("a message");
-    assert!(error.contains("the delivery is for w2 (10.90.1.2), and this machine is"), "{error}");
+    assert!(
+        error.starts_with("the delivery is for w2 (10.90.1.2), and this machine is"),
+        "{error}"
+    );
+    let hint = wrong["hosts"][0]["error"]["hint"].as_str().expect("a hint");
+    assert!(hint.contains("correct the one or the other"), "{hint}");
     assert!(tree(&fleet.host("w1").kubernetes()).is_empty());
     // Nor where the other already has its own.
     report(&mut fleet.deploy(&["w1"]), 0);

@@ -491,14 +491,15 @@ fn note(
     digests: &BTreeMap<PathBuf, String>,
     now: Timestamp,
 ) {
-    if receipt.error.is_none() || receipt.changed {
-        known.seen = now.to_string();
-        known.files = digests.clone();
-        if !receipt.changed {
-            for one in &receipt.differences {
-                // What it has instead is not what is here, which is all that matters.
-                known.files.insert(one.path.clone(), String::new());
-            }
+    if receipt.error.is_some() && !receipt.changed {
+        return;
+    }
+    known.seen = now.to_string();
+    known.files.clone_from(digests);
+    if !receipt.changed {
+        for one in &receipt.differences {
+            // What it has instead is not what is here, which is all that matters.
+            known.files.insert(one.path.clone(), String::new());
         }
     }
     if receipt.changed {
@@ -563,7 +564,11 @@ impl Line<'_> {
                 self.bring()?;
                 continue;
             }
-            return match receipt.filter(|receipt| receipt.host == delivery.host && !is_other) {
+            // Who could not even read for whom it is says why.
+            let is_its = |receipt: &Receipt| {
+                !is_other && (receipt.host == delivery.host || receipt.error.is_some())
+            };
+            return match receipt.filter(is_its) {
                 Some(receipt) => {
                     self.was_reached = true;
                     Ok(receipt)

@@ -92,7 +92,9 @@ pub fn behind(cluster: &Cluster, dir: &Path) -> Vec<(String, String)> {
         let root = cluster.root_of(host);
         let Some(files) = files.get(&root) else { continue };
         let why = match known.get(host.name.as_ref()) {
-            None => Some("was never deployed to".to_owned()),
+            None => {
+                Some("was never deployed to (--force where its files go another way)".to_owned())
+            }
             Some(deployed) if deployed.seen.is_empty() => Some("was never reached".to_owned()),
             Some(deployed) => lacks(deployed, &digests(dir, &root, files.keys())),
         };
