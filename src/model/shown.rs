@@ -16,6 +16,8 @@ const WORD: usize = 40;
 /// begin and end that are written together. Of random base64 of 28 characters one text in 600 has fewer.
 const WINDOW: usize = 16;
 const CHANGES: usize = 3;
+/// A folder may have a random name of six.
+const CHANGES_IN_PATHS: usize = 6;
 const OF_A_WORD: usize = 3;
 
 /// Text from a file in quotes, or what is said in its place.
@@ -107,20 +109,32 @@ fn looks_random(run: &[u8]) -> bool {
         b'A'..=b'Z' => 1,
         _ => 2,
     };
-    // What else base64 has tells nothing of what stands on both sides of it.
-    let run: Vec<u8> = run.iter().copied().filter(u8::is_ascii_alphanumeric).collect();
-    let mut is_word = vec![false; run.len()];
+    // What else base64 has tells nothing of what stands on both sides of it. How many slashes stand before each is kept.
+    let mut slashes = 0;
+    let mut folders = Vec::with_capacity(run.len());
+    let mut letters = Vec::with_capacity(run.len());
+    for b in run {
+        slashes += usize::from(*b == b'/');
+        if b.is_ascii_alphanumeric() {
+            folders.push(slashes);
+            letters.push(*b);
+        }
+    }
+    let mut is_word = vec![false; letters.len()];
     let mut start = 0;
-    for part in run.chunk_by(|a, b| class(*a) == class(*b)) {
+    for part in letters.chunk_by(|a, b| class(*a) == class(*b)) {
         is_word[start..start + part.len()].fill(class(part[0]) == 0 && part.len() >= OF_A_WORD);
         start += part.len();
     }
-    let is_change =
-        |at: usize| class(run[at]) != class(run[at + 1]) && !is_word[at] && !is_word[at + 1];
-    let changes: Vec<bool> = (1..run.len()).map(|next| is_change(next - 1)).collect();
-    changes
-        .windows(WINDOW - 1)
-        .any(|window| window.iter().filter(|change| **change).count() >= CHANGES)
+    let is_change = |at: usize| {
+        class(letters[at]) != class(letters[at + 1]) && !is_word[at] && !is_word[at + 1]
+    };
+    (WINDOW..=letters.len()).any(|end| {
+        let begin = end - WINDOW;
+        let changes = (begin..end - 1).filter(|at| is_change(*at)).count();
+        let is_path = folders[begin] != folders[end - 1];
+        changes >= if is_path { CHANGES_IN_PATHS } else { CHANGES }
+    })
 }
 
 /// An error with all its causes in one line.
@@ -154,6 +168,7 @@ mod tests {
             "DigiCertGlobalRootCAG2",
             "certificate-authority-data of user `system:kube-controller-manager`",
             "/etc/kubernetes/pki/apiserver-kubelet-client.pem",
+            "/tmp/test-bOhLgN/pki/controller-manager-client.pem",
             "https://api.prod.example.com:6443",
             "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
             "4c4c4544-0031-3510-8052-b4c04f4a4d32",
