@@ -4,7 +4,7 @@
 mod ssh;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::{File, OpenOptions},
     io,
     os::unix::fs::OpenOptionsExt as _,
@@ -19,7 +19,7 @@ use super::{
     declared,
     delivery::{self, Complaint, DeliveredFile, Delivery, PROTOCOL, Receipt},
     deployed::{self, Deployed},
-    read, session,
+    session,
 };
 use crate::{
     document,
@@ -28,7 +28,6 @@ use crate::{
         delivery::{HostFiles, files, slice},
         layout::{DEFAULT_HOST_DIR, Layout},
         near,
-        observed::Piece,
         shown::with_causes,
         timestamp::Timestamp,
     },
@@ -264,9 +263,9 @@ impl Courier<'_> {
                 return Err(Error::Local { dir: request.dir.into(), host: name.clone() });
             }
         }
+        let named: BTreeSet<&str> = request.hosts.iter().map(String::as_str).collect();
         let is_asked = |host: &&Host| {
-            let named = request.hosts.iter().any(|name| host.name.as_ref() == name);
-            (request.hosts.is_empty() || named) && !cluster.is_local(host)
+            (named.is_empty() || named.contains(host.name.as_ref())) && !cluster.is_local(host)
         };
         let mut hosts: Vec<&Host> = all.iter().filter(is_asked).collect();
         if let (true, Some(host)) = (hosts.is_empty(), cluster.local()) {
@@ -293,13 +292,27 @@ impl Courier<'_> {
         deployed::digests(self.request.dir, &self.cluster.root_of(host), self.files(host))
     }
 
+    /// The files of a host as they are at one moment: a change that is made meanwhile must not leave a certificate there
+    /// without its key.
+    fn tree(&self, host: &Host) -> Result<BTreeMap<PathBuf, Zeroizing<Vec<u8>>>, Failure> {
+        let root = self.cluster.root_of(host);
+        let entries = match self.request.dir.join(&root).is_dir() {
+            true => store::snapshot(self.request.dir, &root, |_| false)?,
+            false => Vec::new(),
+        };
+        let belongs = self.belongs.get(&root);
+        let is_its = |path: &PathBuf| belongs.is_some_and(|files| files.contains_key(path));
+        let files = entries.into_iter().filter(|entry| is_its(&entry.path));
+        Ok(files.filter_map(|entry| Some((entry.path, entry.content?))).collect())
+    }
+
     /// What lies in hosts' trees and is nothing of certkit's: it stays here.
     fn strays(&self, hosts: &[&Host]) -> Vec<String> {
         let mut strays = Vec::new();
         for host in hosts {
             let root = self.cluster.root_of(host);
             let Some(belongs) = self.belongs.get(&root) else { continue };
-            let tops: std::collections::BTreeSet<_> =
+            let tops: BTreeSet<_> =
                 belongs.keys().filter_map(|file| file.components().next()).collect();
             let entries = std::fs::read_dir(self.request.dir.join(&root)).into_iter().flatten();
             for entry in entries.flatten() {
@@ -387,7 +400,11 @@ impl Courier<'_> {
 
     fn serve(&self, host: &Host, known: &mut Deployed) -> Result<HostOutcome, Failure> {
         let request = self.request;
-        let digests = self.digests(host);
+        let mut contents = self.tree(host)?;
+        let digest = |(path, content): (&PathBuf, &Zeroizing<Vec<u8>>)| {
+            (path.clone(), store::sha256(content))
+        };
+        let digests: BTreeMap<PathBuf, String> = contents.iter().map(digest).collect();
         if digests.is_empty() {
             return Err(Failure::Nothing(self.cluster.root_of(host)));
         }
@@ -426,18 +443,11 @@ impl Courier<'_> {
             return Ok(HostOutcome { host, state, receipt: Some(looked), fault });
         }
         // Only what the host has not: what it has already need not travel.
-        let root = request.dir.join(self.cluster.root_of(host));
-        let mut contents: BTreeMap<PathBuf, Zeroizing<Vec<u8>>> = BTreeMap::new();
+        let wanted: BTreeSet<&PathBuf> = looked.differences.iter().map(|one| &one.path).collect();
         for file in &mut delivery.files {
-            if looked.differences.iter().any(|one| one.path == file.path) {
-                let content = match read::file(&root.join(&file.path)) {
-                    Piece::Present(content) if store::sha256(&content) == file.sha256 => content,
-                    _ => return Err(Failure::Changing(root.join(&file.path))),
-                };
-                file.sent = true;
-                contents.insert(file.path.clone(), content);
-            }
+            file.sent = wanted.contains(&file.path);
         }
+        contents.retain(|path, _| wanted.contains(path));
         let receipt = line.say(&delivery, &contents, false)?;
         line.leave();
         note(known, &receipt, &digests, request.now);
@@ -614,12 +624,12 @@ impl Line<'_> {
 /// Why a host got nothing.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    /// A file is being changed here.
-    #[error("{}: it changes while it is carried", .0.display())]
-    Changing(PathBuf),
     /// There is nothing for it.
     #[error("there are no files for it in {}", .0.display())]
     Nothing(PathBuf),
+    /// Its files cannot be read, or are being changed.
+    #[error(transparent)]
+    Read(#[from] store::Error),
     /// The way there.
     #[error(transparent)]
     Ssh(#[from] SshError),
@@ -630,7 +640,7 @@ impl Failure {
         let (state, hint) = match self {
             Self::Ssh(error) if error.is_unreachable() => (HostState::Unreachable, error.hint()),
             Self::Ssh(error) => (HostState::Failed, error.hint()),
-            Self::Changing(_) => (HostState::Failed, Some("run `certkit deploy` again".into())),
+            Self::Read(error) => (HostState::Failed, error.hint()),
             Self::Nothing(_) => (HostState::Failed, Some("`certkit init` makes them".into())),
         };
         let fault = Complaint { message: with_causes(self), hint };
