@@ -64,7 +64,7 @@ EXIT CODES:
 EXAMPLES:
   certkit export cp1 | ssh cp1 tar -x -C /etc/kubernetes
   certkit export worker-1 | tar -tv
-  certkit export --all /root/archives --changed
+  certkit export --all /srv/archives --changed
   certkit export worker-1 --format cloud-init --encrypt-to age1... > worker-1.yaml.age
   certkit export worker-1 --format secret | kubectl --kubeconfig admin.conf -n machines apply -f -";
 

@@ -4,7 +4,6 @@ use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use serde::Serialize;
@@ -275,20 +274,7 @@ fn page(dir: &Path, now: Timestamp, thresholds: &Thresholds) -> Result<Page, Fai
 /// Every certificate of the cluster, judged.
 fn rows(dir: &Path, now: Timestamp, thresholds: &Thresholds) -> io::Result<Vec<ShownRow>> {
     let machine = machine::name();
-    let request = expiry::Request {
-        dir,
-        host: None,
-        kubelet_dir: None,
-        paths: &[],
-        recursive: false,
-        connect: expiry::Connect::None,
-        timeout: Duration::from_secs(5),
-        details: false,
-        threads: parallel::processors(),
-        machine: &machine,
-        now,
-        passwords: &[],
-    };
+    let request = expiry::Request::of(dir, &machine, now, parallel::processors());
     let mut rows = Vec::new();
     expiry::run(
         &request,
@@ -406,7 +392,7 @@ fn hosts(all: &[status::HostStatus]) -> Vec<ShownHost> {
     }
     let shown = |one: &status::HostStatus| ShownHost {
         host: one.host.clone(),
-        state: super::status::state(one),
+        state: one.state(),
         settled: one.is_settled(),
         seen: one.known.as_ref().map(|known| known.seen.clone()).unwrap_or_default(),
         behind: if one.known.is_some() { one.behind.len() } else { 0 },

@@ -63,18 +63,6 @@ const COLUMNS: [Column; 7] = [
     Column::new("SERVES").least(12).rank(6),
 ];
 
-/// How one host is, in a word or two.
-pub fn state(one: &HostStatus) -> &'static str {
-    match &one.known {
-        None => "never-deployed",
-        Some(known) if known.seen.is_empty() => "never-reached",
-        Some(known) if known.error.is_some() => "failed",
-        Some(_) if !one.behind.is_empty() => "behind",
-        Some(known) if !known.awaiting.is_empty() => "to-restart",
-        Some(_) => "in-step",
-    }
-}
-
 fn table(hosts: &[HostStatus], wide: bool) -> String {
     if hosts.is_empty() {
         return "no host has its files from here\n".to_owned();
@@ -89,7 +77,7 @@ fn table(hosts: &[HostStatus], wide: bool) -> String {
         let known = one.known.as_ref();
         vec![
             one.host.clone(),
-            state(one).to_owned(),
+            one.state().to_owned(),
             of(known.map(|known| known.seen.clone())),
             behind,
             of(known.map(|known| known.awaiting.join(", "))),
@@ -115,7 +103,7 @@ fn json(hosts: &[HostStatus]) -> String {
             json!({
                 "host": one.host,
                 "roles": one.roles,
-                "state": state(one),
+                "state": one.state(),
                 "seen": known.map(|known| known.seen.as_str()).filter(|seen| !seen.is_empty()),
                 "tried": known.map(|known| known.tried.as_str()),
                 "behind": one.behind,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::{
-    model::{layout::SECRET, shown::name, timestamp::Timestamp},
+    model::{layout::SECRET, shown::name},
     store::sha256,
 };
 
@@ -205,11 +205,6 @@ impl Receipt {
     pub fn failures(&self) -> impl Iterator<Item = &str> {
         let failed = self.uptake.iter().flat_map(|one| &one.failed);
         failed.chain(&self.unfinished).map(String::as_str)
-    }
-
-    /// When the first of the host's own certificates ends.
-    pub fn first_end(&self) -> Option<Timestamp> {
-        self.own.iter().filter_map(|one| one.not_after.parse().ok()).min()
     }
 }
 

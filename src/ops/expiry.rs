@@ -67,6 +67,26 @@ pub struct Request<'a> {
     pub machine: &'a str,
 }
 
+impl<'a> Request<'a> {
+    /// What the catalogue knows under a directory, and nothing else: no listener, no details.
+    pub fn of(dir: &'a Path, machine: &'a str, now: Timestamp, threads: usize) -> Self {
+        Self {
+            dir,
+            host: None,
+            kubelet_dir: None,
+            paths: &[],
+            recursive: false,
+            connect: Connect::None,
+            timeout: Duration::ZERO,
+            details: false,
+            passwords: &[],
+            now,
+            threads,
+            machine,
+        }
+    }
+}
+
 /// Which listeners to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Connect {

@@ -96,20 +96,7 @@ pub fn check(request: &Request<'_>) -> Vec<ClusterExpiry> {
 fn one(dir: &Path, request: &Request<'_>, threads: usize) -> ClusterExpiry {
     let mut cluster =
         ClusterExpiry { dir: expiry::shown(dir), name: None, counts: [0; 4], worst: None };
-    let asked = expiry::Request {
-        dir,
-        host: None,
-        kubelet_dir: None,
-        paths: &[],
-        recursive: false,
-        connect: expiry::Connect::None,
-        timeout: std::time::Duration::ZERO,
-        details: false,
-        passwords: &[],
-        now: request.now,
-        threads,
-        machine: request.machine,
-    };
+    let asked = expiry::Request::of(dir, request.machine, request.now, threads);
     // What is wrong with it is among the rows.
     cluster.name = declared::find(dir).ok().flatten().map(|cluster| cluster.name);
     let judged = |row: Row| {

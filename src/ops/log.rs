@@ -1,5 +1,7 @@
 //! The lines of log.jsonl: what was changed, when and why. No secrets.
 
+use std::path::Path;
+
 use serde_json::json;
 
 use super::apply::Record;
@@ -37,6 +39,19 @@ pub fn step(command: &str, action: &str, step: &Step, now: Timestamp) -> String 
         "name": step.label,
         "files": step.files,
         "reason": step.reason.to_string(),
+    })
+    .to_string()
+}
+
+/// A file that was written or removed as it is, whatever it is of.
+pub fn file(command: &str, action: &str, path: &Path, reason: &str, now: Timestamp) -> String {
+    json!({
+        "time": now.to_string(),
+        "command": command,
+        "action": action,
+        "name": path,
+        "files": [path],
+        "reason": reason,
     })
     .to_string()
 }

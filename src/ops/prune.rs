@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{declared, session};
+use super::{declared, log, session};
 use crate::{
     model::{
         cluster::{Cluster, HostName},
@@ -124,17 +124,7 @@ fn remove(
     }
     for (file, why) in &files {
         transaction.remove(file);
-        transaction.log(
-            serde_json::json!({
-                "time": request.now.to_string(),
-                "command": command,
-                "action": "remove",
-                "name": file,
-                "files": [file],
-                "reason": why.to_string(),
-            })
-            .to_string(),
-        );
+        transaction.log(log::file(command, "remove", file, &why.to_string(), request.now));
     }
     let committed = store.commit(transaction)?;
     store.remove_empty_folders(files.iter().map(|(file, _)| file.as_path()));

@@ -19,7 +19,7 @@ use super::{
         self, Delivery, DeliveryError, FileDifference, FileState, OwnCertificate, Parcel, Receipt,
         ReceivedUptake,
     },
-    machine, observe, owner, read,
+    log, machine, observe, owner, read,
     session::{self, Aftermath},
     takeup::{self, How, InPlace, Uptake},
 };
@@ -367,21 +367,11 @@ impl Taker<'_> {
                 let mode = self.belongs.get(path).copied().unwrap_or(SECRET);
                 transaction.write_keeping_mode(path, content, mode);
             }
-            let (action, name) = match state {
-                FileState::Leftover => ("remove", path),
-                FileState::Differs | FileState::Missing => ("write", path),
+            let action = match state {
+                FileState::Leftover => "remove",
+                FileState::Differs | FileState::Missing => "write",
             };
-            transaction.log(
-                serde_json::json!({
-                    "time": now.to_string(),
-                    "command": "receive",
-                    "action": action,
-                    "name": name,
-                    "files": [path],
-                    "reason": "deployed",
-                })
-                .to_string(),
-            );
+            transaction.log(log::file("receive", action, path, "deployed", now));
         }
         let place = |index: usize| self.layout.instances[index].place.clone();
         let owners = owner::Owners::look(self.layout, self.request.dir, place);

@@ -29,6 +29,18 @@ pub struct HostStatus {
 }
 
 impl HostStatus {
+    /// How it is, in a word or two.
+    pub fn state(&self) -> &'static str {
+        match &self.known {
+            None => "never-deployed",
+            Some(known) if known.seen.is_empty() => "never-reached",
+            Some(known) if known.error.is_some() => "failed",
+            Some(_) if !self.behind.is_empty() => "behind",
+            Some(known) if !known.awaiting.is_empty() => "to-restart",
+            Some(_) => "in-step",
+        }
+    }
+
     /// Whether it has what is here, has read it, and nothing failed.
     pub fn is_settled(&self) -> bool {
         let known = self.known.as_ref();
