@@ -21,6 +21,10 @@ help: ## this list
 build: ## the release binary, target/release/certkit
 	$(CARGO) build --release --locked
 
+.PHONY: controller
+controller: ## certkit with `controller` and `csr`, target/controller/release/certkit
+	$(CARGO) build --release --locked --features cluster --target-dir $(target)/controller
+
 .PHONY: install
 install: ## install the binary, man pages and completions below DESTDIR/PREFIX (/usr/local)
 	@test -x $(certkit) || $(MAKE) build
@@ -35,11 +39,15 @@ install: ## install the binary, man pages and completions below DESTDIR/PREFIX (
 
 .PHONY: dist
 dist: ## what is handed out, into target/dist: static binary, .deb, SBOM, SHA-256 sums
-	@packaging/dist.sh
+	@tests/packaging/dist.sh
 
 .PHONY: package
 package: dist ## the same, then install, upgrade and purge the package on this machine (root, Debian)
-	@packaging/try.sh $(target)/dist
+	@tests/packaging/try.sh $(target)/dist
+
+.PHONY: same
+same: ## build what is handed out twice and compare the bytes (needs many minutes)
+	@tests/packaging/same.sh
 
 .PHONY: try
 try: build ## make a one-host cluster's PKI in ./demo-pki and look at it
@@ -53,11 +61,13 @@ check: lint test ## all that a change must pass: lint and test
 lint: ## format, clippy, docs, shell, dependencies
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run packaging/*.sh packaging/debian/* tests/*.sh tests/*/*.sh; \
+	@# What is there with a cluster's API alone; the pages have both.
+	$(CARGO) clippy --locked --features cluster --lib --bins --test controller_live --test controller_storm_live --test signers_live --test watch_live -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --features cluster --no-deps
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/* tests/packaging/debian/* tests/*.sh tests/*/*.sh tests/pages/stand-ins/*; \
 	else echo "lint: shellcheck is not installed, shell scripts not checked"; fi
 	@# Turned on anywhere in the graph, these change for everybody what signs and verifies.
-	@for feature in rcgen/aws_lc_rs x509-parser/verify-aws; do \
+	@for feature in rcgen/aws_lc_rs x509-parser/verify-aws rustls/aws_lc_rs; do \
 		tree=$$($(CARGO) tree --locked --all-features -e features -i "$${feature%/*}"); \
 		if grep -F "feature \"$${feature#*/}" <<<"$$tree"; then \
 			echo "lint: something enables $$feature" >&2; exit 1; fi; done
@@ -90,6 +100,14 @@ golden: ## rewrite the golden files from what the code gives now; read the diff
 docs: ## rewrite the generated pages of docs/ from the catalogue
 	CERTKIT_GOLDEN=write $(CARGO) test --locked --test docs
 	@git status --short docs
+
+.PHONY: book
+book: ## the pages of docs/ as a site with a search, into target/book; its links are followed
+	@tests/book.sh
+
+.PHONY: picture
+picture: build ## take the pictures of the report that README.md shows (chromium)
+	@tests/picture.sh
 
 # The code has no `unsafe`, so there is nothing for the address sanitizer (nightly Rust) to find.
 .PHONY: fuzz

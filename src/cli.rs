@@ -5,6 +5,10 @@
 
 mod check_expiration;
 mod completions;
+#[cfg(feature = "cluster")]
+mod controller;
+#[cfg(feature = "cluster")]
+mod csr;
 mod deploy;
 mod export;
 mod failure;
@@ -27,6 +31,7 @@ mod rotate;
 mod rotate_ca;
 mod show;
 mod status;
+mod telling;
 mod template;
 mod verify;
 mod watch;
@@ -94,6 +99,10 @@ enum Command {
     Init(Box<init::InitArgs>),
     CheckExpiration(Box<check_expiration::CheckExpirationArgs>),
     Completions(completions::CompletionsArgs),
+    #[cfg(feature = "cluster")]
+    Controller(Box<controller::ControllerArgs>),
+    #[cfg(feature = "cluster")]
+    Csr(Box<csr::CsrArgs>),
     Deploy(Box<deploy::DeployArgs>),
     Export(Box<export::ExportArgs>),
     Flags(flags::FlagsArgs),
@@ -175,6 +184,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 Failure::usage(what).hint(Some(meant)).print(&mut output::stderr());
                 return Exit::Usage.into();
             }
+            if error.kind() == ErrorKind::InvalidSubcommand
+                && let Some(word) = words::of_the_cluster(&arguments)
+            {
+                let what = format!("this build does not speak with a cluster's API: no {word}");
+                let hint = Some("build one that does: make controller");
+                Failure::usage(what).hint(hint).print(&mut output::stderr());
+                return Exit::Usage.into();
+            }
             // Help and version are asked for, and are data; the rest is talk.
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
             return match error.print() {
@@ -213,6 +230,10 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Init(args) => init::run(args, &cli.global),
         Command::CheckExpiration(args) => check_expiration::run(args, &cli.global),
         Command::Completions(args) => completions::run(args),
+        #[cfg(feature = "cluster")]
+        Command::Controller(args) => controller::run(args, &cli.global),
+        #[cfg(feature = "cluster")]
+        Command::Csr(args) => csr::run(args, &cli.global),
         Command::Deploy(args) => deploy::run(args, &cli.global),
         Command::Export(args) => export::run(args, &cli.global),
         Command::Flags(args) => flags::run(args, &cli.global),

@@ -3,13 +3,15 @@
 //! The layers, arrows pointing down only; `docs/architecture.md` has the map and the invariants:
 //!
 //! ```text
-//! cli  ->  ops (observe, apply)  ->  pki (keys, issue, inspect, pem)   store   tls   render
+//! cli  ->  ops (observe, apply)  ->  pki (keys, issue, inspect, pem)   store   tls   cluster   render
 //!                                               \________________ model
 //! ```
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
 pub mod cli;
+#[cfg(feature = "cluster")]
+pub mod cluster;
 pub mod document;
 pub mod model;
 pub mod ops;

@@ -48,6 +48,15 @@ macro_rules! built_in {
 /// The built-in templates, by their path below `templates/`.
 static BUILT_IN: &[(&str, &str)] = built_in![
     "deploy/ansible.yaml",
+    "deploy/controller-service.service",
+    "deploy/controller-signing.yaml",
+    "deploy/controller-static-pod.yaml",
+    "deploy/controller-trust.yaml",
+    "deploy/controller-watch-pods.yaml",
+    "deploy/controller-watch-secrets.yaml",
+    "deploy/controller-watch.yaml",
+    "deploy/controller.yaml",
+    "deploy/cron-rotate.cron",
     "deploy/cron.cron",
     "deploy/cronjob.yaml",
     "deploy/daemonset.yaml",
@@ -61,6 +70,7 @@ static BUILT_IN: &[(&str, &str)] = built_in![
     "report/report.html",
     "flags/args.txt",
     "flags/args/istiod.txt",
+    "flags/args/workloads.txt",
     "flags/config.yaml",
     "flags/config/etcd.yaml",
     "flags/config/istiod.yaml",

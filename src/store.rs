@@ -68,6 +68,7 @@ pub use digest::{sha256, sha256_base64};
 pub use disk::NewOwner;
 pub use engine::Committed;
 pub use error::{Error, Holder, Operation};
+pub use place::is_temporary;
 pub use recover::Recovery;
 pub use snapshot::{SnapshotEntry, settled, snapshot};
 pub use transaction::{After, Content, Transaction};
@@ -82,6 +83,11 @@ use transaction::FileAction;
 
 /// The directory for the store's own records.
 const METADATA: &str = ".certkit";
+
+/// The log of what was changed in a directory.
+pub fn log_of(dir: &Path) -> PathBuf {
+    dir.join(METADATA).join(journal::LOG)
+}
 
 /// A directory that is open for change, and locked until this is dropped.
 pub struct Store {
@@ -116,7 +122,7 @@ impl Store {
                 }
             }
             let engine = Engine::new(entered)?;
-            let earlier = Debt::take(&engine.gate, &[])?;
+            let earlier = Debt::take(&engine.gate)?;
             return Ok(Self { engine, lock, earlier, own: Debt::default() });
         }
     }
@@ -136,9 +142,7 @@ impl Store {
         let committed = self.engine.commit(transaction)?;
         if !committed.written.is_empty() {
             // The change is made: what cannot be held now is paid by the next run.
-            let own =
-                Debt::take(&self.engine.gate, &[&self.earlier, &self.own]).unwrap_or_default();
-            self.own.join(own);
+            self.own.join(Debt::of(&self.engine.gate, &committed).unwrap_or_default());
         }
         Ok(committed)
     }
@@ -394,12 +398,9 @@ fn replace_together<D: Disk>(
                 path: gate.full(place.as_str()),
                 source,
             };
-            unsynced.push(file.map_err(failed)?);
+            unsynced.push((place.clone(), file.map_err(failed)?));
         }
-        gate.disk.sync_files(&unsynced).map_err(|(index, source)| {
-            let path = files.get(index).map(|(place, _)| gate.full(place.as_str()));
-            Error::Io { operation: Operation::Sync, path: path.unwrap_or_default(), source }
-        })?;
+        stage::sync_together(gate, &unsynced)?;
         for (place, dir, temporary) in &staged {
             let renamed = gate.disk.rename(dir, temporary, place.name());
             renamed.map_err(Error::io(Operation::Rename, gate.full(place.as_str())))?;

@@ -34,7 +34,7 @@ fn flags(dir: &Path, more: &[&str]) -> Command {
 fn named(dir: &Path, host_dir: &Path, host: &str) -> Vec<PathBuf> {
     let text = stdout(&mut flags(dir, &["--host", host, "--format", "json"]));
     let all: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let values = all.as_array().unwrap().iter().filter_map(|s| s["value"].as_str());
+    let values = all["settings"].as_array().unwrap().iter().filter_map(|s| s["value"].as_str());
     values
         .filter(|v| v.starts_with('/'))
         .map(|v| {

@@ -3,14 +3,15 @@
 mod support;
 
 use std::{
-    collections::BTreeMap,
     fs,
     path::Path,
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
-use support::{fleet::Fleet, run, run_to_exit, stdout};
+use support::{
+    fleet::{Fleet, document, report, state, states, stdout_to, tree},
+    openssl, run, run_to_exit, stdout,
+};
 
 /// Two control planes would do nothing more than one; a host of etcd and two nodes are other roles.
 const HOSTS: &[(&str, &str)] =
@@ -36,34 +37,6 @@ fn fleet() -> Option<Fleet> {
     fs::write(fleet.workspace().join("certkit.yaml"), DECLARED).expect("written");
     run(&mut fleet.certkit(&["init"]));
     Some(fleet)
-}
-
-/// Every file of a tree, but certkit's own notes.
-fn tree(root: &Path) -> BTreeMap<String, (u32, Vec<u8>)> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let mut all = BTreeMap::new();
-    let mut folders = vec![root.to_path_buf()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("a folder") {
-            let path = entry.expect("an entry").path();
-            if path.ends_with(".certkit") {
-                continue;
-            }
-            match path.is_dir() {
-                true => folders.push(path),
-                false => {
-                    let mode = path.metadata().expect("metadata").permissions().mode() & 0o7777;
-                    let name = path.strip_prefix(root).expect("below").display().to_string();
-                    all.insert(name, (mode, fs::read(&path).expect("readable")));
-                }
-            }
-        }
-    }
-    all
-}
-
-fn document(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
 }
 
 #[track_caller]
@@ -161,28 +134,8 @@ fn one_hosts_files_are_taken_by_no_other() {
 fn a_host_takes_nothing_in_that_the_catalogue_does_not_put_there() {
     let Some(fleet) = fleet() else { return };
     let send = |host: &str, files: &[(&str, &[u8])]| {
-        let folder = support::temp_dir();
-        let mut listed = Vec::new();
-        for (path, content) in files {
-            let file = folder.path().join(path);
-            fs::create_dir_all(file.parent().expect("a folder")).expect("made");
-            fs::write(&file, content).expect("written");
-            let sum = stdout(std::process::Command::new("sha256sum").arg(&file));
-            let sum = sum.split(' ').next().expect("a sum");
-            listed.push(serde_json::json!({"path": path, "sha256": sum, "sent": true}));
-        }
-        let description = serde_json::json!({
-            "protocol": 1, "host": "w1", "cluster": DECLARED, "files": listed,
-        });
-        fs::write(folder.path().join("delivery.json"), description.to_string()).expect("written");
-        let mut archive = std::process::Command::new("tar");
-        archive.args(["-cf", "stream.tar", "delivery.json"]).current_dir(folder.path());
-        run(archive.args(files.iter().map(|(path, _)| path)));
-        let mut receive = support::certkit();
-        receive.args(["receive", "--dir", "/etc/kubernetes"]);
-        let mut receive = fleet.host(host).enter(&receive);
-        receive.stdin(fs::File::open(folder.path().join("stream.tar")).expect("there"));
-        run_to_exit(&mut receive, 3)
+        let description = serde_json::json!({"protocol": 1, "host": "w1", "cluster": DECLARED});
+        fleet.send(host, &["receive"], description, files, 3)
     };
     for (file, host) in [
         // The CA's key, another host's certificate, the administrator's kubeconfig, a pod, another file.
@@ -195,8 +148,7 @@ fn a_host_takes_nothing_in_that_the_catalogue_does_not_put_there() {
         // Its own, on another machine.
         ("kubelet.conf", "w2"),
     ] {
-        let output = send(host, &[("pki/ca.crt", b"x"), (file, b"x")]);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let said = send(host, &[("pki/ca.crt", b"x"), (file, b"x")]);
         assert!(said.contains("belongs on w1") || said.contains("is for w1"), "{file}: {said}");
         assert!(tree(&fleet.host(host).kubernetes()).is_empty(), "{file}");
     }
@@ -306,6 +258,53 @@ fn two_at_once_are_one_and_a_signal_ends_it_between_hosts() {
 }
 
 #[test]
+fn what_is_renewed_while_it_is_carried_arrives_in_pairs() {
+    let Some(fleet) = fleet() else { return };
+    report(&mut fleet.deploy(&[]), 0);
+    let mut carried = 0;
+    std::thread::scope(|scope| {
+        let renewing = scope.spawn(|| {
+            for _ in 0..8 {
+                run(&mut fleet.certkit(&["rotate", "--all", "--new-key", "--lock-timeout", "1m"]));
+            }
+        });
+        while !renewing.is_finished() {
+            let deployed = report(&mut fleet.deploy(&["--all"]), 0);
+            carried += usize::from(states(&deployed).iter().any(|(_, state)| state == "deployed"));
+            for (host, _) in HOSTS {
+                assert_pairs(&fleet.host(host).kubernetes());
+            }
+        }
+    });
+    assert!(carried > 0, "nothing was carried meanwhile");
+    report(&mut fleet.deploy(&[]), 0);
+    for (host, _) in HOSTS {
+        assert_same(&fleet, host);
+    }
+}
+
+/// Every certificate of a host has its own key beside it, or with it; says openssl.
+#[track_caller]
+fn assert_pairs(tree: &Path) {
+    let mut pairs = 0;
+    for (name, _) in self::tree(tree) {
+        let path = tree.join(&name);
+        let cert = path.with_extension("crt");
+        let (cert, key) = match name.rsplit_once('.') {
+            Some((_, "key")) if cert.exists() => (cert, path),
+            Some((_, "pem")) => (path.clone(), path),
+            _ => continue,
+        };
+        let [cert, key] = [&cert, &key].map(|path| path.to_str().expect("UTF-8"));
+        let of_cert = openssl(&["x509", "-in", cert, "-noout", "-pubkey"]);
+        let of_key = openssl(&["pkey", "-in", key, "-pubout"]);
+        assert_eq!(of_cert, of_key, "{cert}");
+        pairs += 1;
+    }
+    assert!(pairs > 0, "{}", tree.display());
+}
+
+#[test]
 fn certkit_comes_along_where_there_is_none() {
     let Some(fleet) = fleet() else { return };
     fleet.forget_certkit("w1");
@@ -382,26 +381,4 @@ fn many_nodes_get_their_files_side_by_side() {
 /// The hosts, all in this state, in the order in which they are gone to.
 fn all(state: &str) -> Vec<(String, String)> {
     ["etcd1", "cp1", "w1", "w2"].map(|host| (host.into(), state.into())).to_vec()
-}
-
-fn states(report: &Value) -> Vec<(String, String)> {
-    let hosts = report["hosts"].as_array().expect("hosts").iter();
-    let text = |value: &Value| value.as_str().expect("text").to_owned();
-    hosts.map(|host| (text(&host["host"]), text(&host["state"]))).collect()
-}
-
-fn state(report: &Value, host: &str) -> String {
-    let all = states(report);
-    let found = all.into_iter().find(|(name, _)| name == host);
-    found.unwrap_or_else(|| panic!("{host}: {report}")).1
-}
-
-#[track_caller]
-fn report(command: &mut std::process::Command, code: i32) -> Value {
-    document(&stdout_to(command.args(["-o", "json"]), code))
-}
-
-#[track_caller]
-fn stdout_to(command: &mut std::process::Command, code: i32) -> String {
-    String::from_utf8(run_to_exit(command, code).stdout).expect("UTF-8")
 }

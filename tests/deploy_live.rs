@@ -156,13 +156,18 @@ fn a_control_plane_is_deployed_rotated_and_gets_another_ca_and_no_request_fails(
     let mut add = vec!["nodes", "add"];
     add.extend(added.iter().map(String::as_str));
     run(&mut fleet.certkit(&add));
+    // Each host makes its own keys.
+    let file = fleet.workspace().join("certkit.yaml");
+    let declared = fs::read_to_string(&file).expect("declared");
+    fs::write(&file, declared + "keys: host\n").expect("written");
+    run(&mut fleet.certkit(&["init"]));
 
     for (name, _) in &nodes {
         // No kubelet runs there, and systemd would leave it alone.
         fleet.install(name, "systemctl", "#!/bin/sh\nexit 0\n");
     }
     let begin = Instant::now();
-    deploy(&fleet, &[]);
+    deploy(&fleet, &["--new-keys"]);
     println!("{} hosts from nothing: {:?}", hosts.len(), begin.elapsed());
 
     let backends: [Arc<Backend>; 3] = Default::default();
@@ -195,7 +200,7 @@ fn a_control_plane_is_deployed_rotated_and_gets_another_ca_and_no_request_fails(
     let checks = HealthChecks::start(&fleet, &backends);
     let begin = Instant::now();
     run(&mut fleet.certkit(&["rotate", "--all"]));
-    let rotated = deploy(&fleet, &["--restart", "systemd"]);
+    let rotated = deploy(&fleet, &["--new-keys", "--restart", "systemd"]);
     println!("a rotation: {:?}", begin.elapsed());
     assert!(served_everywhere(&rotated), "{rotated:#}");
     clients.wait_for_more();
@@ -227,6 +232,13 @@ fn a_control_plane_is_deployed_rotated_and_gets_another_ca_and_no_request_fails(
     // A member of etcd that leads hands over when it ends: at most three a deployment, and each client may have been at it.
     assert!(again <= 18, "{again} requests were made once more");
     services.assert_running();
+
+    // No key of a host's own was ever anywhere else.
+    let mut grep = Command::new("grep");
+    grep.args(["-rlF", "PRIVATE KEY", "--exclude=ca.key", "--exclude=sa.key"]);
+    grep.arg(fleet.workspace().join("hosts"));
+    let found = grep.output().expect("grep");
+    assert!(found.stdout.is_empty(), "{found:?}");
 
     // Nothing of the old CA is left on any host, and all is known to be in step.
     let line = old.lines().nth(2).expect("a line");

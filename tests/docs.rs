@@ -7,9 +7,9 @@ use std::{fmt::Write as _, path::Path};
 use certkit::model::catalogue::{
     self, CERTIFICATES, COMPONENTS, CertId, CertSpec, ClusterValue, Condition, Credential, Dials,
     Home, Issuer, KEYS, KeyPolicy, PATHS, Protection, Purpose, Reload, SanRule, Scope, SubjectRule,
-    USES, Value,
+    USES, Value, roles,
 };
-use certkit::model::code::CODES;
+use certkit::model::{code::CODES, request::REQUEST_FAULTS};
 
 #[test]
 fn the_catalogue_page_is_current() {
@@ -24,6 +24,34 @@ fn the_paths_page_is_current() {
 #[test]
 fn the_findings_page_is_current() {
     support::golden_file(Path::new("docs/findings.md"), &findings());
+}
+
+#[test]
+fn the_page_of_requests_is_current() {
+    support::golden_file(Path::new("docs/requests.md"), &requests());
+}
+
+fn requests() -> String {
+    let mut page = String::from(
+        "# Why a request is not approved\n\n\
+         `certkit controller` and `certkit csr` hold every request of a kubelet for a certificate against these, and \
+         tell every one that applies: in the request's condition, as an Event, in the log, in metrics. Codes are \
+         stable. What is *denied* is so for good; what is *left* waits for what is missing, or for a person. This page \
+         is generated from `src/model/request/fault.rs`; `make docs` rewrites it.\n\n\
+         | Code | Reason in the API | | Means | What to do |\n|---|---|---|---|---|\n",
+    );
+    for spec in REQUEST_FAULTS {
+        let _ = writeln!(
+            page,
+            "| `{}` | `{}` | {} | {} | {} |",
+            spec.name,
+            spec.reason,
+            if spec.denies { "denied" } else { "left" },
+            spec.means,
+            spec.fix
+        );
+    }
+    page
 }
 
 fn findings() -> String {
@@ -174,6 +202,25 @@ fn paths() -> String {
             let _ = writeln!(page, "\nExists {}.", condition(path.present));
         }
         let _ = writeln!(page, "\nWhen it breaks: {}.", path.breaks);
+        let asks = [path.client, path.server].into_iter().any(|credential| {
+            let own = [roles::KUBELET_SERVING.id, roles::NODE.id];
+            matches!(credential, Credential::Cert(id) if own.contains(&id))
+        });
+        if asks {
+            page.push_str(
+                "\nNodes can ask the cluster's API for the kubelet's certificate themselves, and renew it so; \
+                 `certkit controller` decides on their requests: [Kubelet serving certificates, at \
+                 last](kubelet-requests.md).\n",
+            );
+        }
+        // The page is of the rows whose ends show what the workload CA signed, and of what they close.
+        let workload = roles::WORKLOAD_CA.id;
+        if path.client_trusts == Some(workload) {
+            page.push_str(
+                "\n`certkit controller --sign` signs what is shown: [Certificates for pods without a \
+                 mesh](pod-certificates.md), [nodes among each other](signers.md).\n",
+            );
+        }
         if !path.settings.is_empty() {
             page.push_str("\nMade so by:\n\n");
             for (component, setting) in path.settings {

@@ -546,7 +546,7 @@ fn without_permission_nothing_is_left_and_the_directory_is_named() {
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     // The build's folder may be closed to others.
     let program = dir.path().join("certkit");
-    fs::copy(env!("CARGO_BIN_EXE_certkit"), &program).unwrap();
+    support::copy_certkit(&program);
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = Command::new(setpriv);
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);

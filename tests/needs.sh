@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the programs the tests need, as Debian packages, where they are missing and can be had.
-# It never fails: what stays missing is said by name, and the tests that need it say so themselves.
+# Installs the programs the tests need, as Debian packages, where they are missing and can be had. `needs.sh --axe` prints
+# where axe-core is kept and installs nothing. It never fails: what stays missing is said by name, and the tests that need it say so themselves.
 set -uo pipefail
 
 # program:package
@@ -24,9 +24,37 @@ needs=(
   python3:python3-yaml
   keytool:default-jre-headless
   age:age
+  ansible-playbook:ansible-core
+  jq:jq
   zsh:zsh
   fish:fish
 )
+
+# What judges whether everybody can use the page of `certkit report` is one file of an npm package; what packs the Debian
+# package is a cargo subcommand. Both are kept where `make kubernetes` keeps what it builds, or where cargo keeps programs.
+axe_version=4.11.0
+axe_sum=e9e5863c33a874f09bc01acd9234b7e3c871479f5eef8802fa582544465e6d01
+axe=${CERTKIT_KUBERNETES_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/certkit}/axe-core-$axe_version/axe.min.js
+tools() {
+  local work
+  if [ ! -e "$axe" ]; then
+    command -v npm >/dev/null || apt_get npm
+    work=$(mktemp -d)
+    if (cd "$work" && npm pack --silent "axe-core@$axe_version" >/dev/null && tar -xzf axe-core-*.tgz) \
+      && echo "$axe_sum  $work/package/axe.min.js" | sha256sum --quiet --check; then
+      install -D --mode=644 "$work/package/axe.min.js" "$axe"
+    else
+      echo "needs: axe-core $axe_version could not be had from npm"
+    fi
+    rm -rf "$work"
+  fi
+  command -v cargo-deb >/dev/null || cargo install --quiet --locked cargo-deb || echo "needs: cargo-deb could not be installed"
+}
+
+apt_get() {
+  [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null || return 1
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1" >/dev/null 2>&1
+}
 
 missing() {
   for need in "${needs[@]}"; do
@@ -34,12 +62,15 @@ missing() {
   done
 }
 
+[ "${1:-}" != --axe ] || { echo "$axe"; exit 0; }
+
 mapfile -t wanted < <(missing)
-[ "${#wanted[@]}" -gt 0 ] || exit 0
+[ "${#wanted[@]}" -gt 0 ] || { tools; exit 0; }
 packages=("${wanted[@]#*:}")
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
   echo "needs: missing: ${wanted[*]%%:*}; on Debian: apt-get install --no-install-recommends ${packages[*]}"
+  tools
   exit 0
 fi
 
@@ -69,6 +100,7 @@ for package in "${packages[@]}"; do
   ! pgrep -x "$service" >/dev/null || echo "needs: a $service is running; it is not the tests' own"
 done
 rm -f "$log"
+tools
 
 mapfile -t wanted < <(missing)
 [ "${#wanted[@]}" -eq 0 ] || echo "needs: still missing: ${wanted[*]%%:*}"

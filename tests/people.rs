@@ -4,6 +4,17 @@ mod support;
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
+use certkit::{
+    model::{
+        request::{
+            Admission, CertificateRequest, History, Inventory, RequestPolicy, RequestState, Ruling,
+            judge,
+        },
+        timestamp::Timestamp,
+    },
+    ops::declared,
+    pki::inspect::read_request,
+};
 use serde_json::Value;
 use support::{certkit, need, openssl, run, run_to_exit, temp_dir};
 
@@ -145,6 +156,24 @@ fn a_persons_kubeconfig_ends_soon_has_its_groups_and_is_in_the_log() {
 }
 
 #[test]
+fn a_cluster_that_kubeadm_made_gives_kubeconfigs_as_it_is() {
+    let folder = temp_dir();
+    let dir = folder.path().join("pki");
+    let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/kubeadm-1.36/rsa-2048");
+    support::tree::copy(&made, &dir);
+    let out = folder.path().join("alice.conf");
+    let mut command = certkit();
+    command.args(["kubeconfig", "alice", "--group", "developers", "--out"]).arg(&out);
+    run(command.arg("--dir").arg(&dir));
+    let text = fs::read_to_string(&out).expect("written");
+    assert!(text.contains("server: https://api.prod.example.com:6443"), "{text}");
+    let trusted = support::base64(&fs::read(dir.join("pki/ca.crt")).expect("a CA"));
+    assert!(text.contains(&format!("certificate-authority-data: {trusted}")), "{text}");
+    let document = shown(&out, &dir, 0);
+    assert_eq!(document["items"][0]["signer"]["by"], "ca");
+}
+
+#[test]
 fn nobody_is_a_master_without_being_told_so_and_nothing_is_issued_in_vain() {
     let folder = temp_dir();
     let dir = pki(folder.path(), &[]);
@@ -211,6 +240,43 @@ fn a_request_for_the_api_is_whole() {
         text.contains("client-key: carol.conf.key")
             && text.contains("client-certificate: carol.conf.crt")
     );
+}
+
+/// certkit's own signer approves by itself, and holds requests to the usages that it writes.
+#[test]
+fn a_request_for_certkits_own_signer_names_it() {
+    let folder = temp_dir();
+    let dir = pki(folder.path(), &[]);
+    let out = folder.path().join("dave.conf");
+    let mut command = certkit();
+    command.args(["kubeconfig", "dave", "--csr", "--signer", "certkit", "--out"]).arg(&out);
+    let output = run(command.arg("--dir").arg(&dir));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("kubectl apply -f") && !said.contains("approve"), "{said}");
+    let manifest = fs::read_to_string(folder.path().join("dave.conf.csr.yaml")).unwrap();
+    assert!(manifest.contains("signerName: certkit.internal/person\n"), "{manifest}");
+    let request = manifest.lines().find_map(|line| line.trim().strip_prefix("request: "));
+    let content = read_request(&support::decoded(request.unwrap())).unwrap();
+    let request = CertificateRequest {
+        name: "dave".into(),
+        signer: "certkit.internal/person".into(),
+        username: "dave".into(),
+        groups: Vec::new(),
+        usages: vec!["digital signature".into(), "client auth".into()],
+        term: None,
+        by_certificate: false,
+        created: Timestamp::from_unix(1_800_000_000),
+        content: Ok(content),
+        state: RequestState::Pending,
+    };
+    // What it writes is what the judge approves.
+    let text = "apiVersion: certkit/v1\nkind: Cluster\ncontrolPlane:\n  - {name: a, addresses: [10.0.0.1]}\n\
+                signers: {people: {}}\n";
+    let admission = Admission::of(&declared::parse(text, "certkit.yaml").unwrap());
+    let inventory = Inventory { admission, ..Inventory::default() };
+    let ruling = judge(&request, &inventory, &History::default(), &RequestPolicy::default());
+    assert!(matches!(ruling, Ruling::Approve { .. }), "{ruling:?}");
+    assert!(manifest.contains("usages: [\"digital signature\", \"client auth\"]"), "{manifest}");
 }
 
 /// What a shell offers after these words.

@@ -335,6 +335,32 @@ fn what_a_distant_root_must_sign_is_asked_for_and_what_hangs_on_it_waits() {
     fs::remove_file(distant).unwrap();
 }
 
+#[test]
+fn a_dry_run_names_the_files_of_every_host() {
+    let dir = temp_dir();
+    let mut declared = Declared::new("host");
+    let file = dir.path().join("certkit.yaml");
+    for edit in [Edit::AddNode, Edit::AddNode, Edit::AddControlPlane, Edit::AddControlPlane] {
+        declared.apply(edit);
+    }
+    fs::write(&file, declared.text()).unwrap();
+    init(dir.path());
+    declared.addons.push("konnectivity");
+    fs::write(&file, declared.text()).unwrap();
+    let ask = |more: &[&str]| {
+        let text =
+            stdout(certkit().arg("init").args(more).args(["-o", "json", "--dir"]).arg(dir.path()));
+        steps(text.as_bytes())
+    };
+    let (dry, done) = (ask(&["--dry-run"]), ask(&[]));
+    assert_eq!(dry, done);
+    let files: Vec<&String> = done.iter().map(|(_, _, files)| files).collect();
+    for host in ["cp4", "cp5"] {
+        let file = format!("hosts/{host}/egress-selector.yaml");
+        assert!(files.iter().any(|files| files.contains(&file)), "{file} is not in {files:?}");
+    }
+}
+
 /// What somebody may do to a declaration.
 #[derive(Clone, Copy, Debug)]
 enum Edit {

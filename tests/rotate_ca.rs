@@ -490,6 +490,106 @@ fn broken_between(before: &Path, after: &Path) -> Vec<String> {
     narrowing::mixed(&cluster, true, Files::followed(before), Files::followed(after), now)
 }
 
+/// A control plane and two nodes.
+fn with_nodes(dir: &Path, style: &str) {
+    let text = format!(
+        "apiVersion: certkit/v1\nkind: Cluster\nendpoint: api.example.com:6443\nlayout: workspace\n\
+         hostDir: /etc/kubernetes\nkubeconfigStyle: {style}\n\
+         controlPlane:\n- {{name: cp1, addresses: [10.0.0.1]}}\n\
+         nodes:\n- {{name: n1, addresses: [10.0.1.1]}}\n- {{name: n2, addresses: [10.0.1.2]}}\n"
+    );
+    fs::write(dir.join("certkit.yaml"), text).unwrap();
+    init(dir, &[]);
+}
+
+/// The nodes to which the stage of the cluster's CA has not come.
+fn behind(dir: &Path) -> Vec<String> {
+    let text = stdout(&mut rotate_ca(dir, &["ca", "-o", "json"]));
+    let document: Value = serde_json::from_str(&text).unwrap();
+    let all = document["authorities"][0]["behind"].as_array().unwrap().iter();
+    all.map(|host| host.as_str().unwrap().to_owned()).collect()
+}
+
+/// Whether all paths work that must, and nothing is said of a node but that it is behind.
+#[track_caller]
+fn works(dir: &Path) {
+    let output = certkit().args(["verify", "-o", "json", "--dir"]).arg(dir).output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let sum = &report["handshakes"];
+    assert!(sum["work"].as_u64() > Some(0) && sum["mustWork"] == sum["work"], "{report:#}");
+    assert_eq!(sum["mustBeRefused"], sum["refused"], "{report:#}");
+    for finding in report["findings"].as_array().unwrap() {
+        assert_eq!(finding["code"], "stale-copy", "{finding:#}");
+    }
+}
+
+/// Who signed each certificate of a node, and whom each of its files trusts.
+fn of_node(dir: &Path, node: &str) -> Vec<String> {
+    let root = dir.join("hosts").join(node);
+    let mut all = Vec::new();
+    for file in support::tree::files(&root) {
+        let text = fs::read_to_string(root.join(&file)).unwrap();
+        let trusted =
+            text.lines().find_map(|line| line.split("certificate-authority-data:").nth(1));
+        all.push(format!("{}: trusts {trusted:?}", file.display()));
+        if file.ends_with("pki/ca-bundle.crt") {
+            all.push(text);
+        } else if text.contains("BEGIN CERTIFICATE") {
+            let path = root.join(&file);
+            let one =
+                support::openssl(&["x509", "-noout", "-issuer", "-in", path.to_str().unwrap()]);
+            all.push(format!(
+                "{}: {one}, {} sent",
+                file.display(),
+                text.matches("BEGIN CERT").count()
+            ));
+        }
+    }
+    all
+}
+
+#[test]
+fn a_node_that_a_stage_did_not_come_to_breaks_nothing_and_gets_it_before_any_other() {
+    let onward = [("--next", "introduced"), ("--next", "switched"), ("--next", "stable")];
+    let back = [("--next", "introduced"), ("--undo", "stable"), ("--next", "introduced")];
+    let further = [("--next", "switched"), ("--undo", "introduced")];
+    for (style, more, steps) in [
+        ("files", "", [&back[..], &further[..], &onward[1..]].concat()),
+        ("embedded", "", onward.to_vec()),
+        ("files", "--cross-sign", onward.to_vec()),
+    ] {
+        let mut before = temp_dir();
+        with_nodes(before.path(), style);
+        for (step, stage) in steps {
+            let told = format!("{style} {more} {step} to {stage}");
+            let (after, half) = (temp_dir(), temp_dir());
+            support::tree::copy(before.path(), after.path());
+            let mut asked = vec!["ca", step];
+            asked.extend(Some(more).filter(|more| !more.is_empty() && stage != "stable"));
+            run(&mut rotate_ca(after.path(), &asked));
+            support::tree::copy(after.path(), half.path());
+            fs::remove_dir_all(half.path().join("hosts/n2")).unwrap();
+            fs::create_dir(half.path().join("hosts/n2")).unwrap();
+            support::tree::copy(&before.path().join("hosts/n2"), &half.path().join("hosts/n2"));
+            for (from, to) in [(&before, &half), (&half, &after)] {
+                assert_eq!(broken_between(from.path(), to.path()), Vec::<String>::new(), "{told}");
+            }
+            assert_eq!(behind(half.path()), ["n2"], "{told}");
+            works(half.path());
+            // Whatever is asked for next.
+            for next in [["--undo", "--dry-run"], ["--next", "--force"]] {
+                let said = stdout(&mut rotate_ca(half.path(), &[&["ca"][..], &next[..]].concat()));
+                assert!(said.contains("n2, which get it now"), "{told}: {said}");
+            }
+            assert_eq!(self::stage(half.path(), "ca"), stage, "{told}");
+            assert_eq!(behind(half.path()), Vec::<String>::new(), "{told}");
+            assert_eq!(of_node(half.path(), "n2"), of_node(after.path(), "n2"), "{told}");
+            verify(half.path());
+            before = after;
+        }
+    }
+}
+
 #[test]
 fn no_state_between_two_stages_breaks_a_path_and_leaving_one_out_does() {
     for hosts in [1, 3] {

@@ -256,3 +256,34 @@ fn a_mesh_from_before_its_roots_had_a_bundle_gets_one() {
         assert!(istiod_accepts(dir), "{name}");
     }
 }
+
+/// What `certkit controller --sign` has signed is in no file either: the generation that signed it is trusted for as long as
+/// it may be in use.
+#[test]
+fn what_certkits_own_signers_signed_is_waited_for() {
+    let dir = temp_dir();
+    let dir = dir.path();
+    run(certkit().args(["init", "--host=cp1=10.0.0.11", "--addon=workload", "--dir"]).arg(dir));
+    let file = dir.join("certkit.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("{text}signers: {{people: {{groups: [developers]}}}}\n")).unwrap();
+    for (ca, previous, waits) in [
+        ("workload-ca", "pki/workload/ca-previous.crt", true),
+        ("ca", "pki/ca-previous.crt", true),
+        ("front-proxy-ca", "pki/front-proxy-ca-previous.crt", false),
+    ] {
+        run(&mut rotate_ca(dir, &[ca, "--next"]));
+        run(&mut rotate_ca(dir, &[ca, "--next"]));
+        if waits {
+            let said = refused(dir, &[ca, "--next"], 3);
+            assert!(said.contains(&format!("{ca}: certificates of workloads")), "{said}");
+            run(Command::new("touch").args(["-d", "25 hours ago"]).arg(dir.join(previous)));
+        }
+        run(&mut rotate_ca(dir, &[ca, "--next"]));
+        verify(dir);
+    }
+    // What pods have mounted is what the command says.
+    let arguments = stdout(certkit().args(["flags", "workloads", "--dir"]).arg(dir));
+    let bundle = dir.join("pki/workload/ca-bundle.crt");
+    assert_eq!(arguments.trim(), format!("--from-file=ca.crt={}", bundle.display()));
+}

@@ -56,6 +56,21 @@ fn every_document_is_what_its_schema_says() {
     fits("rollback", &dir, &["rotate", "--rollback", "--dry-run"]);
     fits("prune", &dir, &["prune", "--dry-run"]);
     fits("nodes-list", &dir, &["nodes", "list"]);
+    let settings = fits("flags", &dir, &["flags"]);
+    assert!(settings["settings"].as_array().is_some_and(|all| all.len() > 40));
+    let templates = fits("template", &dir, &["template"]);
+    assert!(templates["templates"].as_array().is_some_and(|all| all.len() > 8));
+    let archives = folder.path().join("archives");
+    let archives = archives.to_str().expect("UTF-8");
+    // Of the second time, as YAML, it is that nothing has changed.
+    let exported = fits("export", &dir, &["export", "--changed", "--all", archives]);
+    assert_eq!(exported["written"].as_array().map(Vec::len), Some(1));
+    let out = folder.path().join("alice.conf");
+    let out = out.to_str().expect("UTF-8");
+    let made = fits("kubeconfig", &dir, &["kubeconfig", "alice", "--group", "a,b", "--out", out]);
+    assert_eq!((&made["groups"], &made["signed"]), (&serde_json::json!(["a", "b"]), &true.into()));
+    let asked = fits("kubeconfig", &dir, &["kubeconfig", "alice", "--csr", "--out", out]);
+    assert!(asked["request"]["name"].is_string() && asked["signed"] == false, "{asked}");
     fits("init", &dir, &["nodes", "add", "w1=10.0.1.1", "--dry-run"]);
     fits("init", &dir, &["nodes", "add", "w1=10.0.1.1"]);
     fits("prune", &dir, &["nodes", "remove", "w1", "--dry-run"]);
@@ -136,7 +151,12 @@ fn every_schema_is_of_a_document_and_can_fail() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/schema");
     let names = fs::read_dir(folder).expect("schemas").map(|e| e.expect("it").file_name());
     let names: BTreeSet<String> = names.map(|name| name.to_string_lossy().into_owned()).collect();
-    let source = include_str!("schema.rs").to_owned() + include_str!("check_expiration/format.rs");
+    let source = [
+        include_str!("schema.rs"),
+        include_str!("check_expiration/format.rs"),
+        include_str!("controller_live.rs"),
+    ]
+    .concat();
     for name in &names {
         let stem = name.trim_end_matches(".json");
         assert!(

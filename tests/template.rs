@@ -5,6 +5,7 @@ mod support;
 use std::{fs, path::Path, process::Command};
 
 use certkit::render::deploy::DEPLOYMENTS;
+use support::{certkit, machine::Machine};
 
 /// A folder name with marks that systemd, YAML, JSON and cron give a meaning.
 const HOSTILE: &str = r#"/srv/a b/%n/"c"/\x: #"#;
@@ -72,9 +73,31 @@ fn systemd_accepts_the_units_and_their_timers_and_finds_faults_in_wrong_ones() {
     }
 }
 
+/// The program that a unit starts must know the command: this build may not, so the unit is held against systemd alone.
+#[test]
+fn systemd_accepts_the_controllers_unit() {
+    if support::optional("systemd-analyze").is_none() {
+        return;
+    }
+    for dir in ["/etc/kubernetes", HOSTILE] {
+        let unit = template(dir, "controller-service");
+        let unit = unit.replace("/usr/local/bin/certkit", env!("CARGO_BIN_EXE_certkit"));
+        let sound = [("certkit-controller.service".to_owned(), unit)];
+        assert_eq!(verified(&sound), "", "{dir}");
+        for (right, wrong) in
+            [("Restart=always", "Restart=ever"), ("CERTKIT_DIR=", "CERTKIT_DIR=%Z")]
+        {
+            let mut units = sound.clone();
+            units[0].1 = units[0].1.replacen(right, wrong, 1);
+            assert_ne!(units, sound, "{right}");
+            assert_ne!(verified(&units), "", "{wrong}");
+        }
+    }
+}
+
 #[test]
 fn ansible_reads_the_playbook_and_finds_faults_in_a_wrong_one() {
-    if support::optional("ansible-playbook").is_none() {
+    if support::need("ansible-playbook").is_none() {
         return;
     }
     let folder = support::temp_dir();
@@ -100,7 +123,18 @@ fn kubectl_reads_the_manifests() {
         return;
     }
     let folder = support::temp_dir();
-    for (name, objects) in [("cronjob", 1), ("daemonset", 1), ("rbac", 3)] {
+    for (name, objects) in [
+        ("cronjob", 1),
+        ("daemonset", 1),
+        ("rbac", 3),
+        ("controller", 8),
+        ("controller-static-pod", 1),
+        ("controller-trust", 4),
+        ("controller-watch", 2),
+        ("controller-watch-pods", 2),
+        ("controller-watch-secrets", 2),
+        ("controller-signing", 2),
+    ] {
         let file = folder.path().join(name);
         fs::write(&file, template(HOSTILE, name)).unwrap();
         let mut kubectl = Command::new("kubectl");
@@ -132,6 +166,16 @@ fn promtool_accepts_the_rules_and_they_fire() {
     promtool(&["test", "rules", "tests.yaml"]);
 }
 
+/// RBAC knows what may be changed by name: each object that can be published in is named, in both kinds.
+#[test]
+fn the_roles_of_what_is_published_name_every_ca() {
+    let text = template("/etc/kubernetes", "controller-trust");
+    for spec in certkit::ops::trust::published() {
+        let line = format!("      - certkit-{}\n", spec.id.name());
+        assert_eq!(text.matches(&line).count(), 2, "{line}");
+    }
+}
+
 /// One series for each alert that is to fire, and one that is to be left alone. promtool's time begins
 /// at 0.
 const RULE_TESTS: &str = r#"
@@ -148,11 +192,23 @@ tests:
       - {series: 'certkit_certificate_status{name="admin.conf", host="cp1"}', values: '3x100'}
       - {series: 'certkit_certificate_status{name="ca", host="cp1"}', values: '0x100'}
       - {series: 'certkit_check_timestamp_seconds{instance="cp1"}', values: '0x100'}
+      - {series: 'certkit_certificate_not_after_timestamp_seconds{name="team/web tls.crt", host="prod", subject="CN=web", path="/api/v1/namespaces/team/secrets/web", secret="web"}', values: '7200x100'}
+      - {series: 'certkit_watch_fault{resource="secrets", instance="cp2"}', values: '1x100'}
+      - {series: 'certkit_watch_fault{resource="configmaps", instance="cp2"}', values: '0x100'}
+      - {series: 'certkit_trust_copy_fault{authority="ca", fault="lacks", object="b"}', values: '1x100'}
+      - {series: 'certkit_trust_copy_fault{authority="ca", fault="not-updated", object_kind="Pod", object_namespace="team", object="web-1", container="web", how="subPath", key="ConfigMap certkit-ca ca.crt"}', values: '1x100'}
+      - {series: 'certkit_trust_fault{authority="ca", object_kind="ConfigMap"}', values: '1x100'}
+      - {series: 'certkit_trust_fault{authority="etcd-ca", object_kind="ConfigMap"}', values: '0x100'}
     promql_expr_test:
       - expr: count by (alertname, name) (ALERTS{alertstate="firing"})
         eval_time: 60h
         exp_samples:
           - {labels: '{alertname="CertificateExpired", name="apiserver"}', value: 1}
+          - {labels: '{alertname="CertificateExpired", name="team/web tls.crt"}', value: 1}
+          - {labels: '{alertname="CertificateWatchFault"}', value: 1}
+          - {labels: '{alertname="CertificateTrustBehind"}', value: 1}
+          - {labels: '{alertname="CertificateTrustNotUpdated"}', value: 1}
+          - {labels: '{alertname="CertificateTrustUnpublished"}', value: 1}
           - {labels: '{alertname="CertificateCritical", name="apiserver"}', value: 1}
           - {labels: '{alertname="CertificateExpiresSoon", name="etcd-peer"}', value: 1}
           - {labels: '{alertname="CertificateUnknown", name="admin.conf"}', value: 1}
@@ -165,6 +221,10 @@ tests:
           - {labels: 'ALERTS{alertname="CertificateExpiresSoon", alertstate="pending", host="cp1", name="etcd-peer", severity="warning"}', value: 1}
           - {labels: 'ALERTS{alertname="CertificateUnknown", alertstate="pending", host="cp1", name="admin.conf", severity="warning"}', value: 1}
           - {labels: 'ALERTS{alertname="CertificateNotYetValid", alertstate="pending", host="cp1", name="ca", severity="critical"}', value: 1}
+          - {labels: 'ALERTS{alertname="CertificateWatchFault", alertstate="pending", instance="cp2", resource="secrets", severity="warning"}', value: 1}
+          - {labels: 'ALERTS{alertname="CertificateTrustBehind", alertstate="pending", authority="ca", fault="lacks", object="b", severity="warning"}', value: 1}
+          - {labels: 'ALERTS{alertname="CertificateTrustNotUpdated", alertstate="pending", authority="ca", fault="not-updated", object_kind="Pod", object_namespace="team", object="web-1", container="web", how="subPath", key="ConfigMap certkit-ca ca.crt", severity="warning"}', value: 1}
+          - {labels: 'ALERTS{alertname="CertificateTrustUnpublished", alertstate="pending", authority="ca", object_kind="ConfigMap", severity="warning"}', value: 1}
     alert_rule_test:
       - alertname: CertificateExpired
         eval_time: 2h
@@ -173,6 +233,10 @@ tests:
             exp_annotations:
               summary: "Certificate apiserver on cp1 has expired"
               description: "CN=kube-apiserver at pki/apiserver.crt expired 1970-01-01 02:00:00 +0000 UTC. Renew it: certkit rotate apiserver"
+          - exp_labels: {severity: critical, name: team/web tls.crt, host: prod, subject: CN=web, path: /api/v1/namespaces/team/secrets/web, secret: web}
+            exp_annotations:
+              summary: "Certificate team/web tls.crt on prod has expired"
+              description: "CN=web at /api/v1/namespaces/team/secrets/web expired 1970-01-01 02:00:00 +0000 UTC. Renew it where it comes from: team/web tls.crt in prod"
       - {alertname: CertificateExpired, eval_time: 1h, exp_alerts: []}
   - interval: 1h
     input_series: []
@@ -185,6 +249,140 @@ tests:
               summary: "No host reports a certificate check"
               description: "certkit_check_timestamp_seconds is nowhere. Is the check deployed, and the textfile collector on?"
 "#;
+
+/// What a real check writes, on a clock that promtool has, too: it begins in 1970.
+fn textfile(folder: &Path) -> String {
+    let dir = folder.join("pki");
+    let at = |time: &str, words: &[&str]| {
+        let mut command = Command::new("faketime");
+        command.args(["-f", time]).arg(certkit().get_program()).args(words).arg("--dir").arg(&dir);
+        command.env("TZ", "UTC").output().unwrap()
+    };
+    let config = folder.join("cluster.yaml");
+    let cluster = "apiVersion: certkit/v1\nkind: Cluster\nname: demo\nendpoint: 10.0.0.11:6443\ncontrolPlane:\n  - \
+                   {name: cp1, addresses: [10.0.0.11]}\noverrides:\n  apiserver: {validity: 3d}\n  admin.conf: \
+                   {validity: 10d}\n  scheduler.conf: {validity: 20d}\n";
+    fs::write(&config, cluster).unwrap();
+    let made = at("@1970-02-01 00:00:00", &["init", "-q", "--config", config.to_str().unwrap()]);
+    assert!(made.status.success(), "{made:?}");
+    fs::remove_file(dir.join("pki/etcd/peer.crt")).unwrap();
+    fs::write(dir.join("pki/scheduler.crt"), "nothing").unwrap();
+    let file = folder.join("certkit.prom");
+    let words =
+        ["check-expiration", "--warn", "15d", "--critical", "5d", "--machine", "cp1", "--textfile"];
+    let file_name = file.to_str().unwrap();
+    let checked = at("@1970-02-02 00:00:00", &[&words[..], &[file_name]].concat());
+    assert_eq!(checked.status.code(), Some(3), "{checked:?}");
+    fs::read_to_string(file).unwrap()
+}
+
+/// The alerts and every query of the dashboard, over what a real check wrote.
+#[test]
+fn promtool_runs_the_rules_and_the_dashboards_queries_over_a_real_check() {
+    let (Some(_), Some(_)) = (support::need("promtool"), support::need("faketime")) else { return };
+    let folder = support::temp_dir();
+    let text = textfile(folder.path());
+    let series: Vec<(&str, f64)> = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .map(|(series, value)| (series, value.parse().unwrap()))
+        .collect();
+    let of = |metric: &str| {
+        let found = series.iter().filter(|(name, _)| {
+            name.strip_prefix(metric)
+                .is_some_and(|rest| rest.starts_with(['{', ' ']) || rest.is_empty())
+        });
+        let found = found.map(|(name, value)| (name.strip_prefix(metric).unwrap(), *value));
+        found.collect::<Vec<_>>()
+    };
+    let status = of("certkit_certificate_status");
+    let with = |status_code: f64| status.iter().filter(|(_, value)| *value == status_code).count();
+    assert!(with(0.0) > 5 && with(1.0) == 1 && with(2.0) == 2 && with(3.0) == 1, "{text}");
+    // Four days after the certificates were made, in seconds: one has expired.
+    let (hour, eval) = (3_600.0, 35 * 24);
+    let now = f64::from(eval) * hour;
+    let ends = of("certkit_certificate_not_after_timestamp_seconds");
+    let left: Vec<(&str, f64)> = ends.iter().map(|(labels, end)| (*labels, end - now)).collect();
+    let expired = left.iter().filter(|(_, left)| *left <= 0.0).count();
+    assert_eq!(expired, 1, "{left:?}");
+    let mut shortest = left.clone();
+    shortest.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let checked = of("certkit_check_timestamp_seconds")[0].1;
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
+    // A label without a value is none.
+    let samples = |all: &[(&str, f64)]| -> String {
+        all.iter().fold(String::new(), |text, (labels, value)| {
+            text + &format!(
+                "          - {{labels: {}, value: {value}}}\n",
+                quoted(&labels.replace("ca=\"\",", ""))
+            )
+        })
+    };
+    let one = |value: f64| samples(&[("{}", value)]);
+    let dashboard: serde_json::Value =
+        serde_json::from_str(&template("/etc/kubernetes", "grafana-dashboard")).unwrap();
+    let mut asked = String::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        let wanted = match panel["title"].as_str().unwrap() {
+            "Critical or expired" => one(2.0),
+            "Warning" => one(1.0),
+            "Unknown" => one(1.0),
+            "Oldest check" => one(now - checked),
+            // Which of those that end together are among the ten is Prometheus' choice.
+            "Time left, the ten shortest" => one(shortest[..10].iter().map(|(_, left)| left).sum()),
+            "Certificates" => samples(&left),
+            other => panic!("nobody knows what `{other}` is to show"),
+        };
+        let query = panel["targets"][0]["expr"].as_str().unwrap().replace("$host", ".*");
+        let query = match query.starts_with("bottomk") {
+            true => format!("sum({query})"),
+            false => query,
+        };
+        asked += &format!(
+            "      - expr: {}\n        eval_time: {eval}h\n        exp_samples:\n{wanted}",
+            quoted(&query)
+        );
+    }
+    let firing = [
+        ("CertificateCheckStale", 1),
+        ("CertificateCritical", 2),
+        ("CertificateExpired", 1),
+        ("CertificateExpiresSoon", 1),
+        ("CertificateUnknown", 1),
+    ];
+    asked += &format!(
+        "      - expr: count by (alertname) (ALERTS{{alertstate=\"firing\"}})\n        eval_time: {eval}h\n        exp_samples:\n{}",
+        firing
+            .map(|(name, n)| format!(
+                "          - {{labels: '{{alertname=\"{name}\"}}', value: {n}}}\n"
+            ))
+            .concat()
+    );
+    let input: String = series.iter().fold(String::new(), |text, (name, value)| {
+        text + &format!("      - {{series: {}, values: '{value}x1000'}}\n", quoted(name))
+    });
+    let tests = format!(
+        "rule_files: [rules.yaml]\nevaluation_interval: 1h\ntests:\n  - interval: 1h\n    input_series:\n{input}    \
+         promql_expr_test:\n{asked}"
+    );
+    fs::write(folder.path().join("rules.yaml"), template("/etc/kubernetes", "prometheus-rules"))
+        .unwrap();
+    fs::write(folder.path().join("tests.yaml"), &tests).unwrap();
+    let promtool = |file: &str| {
+        let mut command = Command::new("promtool");
+        command.args(["test", "rules", file]).current_dir(folder.path()).output().unwrap()
+    };
+    let out = promtool("tests.yaml");
+    assert!(
+        out.status.success(),
+        "{}\n{tests}",
+        String::from_utf8_lossy(&[out.stdout, out.stderr].concat())
+    );
+    // It sees another number than there is.
+    fs::write(folder.path().join("wrong.yaml"), tests.replace("value: 2}", "value: 7}")).unwrap();
+    assert!(!promtool("wrong.yaml").status.success());
+}
 
 #[test]
 fn the_dashboard_is_json_and_asks_only_for_metrics_that_the_rules_know() {
@@ -206,14 +404,62 @@ fn the_dashboard_is_json_and_asks_only_for_metrics_that_the_rules_know() {
 
 #[test]
 fn crons_line_has_its_six_fields_and_no_percent_sign() {
-    let text = template("/srv/a b", "cron");
-    assert!(text.contains("\nCERTKIT_DIR=\"/srv/a b\"\n"), "{text}");
-    let job = text.lines().last().unwrap();
-    // cron takes an unescaped % for a line end.
-    assert!(!job.contains('%'), "{job}");
-    let fields: Vec<&str> = job.split_whitespace().take(7).collect();
-    assert_eq!(fields[5..], ["root", "certkit"]);
+    for name in ["cron", "cron-rotate"] {
+        let text = template("/srv/a b", name);
+        assert!(text.contains("\nCERTKIT_DIR=\"/srv/a b\"\n"), "{text}");
+        let job = text.lines().last().unwrap();
+        // cron takes an unescaped % for a line end.
+        assert!(!job.contains('%'), "{job}");
+        let fields: Vec<&str> = job.split_whitespace().take(7).collect();
+        assert_eq!(fields[5..], ["root", "certkit"]);
+    }
     support::run_to_exit(support::certkit().args(["--dir", "/a\nb", "template", "cron"]), 64);
+}
+
+/// On a machine without node_exporter and on one with it, what cron and the timer run is run as they run it.
+#[test]
+fn the_stock_lines_work_where_node_exporters_folder_is_missing_and_where_it_is_not() {
+    let Some(machine) = Machine::boot(&[("cp1", "10.0.0.11")]) else { return };
+    let sh = |script: &str| {
+        let program = certkit().get_program().to_owned();
+        let path = Path::new(&program).parent().unwrap().display().to_string();
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).env("PATH", format!("{path}:/usr/sbin:/usr/bin:/sbin:/bin"));
+        let out = machine.enter(&command).output().unwrap();
+        let said = String::from_utf8([out.stdout, out.stderr].concat()).unwrap();
+        (out.status.code(), said)
+    };
+    let metrics = machine.lib().join("node_exporter/textfile_collector/certkit.prom");
+    let init = "certkit init -q --name demo --host cp1=10.0.0.11 && mkdir -p /var/lib/kubelet/pki";
+    assert_eq!(sh(init), (Some(0), String::new()));
+    // As /bin/sh is given the lines by cron: settings, then the command behind the six fields.
+    let cron = |name: &str| {
+        let text = template("/etc/kubernetes", name);
+        let lines =
+            text.lines().filter(|line| !line.starts_with('#') && !line.starts_with("PATH="));
+        let (jobs, settings): (Vec<&str>, Vec<&str>) = lines.partition(|l| l.contains("certkit "));
+        let job = jobs[0].split_once("root  ").unwrap().1;
+        sh(&format!("export {}; {job}", settings.join(" ")))
+    };
+    assert_eq!(cron("cron"), (Some(0), String::new()));
+    assert!(!metrics.exists());
+    fs::create_dir_all(metrics.parent().unwrap()).unwrap();
+    assert_eq!(cron("cron"), (Some(0), String::new()));
+    assert!(fs::read_to_string(&metrics).unwrap().contains("certkit_check_timestamp_seconds"));
+    // Nothing is due; then everything is.
+    assert_eq!(cron("cron-rotate"), (Some(0), String::new()));
+    // The unit makes the folder itself.
+    fs::remove_dir_all(machine.lib().join("node_exporter")).unwrap();
+    let unit = template("/etc/kubernetes", "systemd-service");
+    let run = |key: &str| {
+        let line = unit.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+        let line = line.trim_start_matches('+').replace("/usr/local/bin/certkit", "certkit");
+        sh(&format!("export CERTKIT_DIR=/etc/kubernetes; {line}"))
+    };
+    assert_eq!(run("ExecStartPre="), (Some(0), String::new()));
+    let (code, said) = run("ExecStart=");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(metrics.exists());
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn transcripts_fit_80_and_120_columns() {
     let nothing = folder.path().join("nothing");
     let dry = ["rotate", "--all", "--dry-run", "--at", SOON];
     for width in WIDTHS {
-        let commands: [(&str, Command); 8] = [
+        let commands: [(&str, Command); 11] = [
             ("check-expiration", at(&["check-expiration", "--at", SOON], &dir)),
             ("check-expired", at(&["check-expiration", "--at", LATE], &dir)),
             ("check-nothing", at(&["check-expiration"], Path::new("/nonexistent/kubernetes"))),
@@ -35,11 +35,15 @@ fn transcripts_fit_80_and_120_columns() {
             ("rotate-all-dry-run", at(&dry, &dir)),
             ("paths", at(&["paths"], &dir)),
             ("verify", at(&["verify", "-v", "--forecast", "--at", LATE], &dir)),
+            ("show", at(&["show", "--at", SOON, "pki/pki/apiserver.crt"], &dir)),
+            ("template", at(&["template"], &dir)),
+            ("rotate-help", at(&["rotate", "--help"], &dir)),
         ];
         for (name, mut command) in commands {
+            // Named from here, so that it is named alike wherever the tests run.
+            command.current_dir(folder.path());
             if name == "check-folder" {
-                // Named from here, so that it is named alike wherever the tests run.
-                command.arg("pki").current_dir(folder.path());
+                command.arg("pki");
             }
             let output = command.env("COLUMNS", width.to_string()).output().expect("certkit");
             let text = String::from_utf8(output.stdout).expect("UTF-8");

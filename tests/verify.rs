@@ -13,7 +13,7 @@ use std::{
 use certkit::model::catalogue::{CERTIFICATES, Condition, Credential, Home, PATHS};
 use serde_json::Value;
 
-const ADDONS: [&str; 6] = ["--addon", "kube-proxy", "--addon", "konnectivity", "--addon", "istio"];
+const ADDONS: [&str; 2] = ["--addon", "kube-proxy,konnectivity,istio,controller,workload"];
 
 fn init(dir: &Path, arguments: &[&str]) {
     support::run(support::certkit().args(["init", "-q", "--dir"]).arg(dir).args(arguments));
@@ -112,7 +112,7 @@ fn full(dir: &Path) {
         "apiVersion: certkit/v1\nkind: Cluster\nname: full\nendpoint: api.example.com:6443\n\
          controlPlane:\n- {name: cp1, addresses: [10.0.0.11]}\n- {name: cp2, addresses: [10.0.0.12]}\n\
          - {name: cp3, addresses: [10.0.0.13]}\nnodes:\n- {name: w1, addresses: [10.0.1.1]}\n\
-         - {name: w2, addresses: [10.0.1.2]}\naddons: [kube-proxy, konnectivity, istio]\n",
+         - {name: w2, addresses: [10.0.1.2]}\naddons: [kube-proxy, konnectivity, istio, controller]\n",
     )
     .expect("declaration");
     init(dir, &["--config", file.to_str().expect("UTF-8")]);
@@ -136,16 +136,17 @@ fn the_matrix_of_a_full_cluster_is_as_expected() {
         + c // apiserver to its konnectivity server
         + n * c // agents
         + c // konnectivity servers, each to its own apiserver
+        + c // certkit's controllers, each to its own apiserver
         + c * c // apiservers to etcd
         + c * (c - 1) // etcd peers
         + c // etcdctl, on each member
         + c // front proxy, before a stand-in
-        + c + c + n // monitoring of controller-managers, schedulers, kubelets
+        + c + c + n + c // monitoring of controller-managers, schedulers, kubelets, certkit's controllers
         + c; // new nodes
     let [must_work, work, refuse, refused, authorization, untried] = figures(&report);
     assert_eq!((must_work, work, untried), (must, must, 0));
     assert_eq!(refused, refuse);
-    // Every leaf is shown to each of the nine listeners it has no path to; five listeners (etcd's two,
+    // Every leaf is shown to each of the nine listeners it has no path to and that ask for a certificate; five listeners (etcd's two,
     // Konnectivity's two, aggregated servers) let nobody in without a certificate.
     let tried = report["tried"].as_array().expect("tried");
     let count =

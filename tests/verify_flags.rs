@@ -366,7 +366,9 @@ fn everything_that_certkit_prints_is_accepted_without_a_finding() {
     };
     for (n, (dir, hosts)) in layouts(folder.path()).into_iter().enumerate() {
         for host in hosts {
-            for format in ["args", "env", "systemd", "static-pod", "config", "kubeadm", "json"] {
+            for format in
+                ["args", "env", "systemd", "static-pod", "config", "kubeadm", "json", "yaml"]
+            {
                 for more in [&[][..], &["--explain"]] {
                     let flags = || {
                         let mut command = support::certkit();

@@ -184,3 +184,13 @@ fn paste(command: &str, folder: &Path, code: i32) {
     let mut shell = Command::new("sh");
     run_to_exit(shell.args(["-c", command]).env("PATH", path).current_dir(folder), code);
 }
+
+/// The offline build says so, and how to get the other one.
+#[test]
+fn commands_of_another_build_are_told_as_such() {
+    for command in ["controller", "csr"] {
+        let output = run_to_exit(certkit().args([command, "list"]), 64);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("make controller"), "{said}");
+    }
+}

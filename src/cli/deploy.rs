@@ -19,6 +19,7 @@ use signal_hook::{
 use super::{
     Exit, Failure, Format, Global, completions, limit,
     output::{self, grid::Column},
+    password,
     rotate::Restart,
     watch, when,
     words::here,
@@ -41,6 +42,10 @@ pub struct DeployArgs {
     /// Only compare: say what each host would get, and change nothing
     #[arg(long)]
     check: bool,
+    /// Have these hosts make new keys, of those that they make themselves (`keys: host` in certkit.yaml), and issue
+    /// certificates for them
+    #[arg(long, conflicts_with_all = ["check", "from_hosts"])]
+    new_keys: bool,
     /// Only fetch what is on hosts alone, certificates that kubelets made or got themselves, and say when they end
     #[arg(long)]
     from_hosts: bool,
@@ -80,6 +85,10 @@ the control plane, one at a time, each until its apiserver and the endpoint are 
 --parallel at once. Where one of the first fails nothing further is begun. A host that cannot be reached holds
 nothing up. Run again, it goes on with what is left.
 
+Where `keys: host` in certkit.yaml says that hosts make their own keys, those that have no certificate yet are first
+asked for requests (`certkit receive --csr`), and what they ask for is issued: names and usages as declared, for
+a key that never leaves its host.
+
 ssh is called as `ssh HOST`, or with what `ssh:` in certkit.yaml says for the host (USER@HOST, ssh://HOST:PORT), and
 does what its own configuration says. Who is not root there needs `sudo -n`.
 
@@ -95,6 +104,7 @@ EXAMPLES:
   certkit deploy --from-hosts
   certkit deploy --restart systemd
   certkit deploy worker-1,worker-2 --carry
+  certkit deploy --new-keys worker-1
   certkit rotate-ca --next && certkit deploy --restart static-pods,systemd
   certkit deploy --ssh 'ssh -F ./ssh_config -i ./key' --changed";
 
@@ -107,6 +117,7 @@ pub fn run(args: &DeployArgs, global: &Global) -> Result<Exit, Failure> {
     if args.parallel == 0 {
         return Err(Failure::usage("--parallel 0: no host would ever be begun"));
     }
+    let passwords = password::passwords(global)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGHUP, SIGINT, SIGTERM] {
         // The first asks for an end between two hosts; the second is as always.
@@ -119,6 +130,8 @@ pub fn run(args: &DeployArgs, global: &Global) -> Result<Exit, Failure> {
         hosts: &args.hosts,
         changed: args.changed,
         check: args.check || args.from_hosts,
+        new_keys: args.new_keys,
+        passwords: &passwords,
         transport: &transport,
         carry: args.carry,
         restart: &restart,
@@ -143,6 +156,13 @@ pub fn run(args: &DeployArgs, global: &Global) -> Result<Exit, Failure> {
     }
     let check = args.check || args.from_hosts;
     let exit = exit(&report, args.check);
+    if !report.issued.is_empty() {
+        let count = report.issued.len();
+        global.note(format!(
+            "{count} certificates issued for keys that hosts made: {}",
+            some(&report.issued)
+        ));
+    }
     let text = match args.output {
         Format::Json | Format::Yaml => super::document(json(&report, check), args.output),
         Format::Table | Format::Wide if global.quiet => Ok(String::new()),
@@ -156,6 +176,15 @@ pub fn run(args: &DeployArgs, global: &Global) -> Result<Exit, Failure> {
         super::warn("interrupted: hosts that were begun are done, no further one was begun");
     }
     told
+}
+
+/// The first few of many.
+fn some(names: &[String]) -> String {
+    const SHOWN: usize = 6;
+    match names.len() {
+        count if count > SHOWN => format!("{}, ...", names[..SHOWN].join(", ")),
+        _ => names.join(", "),
+    }
 }
 
 fn exit(report: &deploy::Report, check: bool) -> Exit {
@@ -279,6 +308,7 @@ fn json(report: &deploy::Report, check: bool) -> String {
         "check": check,
         "hosts": hosts,
         "warnings": report.warnings,
+        "issued": report.issued,
     });
     format!("{document:#}\n")
 }

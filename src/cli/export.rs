@@ -5,7 +5,9 @@ use std::{
     path::PathBuf,
 };
 
-use super::{Exit, Failure, Global, completions, output, watch, words::quoted};
+use serde_json::json;
+
+use super::{Exit, Failure, Format, Global, completions, output, watch, words::quoted};
 use crate::{
     model::shown::with_causes,
     ops::{
@@ -31,6 +33,9 @@ pub struct ExportArgs {
     /// What kind of archive
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "tar")]
     format: Form,
+    /// With --all: how to print what was written
+    #[arg(short, long, value_name = "FORMAT", default_value = "table", requires = "all")]
+    output: Format,
     /// Encrypt to this age recipient; may be given several times
     #[arg(long, value_name = "age1...")]
     encrypt_to: Vec<String>,
@@ -85,7 +90,7 @@ pub fn run(args: &ExportArgs, global: &Global) -> Result<Exit, Failure> {
         let request =
             FolderRequest { cluster: &cluster, dir: &dir, folder, changed, form, recipients };
         let report = watch::writing(global, folder, || export::export_all(&request))?;
-        return tell(&report, &request, global);
+        return tell(&report, &request, args.output, global);
     }
     // One of the two is there, or clap had refused the line.
     let host = args.host.as_deref().unwrap_or_default();
@@ -126,6 +131,7 @@ fn recipients(texts: &[String]) -> Result<Vec<Recipient>, Failure> {
 fn tell(
     report: &FolderReport,
     request: &FolderRequest<'_>,
+    format: Format,
     global: &Global,
 ) -> Result<Exit, Failure> {
     for export::FailedHost { host, error } in &report.failed {
@@ -154,10 +160,25 @@ fn tell(
             report.unchanged
         ));
     }
+    let changed = !report.written.is_empty();
+    if matches!(format, Format::Json | Format::Yaml) {
+        let failed = report.failed.iter().map(
+            |export::FailedHost { host, error }| json!({"host": host, "error": with_causes(error)}),
+        );
+        let document = json!({
+            "apiVersion": "certkit/v1",
+            "kind": "ExportReport",
+            "written": report.written,
+            "unchanged": report.unchanged,
+            "failed": failed.collect::<Vec<_>>(),
+            "gone": report.gone,
+        });
+        return super::tell(changed, exit, super::document(format!("{document:#}\n"), format));
+    }
     if global.quiet {
         return Ok(exit);
     }
     let line = |path: &PathBuf| format!("{}\n", path.display());
     let lines: String = report.written.iter().map(line).collect();
-    super::tell(!report.written.is_empty(), exit, Ok(lines))
+    super::tell(changed, exit, Ok(lines))
 }

@@ -122,14 +122,19 @@ from! {
     crate::ops::export::Error, is_usage;
     crate::ops::flags::FlagsError, is_usage;
     crate::ops::kubeconfig::Error [is_decided], is_usage;
-    crate::ops::prune::Error [is_decided];
     crate::ops::receive::Error [is_decided];
     crate::ops::renew::Error [is_decided], is_usage;
     crate::ops::rollback::Error [is_decided], is_usage;
     crate::ops::show::Error;
+    crate::ops::sign::Error;
     crate::ops::verify::Error;
     crate::render::RenderError;
     crate::store::Error [is_decided];
+}
+
+#[cfg(feature = "cluster")]
+from! {
+    crate::cluster::Error;
 }
 
 impl From<io::Error> for Failure {

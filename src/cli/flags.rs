@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use super::{Exit, Failure, Global, completions, print};
+use super::{Exit, Failure, Format, Global, completions, print};
 use crate::{
     model::{catalogue::COMPONENTS, layout::PUBLIC},
     ops::{
@@ -35,9 +35,10 @@ pub struct FlagsArgs {
     host_dir: Option<String>,
     /// The form: args is one flag a line, env an environment file, systemd a drop-in for the unit,
     /// static-pod a patch for the manifest, config the component's own configuration file, kubeadm a
-    /// ClusterConfiguration, json everything
-    #[arg(long, value_name = "FORMAT", default_value = "args", value_parser = format_parser())]
-    format: FlagsFormat,
+    /// ClusterConfiguration, json everything as one document, yaml the same document
+    #[arg(short = 'o', long = "format", visible_alias = "output", value_name = "FORMAT")]
+    #[arg(default_value = "args", value_parser = format_parser())]
+    format: Form,
     /// Say before each setting why it is there, what happens without it, and how a changed file is taken
     /// up
     #[arg(long)]
@@ -63,12 +64,26 @@ EXAMPLES:
   certkit flags kubelet --format config --explain
   certkit flags --format kubeadm > kubeadm.yaml
   certkit flags --format systemd --output-dir /etc/systemd/system
+  certkit flags -o json
   kube-scheduler $(certkit flags kube-scheduler) --leader-elect=true
   kubectl create secret generic cacerts -n istio-system $(certkit flags istiod)";
 
-fn format_parser() -> impl TypedValueParser<Value = FlagsFormat> {
-    PossibleValuesParser::new(FlagsFormat::ALL.map(FlagsFormat::name)).map(|name| {
-        FlagsFormat::ALL.into_iter().find(|format| format.name() == name).unwrap_or_default()
+/// A form, and whether its JSON is to be YAML.
+#[derive(Clone, Copy, Debug)]
+struct Form {
+    format: FlagsFormat,
+    document: Format,
+}
+
+fn format_parser() -> impl TypedValueParser<Value = Form> {
+    const YAML: &str = "yaml";
+    let names = FlagsFormat::ALL.map(FlagsFormat::name).into_iter().chain([YAML]);
+    PossibleValuesParser::new(names).map(|name| {
+        let found = FlagsFormat::ALL.into_iter().find(|format| format.name() == name);
+        match name == YAML {
+            true => Form { format: FlagsFormat::Json, document: Format::Yaml },
+            false => Form { format: found.unwrap_or_default(), document: Format::Json },
+        }
     })
 }
 
@@ -80,17 +95,25 @@ pub fn run(args: &FlagsArgs, global: &Global) -> Result<Exit, Failure> {
         components: args.components.clone(),
         host: args.host.clone(),
         host_dir: args.host_dir.clone(),
-        format: args.format,
+        format: args.format.format,
         explain: args.explain,
         without_keys: keys_elsewhere(&cluster, &dir),
     };
     let Some(folder) = &args.output_dir else {
-        print(flags(&cluster, &dir, &request, &templates)?)?;
+        let text = flags(&cluster, &dir, &request, &templates)?;
+        print(super::document(text, args.format.document)?)?;
         return Ok(Exit::Done);
     };
     let files = files(&cluster, &dir, &request, &templates)?;
-    let files: Vec<_> =
-        files.into_iter().map(|file| (file.name.into(), file.text.into_bytes())).collect();
+    let written = files.into_iter().map(|file| {
+        let text = super::document(file.text, args.format.document)?;
+        let name = match args.format.document {
+            Format::Yaml => file.name.replace(".json", ".yaml"),
+            _ => file.name,
+        };
+        Ok((name.into(), text.into_bytes()))
+    });
+    let files: Vec<_> = written.collect::<Result<_, Failure>>()?;
     for path in store::write_below(&super::absolute(folder)?, &files, PUBLIC)? {
         if !global.quiet {
             print(format!("{}\n", path.display()))?;

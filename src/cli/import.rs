@@ -70,19 +70,12 @@ pub fn run(args: &ImportArgs, global: &Global) -> Result<Exit, Failure> {
     if let Some(recovered) = &report.recovered {
         global.note(recovered);
     }
-    let outcomes = takeup::run(&takeup::Request {
-        dir: &dir,
-        cluster: &report.cluster,
-        declared: report.declared,
-        places: &report.places,
-        changed: &report.served,
-        amended: &[],
-        pairs: &[],
-        hook: None,
-        restart: &[],
-        wait: None,
-        waits_for_others: true,
-    });
+    let outcomes = takeup::run(&takeup::Request::new(
+        &dir,
+        (&report.cluster, report.declared),
+        &report.places,
+        &report.served,
+    ));
     report.aftermath.warnings.iter().for_each(super::warn);
     let text = match args.output {
         Format::Json | Format::Yaml => {

@@ -6,7 +6,12 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{ValueEnum, builder::PossibleValuesParser};
 
-use super::{Exit, Failure, Format, Global, password, watch, when};
+use super::{
+    Exit, Failure, Format, Global, password,
+    rotate::report::complain_of_parts,
+    telling::{Telling, Wanted},
+    watch, when,
+};
 use crate::{
     model::{
         algorithm::KeyAlgorithm,
@@ -18,7 +23,9 @@ use crate::{
     ops::{
         adopt, change,
         declared::{self, Draft, HostDraft},
-        init, machine, owner, takeup,
+        init, machine, owner,
+        settled::Settled,
+        takeup,
     },
 };
 
@@ -115,7 +122,8 @@ with which kube-controller-manager signs. With --single-root the root's key is e
 EXIT CODES:
   0   done, or nothing was to do
   3   certkit could not do it; nothing was changed
-  4   all is made, but could not be told; or it is decided and not finished: run it again
+  4   partly done: a node that cannot be made is named, all else is made; or all is made, but could not be
+      told; or it is decided and not finished: run it again
   64  the command line was wrong
 
 EXAMPLES:
@@ -147,6 +155,15 @@ pub fn run(args: &InitArgs, global: &Global) -> Result<Exit, Failure> {
         return take_over(args, global, &dir);
     }
     told_twice(&args.hosts, "--host ")?;
+    let now = when(args.at)?;
+    let settled = match args.is_plain() && !global.verbose {
+        true => Settled::look(&dir, "init", now),
+        false => None,
+    };
+    let mut telling = telling(args.dry_run, args.output, global);
+    if settled.as_ref().is_some_and(|settled| settled.known().is_some()) {
+        return tell(&telling, &dir, args.output, global);
+    }
     let cluster = cluster(args, &dir)?;
     let passwords = match args.encrypt_ca_keys {
         true => password::new_password(global)?,
@@ -154,56 +171,66 @@ pub fn run(args: &InitArgs, global: &Global) -> Result<Exit, Failure> {
     };
     let change = change::Request {
         dry_run: args.dry_run,
-        ..change::Request::new(&dir, "init", when(args.at)?, &passwords)
+        ..change::Request::new(&dir, "init", now, &passwords)
     };
-    let report = watch::changing(
-        global,
-        watch::ChangingWork { dir: &dir, dry_run: args.dry_run, hooks: false },
-        || init::run(&cluster, &change),
-    )?;
-    tell(&report, &dir, args.dry_run, args.output, global)
+    let work = watch::ChangingWork { dir: &dir, dry_run: args.dry_run, hooks: false };
+    telling.shortfall = watch::changing(global, work, || {
+        init::run(&cluster, &change, |report, _| add(&mut telling, report, &dir))
+    })?;
+    if let (Some(settled), Some(until)) = (settled, telling.is_settled_until()) {
+        settled.keep(until, None);
+    }
+    tell(&telling, &dir, args.output, global)
+}
+
+impl InitArgs {
+    /// Whether it says nothing of the cluster, and asks for no more than whether there is anything to do.
+    fn is_plain(&self) -> bool {
+        let mut draft = Draft::default();
+        overlay(&mut draft, self);
+        draft == Draft::default()
+            && self.config.is_none()
+            && !self.dry_run
+            && !self.encrypt_ca_keys
+            && self.output == Format::Table
+    }
+}
+
+/// What is told, and of what nothing is known yet.
+pub fn telling(dry_run: bool, output: Format, global: &Global) -> Telling {
+    Telling::new(report::WORDS, Wanted::of(output, dry_run, global.verbose, report::LIMIT), dry_run)
+}
+
+/// Adds what was made, and who has to take up what an earlier run left.
+pub fn add(telling: &mut Telling, report: change::Report, dir: &std::path::Path) {
+    let owed = report.owed();
+    let outcomes =
+        takeup::run(&takeup::Request::new(dir, (&report.cluster, true), &report.places, &owed));
+    telling.add(report, outcomes);
 }
 
 /// Says what was made.
 pub fn tell(
-    report: &change::Report,
+    telling: &Telling,
     dir: &std::path::Path,
-    dry_run: bool,
     output: Format,
     global: &Global,
 ) -> Result<Exit, Failure> {
-    if let Some(recovered) = &report.recovered {
+    if let Some(recovered) = &telling.recovered {
         global.note(recovered);
     }
-    report.aftermath.warnings.iter().for_each(super::warn);
-    let outcomes = takeup::run(&takeup::Request {
-        dir,
-        cluster: &report.cluster,
-        declared: true,
-        places: &report.places,
-        changed: &report.owed(),
-        amended: &[],
-        pairs: &[],
-        hook: None,
-        restart: &[],
-        wait: None,
-        waits_for_others: true,
-    });
+    telling.warnings.iter().for_each(super::warn);
+    complain_of_parts(&telling.shortfall);
     let text = match output {
-        Format::Json | Format::Yaml => {
-            super::document(report::json(report, &outcomes, dry_run), output)
-        }
+        Format::Json | Format::Yaml => super::document(report::json(telling), output),
         Format::Table | Format::Wide if global.quiet => Ok(String::new()),
-        Format::Table | Format::Wide => {
-            let view =
-                report::InitTelling { dry_run, verbose: global.verbose, wide: output.is_wide() };
-            Ok(report::table(report, &outcomes, dir, view))
-        }
+        Format::Table | Format::Wide => Ok(report::table(telling, dir, output.is_wide())),
     };
-    let told = super::tell(!dry_run && !report.plan.is_empty(), Exit::Done, text);
+    let exit = if telling.shortfall.failed.is_empty() { Exit::Done } else { Exit::Partly };
+    let told = super::tell(!telling.dry_run && telling.changes, exit, text);
     // What an earlier run owes and nobody was told of is left to the next.
-    if !global.quiet || outcomes.is_empty() {
-        report.aftermath.settle();
+    if !global.quiet || telling.outcomes.is_empty() {
+        telling.settle();
     }
     told
 }

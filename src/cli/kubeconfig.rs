@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use super::{Exit, Failure, Global, limit, password, print, warn, when, words::quoted};
+use serde_json::json;
+
+use super::{Exit, Failure, Format, Global, limit, password, print, warn, when, words::quoted};
 use crate::{
     model::duration::Span,
     ops::kubeconfig::{self, Request},
@@ -29,10 +31,16 @@ pub struct KubeconfigArgs {
     /// Where to write it, readable by its owner alone [default: standard output]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// With --out: how to print what was made
+    #[arg(short, long, value_name = "FORMAT", default_value = "table", requires = "out")]
+    output: Format,
     /// Let the API sign: write FILE.key, a CertificateSigningRequest to FILE.csr.yaml, and a kubeconfig that names
     /// the certificate to come
     #[arg(long, requires = "out")]
     csr: bool,
+    /// With --csr: who is asked to sign, Kubernetes' own signer or `certkit controller --sign`
+    #[arg(long, value_name = "SIGNER", default_value = "kubernetes", requires = "csr")]
+    signer: SignerChoice,
     /// Also names and groups that begin with system:, which are Kubernetes' own; system:masters passes every
     /// authorization
     #[arg(long)]
@@ -40,6 +48,15 @@ pub struct KubeconfigArgs {
     /// How long to wait for another certkit that is changing DIR
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = limit)]
     lock_timeout: Duration,
+}
+
+/// Who is asked to sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum SignerChoice {
+    /// kube-controller-manager, once somebody approved of it
+    Kubernetes,
+    /// `certkit controller --sign`, if certkit.yaml admits who applies the request (signers.people)
+    Certkit,
 }
 
 const HELP: &str = "\
@@ -59,7 +76,8 @@ EXIT CODES:
 EXAMPLES:
   certkit kubeconfig alice --group developers > alice.conf
   certkit kubeconfig bob --validity 7d --group viewers,oncall --out bob.conf
-  certkit kubeconfig carol --csr --out carol.conf";
+  certkit kubeconfig carol --csr --out carol.conf
+  certkit kubeconfig dave --group viewers --csr --signer certkit --out dave.conf";
 
 /// Runs the command.
 pub fn run(args: &KubeconfigArgs, global: &Global) -> Result<Exit, Failure> {
@@ -83,18 +101,24 @@ pub fn run(args: &KubeconfigArgs, global: &Global) -> Result<Exit, Failure> {
         name: &args.name,
         groups: &args.groups,
         validity: args.validity,
+        own_signer: args.signer == SignerChoice::Certkit,
         allow_system: args.allow_system,
         now: when(None)?,
         lock_wait: args.lock_timeout,
         passwords: &passwords,
     };
     match (&args.out, args.csr) {
-        (Some(out), true) => ask(&request, out, global),
-        (out, _) => sign(&request, out.as_deref(), global),
+        (Some(out), true) => ask(&request, out, args.output, global),
+        (out, _) => sign(&request, out.as_deref(), args.output, global),
     }
 }
 
-fn sign(request: &Request<'_>, out: Option<&Path>, global: &Global) -> Result<Exit, Failure> {
+fn sign(
+    request: &Request<'_>,
+    out: Option<&Path>,
+    format: Format,
+    global: &Global,
+) -> Result<Exit, Failure> {
     let made = kubeconfig::run(request)?;
     if let Some(recovered) = &made.recovered {
         global.note(recovered);
@@ -116,10 +140,37 @@ fn sign(request: &Request<'_>, out: Option<&Path>, global: &Global) -> Result<Ex
         "{shown} is {}'s until {end}; try it: kubectl --kubeconfig {shown} auth whoami",
         request.name
     ));
-    Ok(Exit::Done)
+    let document = json!({
+        "apiVersion": "certkit/v1",
+        "kind": "UserKubeconfig",
+        "user": request.name,
+        "groups": request.groups,
+        "file": out,
+        "signed": true,
+        "notAfter": made.not_after.to_string(),
+        "endsWithItsCa": made.clamped,
+        "fingerprintSha256": made.fingerprint,
+        "serialNumber": made.serial,
+    });
+    told(&document, format)
 }
 
-fn ask(request: &Request<'_>, out: &Path, global: &Global) -> Result<Exit, Failure> {
+/// What was made, where a program is to read it; people have been told.
+fn told(document: &serde_json::Value, format: Format) -> Result<Exit, Failure> {
+    match format {
+        Format::Json | Format::Yaml => {
+            super::tell(true, Exit::Done, super::document(format!("{document:#}\n"), format))
+        }
+        Format::Table | Format::Wide => Ok(Exit::Done),
+    }
+}
+
+fn ask(
+    request: &Request<'_>,
+    out: &Path,
+    format: Format,
+    global: &Global,
+) -> Result<Exit, Failure> {
     let beside = |end: &str| {
         let mut path = out.as_os_str().to_owned();
         path.push(end);
@@ -145,15 +196,30 @@ fn ask(request: &Request<'_>, out: &Path, global: &Global) -> Result<Exit, Failu
     write(&manifest, asked.manifest.as_bytes(), 0o644)?;
     write(out, asked.kubeconfig.as_bytes(), 0o600)?;
     let (object, file) = (&asked.object, |path: &Path| quoted(&path.display().to_string()));
+    let approve = match request.own_signer {
+        true => String::new(),
+        false => format!("kubectl certificate approve {object}\n  "),
+    };
     global.note(format!(
-        "have it signed, then {} is {}'s:\n  kubectl apply -f {}\n  kubectl certificate approve {object}\n  \
+        "have it signed, then {} is {}'s:\n  kubectl apply -f {}\n  {approve}\
          kubectl get csr {object} -o jsonpath='{{.status.certificate}}' | base64 -d > {}",
         file(out),
         request.name,
         file(&manifest),
         file(&certificate)
     ));
-    Ok(Exit::Done)
+    let document = json!({
+        "apiVersion": "certkit/v1",
+        "kind": "UserKubeconfig",
+        "user": request.name,
+        "groups": request.groups,
+        "file": out,
+        "signed": false,
+        "keyFile": key,
+        "certificateFile": certificate,
+        "request": {"file": manifest, "name": asked.object},
+    });
+    told(&document, format)
 }
 
 /// Found before anything is issued: a certificate that nobody gets is one too many.

@@ -98,7 +98,8 @@ a kubelet and nothing of the control plane.
 EXIT CODES:
   0   done, or nothing was to do
   3   certkit could not do it; nothing was changed
-  4   all is made, but could not be told; or it is decided and not finished: run it again
+  4   partly done: a node that cannot be made is named, all else is made; or all is made, but could not be
+      told; or it is decided and not finished: run it again
   64  the command line was wrong
 
 EXAMPLES:
@@ -119,7 +120,8 @@ which the internal addresses are taken; Ansible's inventories in INI or YAML, of
 EXIT CODES:
   0   done, or nothing was to do
   3   certkit could not do it; nothing was changed
-  4   all is made, but could not be told; or it is decided and not finished: run it again
+  4   partly done: a node that cannot be made is named, all else is made; or all is made, but could not be
+      told; or it is decided and not finished: run it again
   64  the command line was wrong
 
 EXAMPLES:
@@ -133,6 +135,7 @@ end, so delete its Node object too, and what it may do with it (`kubectl delete 
 EXIT CODES:
   0   done
   3   certkit could not do it; nothing was changed
+  4   partly done: a node whose files could not be removed is named; or all is done, and could not be told
   64  the command line was wrong
 
 EXAMPLES:
@@ -172,10 +175,12 @@ fn add(args: &AddArgs, global: &Global, dir: &std::path::Path) -> Result<Exit, F
         ..change::Request::new(dir, "nodes add", when(None)?, &passwords)
     };
     let work = watch::ChangingWork { dir, dry_run, hooks: false };
-    let report = watch::changing(global, work, || {
-        making::with_nodes(&nodes, args.into.as_deref(), &change)
+    let mut telling = init::telling(dry_run, output, global);
+    telling.shortfall = watch::changing(global, work, || {
+        let told = |report, _| init::add(&mut telling, report, dir);
+        making::with_nodes(&nodes, args.into.as_deref(), &change, told)
     })?;
-    init::tell(&report, dir, dry_run, output, global)
+    init::tell(&telling, dir, output, global)
 }
 
 fn remove(args: &RemoveArgs, global: &Global, dir: &std::path::Path) -> Result<Exit, Failure> {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{
     Exit, Failure, Format, Global, limit,
     output::{self, grid::Column},
+    rotate::report::{complain_of_parts, failed},
     watch, when,
 };
 use crate::ops::prune;
@@ -31,12 +32,13 @@ pub struct PruneArgs {
 
 const HELP: &str = "\
 Hosts and addons that are taken out of certkit.yaml leave their files behind: keys, too. Plans of `init` and
-`rotate` name them; this removes them, in one transaction. What is removed is kept in a backup, as with every
+`rotate` name them; this removes them, in one transaction, of more than a thousand hosts in one for each thousand. What is removed is kept in a backup, as with every
 change, until there are --backups newer ones: to be rid of keys at once, remove that backup.
 
 EXIT CODES:
   0   done, or nothing was to do
   3   certkit could not do it; nothing was changed
+  4   partly done: a host's files could not be removed, and it is named; or all is done, and could not be told
   64  the command line was wrong
 
 EXAMPLES:
@@ -73,13 +75,16 @@ pub fn tell(
         global.note(recovered);
     }
     report.warnings.iter().for_each(super::warn);
+    let exit = if report.shortfall.failed.is_empty() { Exit::Done } else { Exit::Partly };
     let text = match output {
         Format::Json | Format::Yaml => super::document(json(report, dry_run), output),
-        Format::Table | Format::Wide if global.quiet => return Ok(Exit::Done),
+        Format::Table | Format::Wide if global.quiet => Ok(String::new()),
         Format::Table | Format::Wide => Ok(table(report, dir, dry_run, output.is_wide())),
     };
     let is_changed = !report.files.is_empty() || !report.nodes.is_empty();
-    super::tell(!dry_run && is_changed, Exit::Done, text)
+    let told = super::tell(!dry_run && is_changed, exit, text);
+    complain_of_parts(&report.shortfall);
+    told
 }
 
 fn table(report: &prune::Report, dir: &std::path::Path, dry_run: bool, wide: bool) -> String {
@@ -132,6 +137,7 @@ fn json(report: &prune::Report, dry_run: bool) -> String {
         "dryRun": dry_run,
         "nodes": report.nodes.iter().map(AsRef::as_ref).collect::<Vec<&str>>(),
         "files": files,
+        "failed": failed(&report.shortfall),
         "backup": report.backup,
         "prunedBackups": report.pruned,
         "recovered": report.recovered,

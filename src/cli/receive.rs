@@ -24,6 +24,10 @@ pub struct ReceiveArgs {
     /// Only compare what is brought with what is here, and change nothing
     #[arg(long)]
     check: bool,
+    /// Only make the private keys that this host makes itself (`keys: host` in certkit.yaml), and answer with requests for
+    /// their certificates
+    #[arg(long, conflicts_with = "check")]
+    csr: bool,
     /// Restart what takes a change up in no other way; several ways are tried in turn
     #[arg(long, value_name = "WAY", value_delimiter = ',', default_value = "none")]
     restart: Vec<Restart>,
@@ -51,7 +55,8 @@ pub struct ReceiveArgs {
 const HELP: &str = "\
 The far end of `certkit deploy`, which runs it on each host. Taken in is only what the catalogue puts on this
 host, in one transaction; a delivery for another host, one that broke off, or one with anything else in it
-changes nothing. Then components are restarted where --restart says so, and it is waited until etcd and the
+changes nothing. With --csr nothing of it is taken in: keys that this host makes itself are made, where they are
+not there, and wait for their certificates; their private halves stay here. Otherwise components are restarted where --restart says so, and it is waited until etcd and the
 apiserver of this host are as well as they were.
 
 EXIT CODES:
@@ -63,6 +68,7 @@ EXIT CODES:
 
 EXAMPLES:
   certkit receive --check < delivery.tar
+  certkit receive --csr < delivery.tar
   certkit receive --restart systemd --wait 5m < delivery.tar";
 
 /// Runs the command.
@@ -72,6 +78,7 @@ pub fn run(args: &ReceiveArgs, global: &Global) -> Result<Exit, Failure> {
     let request = receive::Request {
         dir: &dir,
         check: args.check,
+        csr: args.csr,
         restart: &ways,
         hook: args.hook.as_deref(),
         wait: args.wait,
@@ -162,6 +169,12 @@ fn table(receipt: &Receipt, check: bool) -> String {
     }
     for line in receipt.health.iter().map(String::as_str).chain(receipt.failures()) {
         text.push_str(&format!("{line}\n"));
+    }
+    for one in &receipt.keyless {
+        text.push_str(&format!("{}: its key is not here\n", one.display()));
+    }
+    for one in &receipt.requests {
+        text.push_str(&one.csr);
     }
     if text.is_empty() {
         text.push_str("all that was brought is here already\n");

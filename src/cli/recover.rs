@@ -93,7 +93,7 @@ pub fn run(args: &RecoverArgs, global: &Global) -> Result<Exit, Failure> {
     };
     let told = super::tell(!args.dry_run && !report.plan.is_empty(), exit, text);
     report.aftermath.settle();
-    report::complain(&report, &[], &dir);
+    report::complain_of_blocked(&report.plan.blocked, &dir);
     told
 }
 

@@ -23,7 +23,7 @@ use crate::{
         talk,
         timestamp::Timestamp,
     },
-    ops::{declared, expiry, machine, rotate_ca, status, verify},
+    ops::{declared, expiry, kubeconfig, machine, rotate_ca, status, verify},
     parallel, store,
 };
 
@@ -66,7 +66,7 @@ const ROWS: usize = 20_000;
 /// Bars of the timeline.
 const BARS: usize = 60;
 /// The timeline's width in its own units, and how high a bar is.
-const WIDTH: f64 = 690.0;
+const WIDTH: f64 = 680.0;
 const BAR: usize = 20;
 
 /// Runs the command.
@@ -111,6 +111,8 @@ struct Page {
     hosts: Vec<ShownHost>,
     rows: Vec<ShownRow>,
     more: usize,
+    people: Vec<ShownPerson>,
+    people_fault: String,
     paths: Vec<ShownPath>,
 }
 
@@ -192,6 +194,16 @@ struct ShownHost {
     awaiting: String,
 }
 
+/// A person's kubeconfig that may still be used.
+#[derive(Serialize)]
+struct ShownPerson {
+    name: String,
+    groups: String,
+    since: String,
+    until: String,
+    fingerprint: String,
+}
+
 #[derive(Serialize)]
 struct ShownPath {
     from: String,
@@ -244,6 +256,10 @@ fn page(dir: &Path, now: Timestamp, thresholds: &Thresholds) -> Result<Page, Fai
         Some(_) => rotate_ca::status(dir, &[])?,
         None => Vec::new(),
     };
+    let (people, people_fault) = match kubeconfig::handed_out(dir, now) {
+        Ok(all) => (all.iter().map(person).collect(), String::new()),
+        Err(why) => (Vec::new(), why),
+    };
     Ok(Page {
         cluster: verified.cluster.clone().unwrap_or_else(|| dir.display().to_string()),
         dir: dir.display().to_string(),
@@ -267,6 +283,8 @@ fn page(dir: &Path, now: Timestamp, thresholds: &Thresholds) -> Result<Page, Fai
         hosts,
         more: all - rows.len(),
         rows,
+        people,
+        people_fault,
         paths: paths(&talk::talks(cluster.as_ref()), &verified),
     })
 }
@@ -399,6 +417,16 @@ fn hosts(all: &[status::HostStatus]) -> Vec<ShownHost> {
         awaiting: one.known.as_ref().map(|known| known.awaiting.join(", ")).unwrap_or_default(),
     };
     all.iter().map(shown).collect()
+}
+
+fn person(one: &kubeconfig::HandedOut) -> ShownPerson {
+    ShownPerson {
+        name: one.name.clone(),
+        groups: one.groups.join(", "),
+        since: one.time.to_string(),
+        until: one.until.map_or("as the API signed it".to_owned(), |end| end.to_string()),
+        fingerprint: one.fingerprint.clone().unwrap_or_default(),
+    }
 }
 
 fn paths(talks: &[talk::Talk], report: &verify::Report) -> Vec<ShownPath> {

@@ -12,10 +12,14 @@ use std::{
 
 use clap::ValueEnum;
 
-use super::{Exit, Failure, Format, Global, completions, limit, password, watch, when};
+use super::{
+    Exit, Failure, Format, Global, completions, limit, password,
+    telling::{Telling, Wanted},
+    watch, when,
+};
 use crate::{
     model::{duration::Threshold, plan::KeyChoice, timestamp::Timestamp},
-    ops::{change, password::Passwords, renew, rotate, takeup},
+    ops::{change, password::Passwords, renew, rotate, settled::Settled, takeup},
 };
 
 /// Renew certificates: those that end soon, those that are no longer what certkit.yaml says, or those named
@@ -181,6 +185,16 @@ pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
     if let Some(ca) = &args.ca {
         return renew_files(args, global, ca, &passwords);
     }
+    let now = when(args.at)?;
+    let settled = match args.is_plain() && !global.verbose {
+        true => Settled::look(&dir, "rotate", now),
+        false => None,
+    };
+    if let Some(next) = settled.as_ref().and_then(Settled::known) {
+        let mut telling = telling(args, global);
+        telling.next = next;
+        return told(args, global, &dir, &telling);
+    }
     let change = change::Request {
         dry_run: args.dry_run,
         lock_wait: args.lock_timeout,
@@ -188,7 +202,7 @@ pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
         jitter: jitter(args.jitter),
         force: args.force,
         backups: args.backups,
-        ..change::Request::new(&dir, "rotate", when(args.at)?, &passwords)
+        ..change::Request::new(&dir, "rotate", now, &passwords)
     };
     let request = rotate::Request {
         names: &args.names,
@@ -197,27 +211,45 @@ pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
         key: args.choice(),
         csr_only: args.csr_only,
     };
-    let report = watch::changing(
+    let mut telling = telling(args, global);
+    // Who takes it up is restarted once signals do again what they always do; but of many parts each at once.
+    let mut only = None;
+    let shortfall = watch::changing(
         global,
         watch::ChangingWork { dir: &dir, dry_run: args.dry_run, hooks: args.hook.is_some() },
-        || rotate::run(&request, &change),
+        || {
+            rotate::run(&request, &change, |report, is_only| match is_only {
+                true => only = Some(report),
+                false => {
+                    let outcomes = take_up(args, &dir, &report);
+                    telling.add(report, outcomes);
+                }
+            })
+        },
     )?;
-    note_recovered(&report, global);
-    let outcomes = take_up(
-        args,
-        &dir,
-        &report.cluster,
-        report.declared,
-        &report.places,
-        &report.served,
-        &report.amended,
-    );
-    told(args, global, &dir, &report, &outcomes)
+    if let Some(report) = only {
+        note_recovered(report.recovered.as_ref(), global);
+        let outcomes = take_up(args, &dir, &report);
+        telling.add(report, outcomes);
+    } else {
+        note_recovered(telling.recovered.as_ref(), global);
+    }
+    telling.shortfall = shortfall;
+    if let (Some(settled), Some(until)) = (settled, telling.is_settled_until()) {
+        settled.keep(until, telling.next.as_ref());
+    }
+    told(args, global, &dir, &telling)
+}
+
+/// What is told, and of what nothing is known yet.
+fn telling(args: &RotateArgs, global: &Global) -> Telling {
+    let wanted = Wanted::of(args.output, args.dry_run, global.verbose, report::LIMIT);
+    Telling::new(report::WORDS, wanted, args.dry_run)
 }
 
 /// Says what an earlier run had left.
-fn note_recovered(report: &change::Report, global: &Global) {
-    if let Some(recovered) = &report.recovered {
+fn note_recovered(recovered: Option<&String>, global: &Global) {
+    if let Some(recovered) = recovered {
         global.note(recovered);
     }
 }
@@ -227,34 +259,41 @@ fn told(
     args: &RotateArgs,
     global: &Global,
     dir: &std::path::Path,
-    report: &change::Report,
-    outcomes: &[takeup::Uptake],
+    telling: &Telling,
 ) -> Result<Exit, Failure> {
-    let exit = exit(args, report, outcomes);
+    let exit = exit(args, telling);
     let talk = std::io::stdout().is_terminal() || global.verbose;
     let text = match args.output {
-        Format::Json | Format::Yaml => {
-            super::document(report::json(report, outcomes, args.dry_run, exit), args.output)
-        }
+        Format::Json | Format::Yaml => super::document(report::json(telling, exit), args.output),
         Format::Table | Format::Wide if global.quiet => Ok(String::new()),
         Format::Table | Format::Wide => {
             let view = report::RotateTelling {
-                dry_run: args.dry_run,
                 talk,
                 verbose: global.verbose,
                 wide: args.output.is_wide(),
             };
-            Ok(report::table(report, outcomes, dir, view))
+            Ok(report::table(telling, dir, view))
         }
     };
-    let told = super::tell(!args.dry_run && !report.plan.is_empty(), exit, text);
-    report.aftermath.warnings.iter().for_each(super::warn);
-    report::complain(report, outcomes, dir);
-    report.aftermath.settle();
+    let told = super::tell(!args.dry_run && telling.changes, exit, text);
+    telling.warnings.iter().for_each(super::warn);
+    report::complain(telling, dir);
+    telling.settle();
     told
 }
 
 impl RotateArgs {
+    /// Whether it asks for what is due, and nothing else.
+    fn is_plain(&self) -> bool {
+        self.names.is_empty()
+            && !self.all
+            && self.within.is_none()
+            && self.choice().is_none()
+            && !self.csr_only
+            && !self.dry_run
+            && self.output == Format::Table
+    }
+
     /// Which key was asked for.
     fn choice(&self) -> Option<KeyChoice> {
         match (self.new_key, self.reuse_key) {
@@ -298,58 +337,67 @@ fn renew_files(
     let watched =
         watch::ChangingWork { dir: &dir, dry_run: args.dry_run, hooks: args.hook.is_some() };
     let done = watch::changing(global, watched, || renew::run(&request))?;
-    let report = &done.report;
-    note_recovered(report, global);
+    let report = done.report;
+    note_recovered(report.recovered.as_ref(), global);
     let certificates = report.issued.iter().map(|record| record.label.clone()).collect();
     let hook = args.hook.as_deref();
     let outcomes = takeup::of_files(&done.dir, certificates, done.changed.clone(), hook);
-    told(args, global, &done.dir, report, &outcomes)
+    let mut telling = telling(args, global);
+    telling.add(report, outcomes);
+    told(args, global, &done.dir, &telling)
 }
 
 fn take_up(
     args: &RotateArgs,
     dir: &std::path::Path,
-    cluster: &crate::model::cluster::Cluster,
-    declared: bool,
-    places: &[crate::model::layout::Place],
-    changed: &[takeup::InPlace],
-    amended: &[usize],
+    report: &change::Report,
 ) -> Vec<takeup::Uptake> {
+    take_up_as(
+        args,
+        takeup::Request {
+            amended: &report.amended,
+            only_nodes: report.only_nodes,
+            ..takeup::Request::new(
+                dir,
+                (&report.cluster, report.declared),
+                &report.places,
+                &report.served,
+            )
+        },
+    )
+}
+
+/// Has it taken up in the ways that are asked for.
+fn take_up_as(args: &RotateArgs, changed: takeup::Request<'_>) -> Vec<takeup::Uptake> {
     let ways = ways(&args.restart);
     takeup::run(&takeup::Request {
-        dir,
-        cluster,
-        declared,
-        places,
-        changed,
-        amended,
-        pairs: &[],
         hook: args.hook.as_deref(),
         restart: &ways,
         wait: args.wait,
-        waits_for_others: true,
+        ..changed
     })
 }
 
 /// What was due and not renewed is an error where nothing was renewed, and a part of the work where something
 /// was; that a CA's key is elsewhere is a finding.
-fn exit(args: &RotateArgs, report: &change::Report, outcomes: &[takeup::Uptake]) -> Exit {
+fn exit(args: &RotateArgs, telling: &Telling) -> Exit {
     use crate::model::plan::obstacle::Obstacle;
     let is_external = |b: &&crate::model::plan::obstacle::Blocked| {
         matches!(b.obstacle, Obstacle::External { .. } | Obstacle::Sealed { .. })
             && args.names.is_empty()
             || matches!(b.obstacle, Obstacle::AuthorityEnds { .. })
     };
-    let blocked = &report.plan.blocked;
+    let (blocked, outcomes) = (&telling.blocked, &telling.outcomes);
     let left_alone =
         |b: &&crate::model::plan::obstacle::Blocked| matches!(b.obstacle, Obstacle::Foreign { .. });
     let failed = blocked.iter().any(|b| !is_external(&b) && !left_alone(&b));
-    let changed = !report.plan.is_empty();
+    let changed = telling.changes;
     let findings = blocked.iter().filter(|b| is_external(b) || left_alone(b));
     if failed && !changed {
         return Exit::Failed;
     }
     let unproven = takeup::is_unproven(outcomes);
+    let failed = failed || !telling.shortfall.failed.is_empty();
     if failed || unproven || outcomes.iter().any(takeup::Uptake::failed) {
         return Exit::Partly;
     }

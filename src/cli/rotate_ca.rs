@@ -2,7 +2,11 @@
 
 mod cluster;
 
-use std::{fmt::Write as _, path::PathBuf, time::Duration};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
@@ -10,14 +14,16 @@ use super::{
     Exit, Failure, Format, Global, completions, limit,
     output::{self, grid::Column},
     password,
-    rotate::report::{complain_of, components, taken_up},
+    rotate::report::{LIMIT, complain_of, complain_of_parts, components, failed, taken_up},
     rotate::{Restart, ways},
+    telling::{self, NAMED, Telling, Wanted, Words},
     watch, when,
 };
 use crate::{
     model::{
         authority::Stage,
         catalogue::{ELSEWHERE, Elsewhere},
+        cluster::HostName,
         duration::Span,
         plan::{Action, KeyChoice, Step},
         timestamp::Timestamp,
@@ -109,7 +115,8 @@ pub struct RotateCaArgs {
 }
 
 const HELP: &str = "\
-A CA is replaced in three stages, each safe to stay in for weeks, each one transaction:
+A CA is replaced in three stages, each safe to stay in for weeks, each one transaction (of more than a thousand nodes
+one for each thousand):
 
   stable      one generation; --next makes another one, and has everything trust both
   introduced  both are trusted, the old one issues; --next has the new one issue everything
@@ -123,10 +130,14 @@ on from where the last one came to. After each stage it is said what must read i
 one. Of service accounts the key is replaced likewise: tokens that the old key signed are valid until they end,
 up to a year, so stay in `switched` for as long.
 
+Where a run was cut short, or could not change a node, that stage comes to those nodes first, whatever is asked for
+next, and nothing else is done.
+
 EXIT CODES:
   0   done, or told
   3   something stands against it, or certkit could not do it; nothing was changed
-  4   partly done: all is done, and could not be told; or a restart or hook failed
+  4   partly done: all is done, and could not be told; or a restart or hook failed; or a node could not be changed,
+      and is named
   64  the command line was wrong
 
 EXAMPLES:
@@ -191,47 +202,68 @@ pub fn run(args: &RotateCaArgs, global: &Global) -> Result<Exit, Failure> {
         kubeconfig: args.kubeconfig.as_deref(),
         apply_cluster: args.apply_cluster,
     };
-    let rotate_ca::Done { report, moved, settings, standing, found } = watch::changing(
+    let wanted = Wanted::of(args.output, args.dry_run, global.verbose, LIMIT);
+    let words = Words { row, data, tells_kept: |_| false };
+    let mut telling = Telling::new(words, wanted, args.dry_run);
+    // Who takes it up is restarted once signals do again what they always do; but of many parts each at once.
+    let mut only = None;
+    let rotate_ca::Done { shortfall, moved, settings, standing, found } = watch::changing(
         global,
         watch::ChangingWork { dir: &dir, dry_run: args.dry_run, hooks: args.hook.is_some() },
-        || rotate_ca::run(&request, &change),
+        || {
+            rotate_ca::run(&request, &change, |report, is_only| match is_only {
+                true => only = Some(report),
+                false => {
+                    let outcomes = take_up(args, &dir, &report);
+                    telling.add(report, outcomes);
+                }
+            })
+        },
     )?;
-    if let Some(recovered) = &report.recovered {
-        global.note(recovered);
+    if let Some(report) = only {
+        report.recovered.iter().for_each(|recovered| global.note(recovered));
+        let outcomes = take_up(args, &dir, &report);
+        telling.add(report, outcomes);
+    } else {
+        telling.recovered.iter().for_each(|recovered| global.note(recovered));
     }
-    report.aftermath.warnings.iter().for_each(super::warn);
-    let pairs = rotate_ca::changed_pairs(&report);
-    let outcomes = takeup::run(&takeup::Request {
-        dir: &dir,
-        cluster: &report.cluster,
-        declared: report.declared,
-        places: &report.places,
-        changed: &report.served,
-        amended: &report.amended,
-        pairs: &pairs,
-        hook: args.hook.as_deref(),
-        restart: &ways(&args.restart),
-        wait: None,
-        waits_for_others: true,
-    });
+    telling.shortfall = shortfall;
+    telling.warnings.iter().for_each(super::warn);
     let besides = Besides { settings: &settings, found: found.as_ref() };
     let text = match args.output {
-        Format::Json | Format::Yaml => super::document(
-            json(&report, &outcomes, &standing, &moved, besides, args.dry_run),
-            args.output,
-        ),
+        Format::Json | Format::Yaml => {
+            super::document(json(&telling, &standing, &moved, besides), args.output)
+        }
         Format::Table | Format::Wide if global.quiet => Ok(String::new()),
         Format::Table | Format::Wide => {
-            let view = View { dry_run: args.dry_run, wide: args.output == Format::Wide };
-            Ok(table(&report, &outcomes, &standing, &moved, besides, view))
+            Ok(table(&telling, &standing, &moved, besides, args.output == Format::Wide))
         }
     };
-    let failed = outcomes.iter().any(takeup::Uptake::failed);
+    let failed =
+        telling.outcomes.iter().any(takeup::Uptake::failed) || !telling.shortfall.failed.is_empty();
     let exit = if failed { Exit::Partly } else { cluster::complain(found.as_ref()) };
-    let told = super::tell(!args.dry_run && !report.plan.is_empty(), exit, text);
-    report.aftermath.settle();
-    complain_of(&outcomes);
+    let told = super::tell(!args.dry_run && telling.changes, exit, text);
+    telling.settle();
+    complain_of_parts(&telling.shortfall);
+    complain_of(&telling.outcomes);
     told
+}
+
+/// Has a change taken up in the ways that are asked for.
+fn take_up(args: &RotateCaArgs, dir: &Path, report: &Report) -> Vec<takeup::Uptake> {
+    takeup::run(&takeup::Request {
+        amended: &report.amended,
+        pairs: &rotate_ca::changed_pairs(report),
+        only_nodes: report.only_nodes,
+        hook: args.hook.as_deref(),
+        restart: &ways(&args.restart),
+        ..takeup::Request::new(
+            dir,
+            (&report.cluster, report.declared),
+            &report.places,
+            &report.served,
+        )
+    })
 }
 
 const STATUS: [Column; 6] = [
@@ -272,6 +304,19 @@ fn status_table(standing: &[Standing], wide: bool) -> String {
             one.users.join(", ")
         );
     }
+    for one in standing.iter().filter(|one| !one.behind.is_empty()) {
+        let hosts: Vec<&str> = one.behind.iter().map(HostName::as_ref).collect();
+        let rest = match hosts.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            rest => format!(" and {rest} more"),
+        };
+        let _ = writeln!(
+            text,
+            "\n{}: this stage has not come to {}{rest}: with --next it comes, before any other",
+            one.id,
+            hosts[..hosts.len().min(NAMED)].join(", ")
+        );
+    }
     text
 }
 
@@ -297,6 +342,7 @@ pub fn standing_json(standing: &[Standing]) -> Vec<Value> {
                 "stage": one.stage.name(),
                 "generations": generations,
                 "notSignedByActive": one.users,
+                "behind": one.behind.iter().map(HostName::to_string).collect::<Vec<_>>(),
             })
         })
         .collect()
@@ -348,35 +394,40 @@ struct View {
 }
 
 fn table(
-    report: &Report,
-    outcomes: &[takeup::Uptake],
+    telling: &Telling,
     standing: &[Standing],
     moved: &[(&'static str, Stage)],
     Besides { settings, found }: Besides<'_>,
-    View { dry_run, wide }: View,
+    wide: bool,
 ) -> String {
+    let dry_run = telling.dry_run;
     let mut text = String::new();
-    if report.plan.is_empty() {
-        text.push_str("nothing to do\n\n");
-    } else {
+    if telling.changes {
         text.push_str(if dry_run { "would be changed:\n\n" } else { "changed:\n\n" });
-        text.push_str(&steps(report, wide));
+        let (rows, rest) = telling.told();
+        text.push_str(&output::table(&STEPS, rows, wide));
+        if rest > 0 {
+            let _ =
+                writeln!(text, "... and {rest} more; -o wide and .certkit/log.jsonl have them all");
+        }
         text.push('\n');
+    } else {
+        text.push_str("nothing to do\n\n");
     }
-    for note in &report.plan.notes {
+    for note in &telling.notes {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "note: {note}\n");
     }
-    if let Some(backup) = &report.aftermath.backup {
+    if let Some(backup) = &telling.backup {
         let _ = writeln!(text, "what was replaced is kept in {}", backup.display());
     }
     text.push_str(&settings_table(settings, View { dry_run, wide }));
-    text.push_str(&taken_up(outcomes, wide));
-    if !report.plan.is_empty() {
+    text.push_str(&taken_up(&telling.outcomes, wide));
+    if telling.changes {
         text.push_str(&copies(moved, wide));
     }
     text.push_str(&found.map(|found| cluster::table(found, wide)).unwrap_or_default());
-    if !report.plan.is_empty() && !dry_run {
+    if telling.changes && !dry_run {
         text.push('\n');
     }
     if !dry_run {
@@ -495,21 +546,11 @@ pub fn copies_json(moved: &[(&'static str, Stage)]) -> Vec<Value> {
 
 /// What a plan changes, for a JSON document.
 pub fn steps_json(report: &Report) -> Vec<Value> {
-    report
-        .plan
-        .changes()
-        .map(|step| {
-            let issued = report.record_of(step);
-            json!({
-                "action": verb(&step.action),
-                "name": step.label,
-                "files": step.files,
-                "reason": step.reason.to_string(),
-                "notAfter": issued.map(|r| r.not_after.to_string()),
-                "fingerprint": issued.map(|r| r.fingerprint.clone()),
-            })
-        })
-        .collect()
+    report.plan.changes().map(|step| data(report, step)).collect()
+}
+
+fn data(report: &Report, step: &Step) -> Value {
+    telling::step(report, step, verb(&step.action))
 }
 
 /// What else holds a copy of what has changed, that files do not show.
@@ -521,22 +562,21 @@ fn elsewhere(moved: &[(&'static str, Stage)]) -> impl Iterator<Item = &'static E
 
 /// The same as one JSON document.
 fn json(
-    report: &Report,
-    outcomes: &[takeup::Uptake],
+    telling: &Telling,
     standing: &[Standing],
     moved: &[(&'static str, Stage)],
     Besides { settings, found }: Besides<'_>,
-    dry_run: bool,
 ) -> String {
     let document = json!({
         "apiVersion": "certkit/v1",
         "kind": "RotateCaReport",
-        "dryRun": dry_run,
-        "steps": steps_json(report),
-        "notes": report.plan.notes,
-        "backup": report.aftermath.backup,
-        "warnings": report.aftermath.warnings,
-        "components": components(outcomes),
+        "dryRun": telling.dry_run,
+        "steps": telling.steps,
+        "failed": failed(&telling.shortfall),
+        "notes": telling.notes,
+        "backup": telling.backup,
+        "warnings": telling.warnings,
+        "components": components(&telling.outcomes),
         "copies": copies_json(moved),
         "cluster": cluster::document(found),
         "settings": settings.iter().map(setting_json).collect::<Vec<_>>(),

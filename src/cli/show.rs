@@ -212,11 +212,11 @@ fn lines(report: &Report, shown: &Shown, now: Timestamp, all: bool) -> Vec<(&'st
     for part in &shown.parts {
         let held =
             if part.is_current { "" } else { ", which holds another certificate of the same key" };
-        lines.push(("in the cluster", format!("{} ({}{held})", part.label, part.file.display())));
+        lines.push(("in cluster", format!("{} ({}{held})", part.label, part.file.display())));
         tell(part, &mut lines, all);
     }
     if shown.parts.is_empty() && report.has_cluster {
-        lines.push(("in the cluster", "none of its certificates".to_owned()));
+        lines.push(("in cluster", "none of its certificates".to_owned()));
     }
     lines.iter_mut().for_each(|(_, value)| *value = clean(value));
     lines

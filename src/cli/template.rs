@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
 use serde::Serialize;
+use serde_json::json;
 
 use super::{
-    Exit, Failure, Global,
+    Exit, Failure, Format, Global,
     output::{self, grid::Column},
     print,
 };
@@ -27,6 +28,9 @@ pub struct TemplateArgs {
     #[arg(value_name = "NAME")]
     #[arg(value_parser = PossibleValuesParser::new(DEPLOYMENTS.iter().map(|d| d.name)))]
     name: Option<String>,
+    /// How to print the list
+    #[arg(short, long, value_name = "FORMAT", default_value = "table", conflicts_with = "name")]
+    output: Format,
     /// A folder whose files replace built-in templates of the same name, like deploy/cron.cron
     #[arg(long, value_name = "DIR")]
     templates: Option<PathBuf>,
@@ -55,11 +59,18 @@ pub fn run(args: &TemplateArgs, global: &Global) -> Result<Exit, Failure> {
     let asked = args.name.as_deref().and_then(|name| DEPLOYMENTS.iter().find(|d| d.name == name));
     let text = match asked {
         Some(deployment) => fill(deployment, &templates, &global.dir)?,
+        None if matches!(args.output, Format::Json | Format::Yaml) => {
+            let one = |d: &Deployment| json!({"name": d.name, "about": d.about});
+            let templates: Vec<_> = DEPLOYMENTS.iter().map(one).collect();
+            let document =
+                json!({"apiVersion": "certkit/v1", "kind": "TemplateList", "templates": templates});
+            super::document(format!("{document:#}\n"), args.output)?
+        }
         None => {
             let rows: Vec<_> =
                 DEPLOYMENTS.iter().map(|d| vec![d.name.into(), d.about.into()]).collect();
             let columns = [Column::new("NAME"), Column::new("WHAT IT IS").least(20)];
-            output::table(&columns, &rows, false)
+            output::table(&columns, &rows, args.output.is_wide())
         }
     };
     print(text)?;

@@ -20,6 +20,7 @@ use signal_hook::{
 
 use super::{Global, output};
 use crate::{
+    ops::change::parts,
     parallel::progress::{self, Progress},
     store,
 };
@@ -63,7 +64,13 @@ pub fn changing<R>(global: &Global, change: ChangingWork<'_>, work: impl FnOnce(
             before = Some(length(dir));
             String::new()
         }
-        Moment::Ended => what_is_changed(dir, before.unwrap_or_default()),
+        Moment::Ended => match progress::now() {
+            Some(Progress { what: parts::WHAT, done, total: Some(total), .. }) => format!(
+                "of {total} nodes {done} are done in {}, and none in part\nhint: run it again: it does what is left",
+                dir.display()
+            ),
+            _ => what_is_changed(dir, before.unwrap_or_default()),
+        },
     };
     interruptible(global, hooks, told, work)
 }
@@ -242,6 +249,5 @@ fn what_is_changed(dir: &Path, before: u64) -> String {
 }
 
 fn length(dir: &Path) -> u64 {
-    let log = dir.join(".certkit/log.jsonl");
-    std::fs::symlink_metadata(log).map_or(0, |metadata| metadata.len())
+    std::fs::symlink_metadata(crate::store::log_of(dir)).map_or(0, |metadata| metadata.len())
 }

@@ -172,6 +172,17 @@ pub fn meant(arguments: &[OsString]) -> Option<String> {
     Some(all.map(quoted).collect::<Vec<_>>().join(" "))
 }
 
+/// The commands of builds with the feature `cluster`.
+const OF_THE_CLUSTER: [&str; 2] = ["controller", "csr"];
+
+/// Such a command, if that is what was asked for.
+pub fn of_the_cluster(arguments: &[OsString]) -> Option<&'static str> {
+    let words = arguments.iter().skip(1).filter_map(|word| word.to_str());
+    let mut words = words.skip_while(|word| word.starts_with('-'));
+    let word = words.next()?;
+    OF_THE_CLUSTER.into_iter().find(|command| *command == word)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

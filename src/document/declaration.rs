@@ -2,6 +2,7 @@
 
 mod absent;
 mod nodes;
+mod signers;
 
 use std::{collections::BTreeMap, fmt::Write};
 
@@ -17,7 +18,8 @@ use super::{
 };
 use crate::model::{
     cluster::{
-        Cluster, DeclaredSubject, Etcd, ExternalEtcdFiles, Host, KubeconfigStyle, Override, Usages,
+        Cluster, DeclaredSubject, Etcd, ExternalEtcdFiles, Host, HostKeys, KubeconfigStyle,
+        Override, Usages, signers as declared_signers,
     },
     der::SEQUENCE,
     name::Name,
@@ -50,10 +52,16 @@ const FIELDS: &[&str] = &[
     "overrides",
     "kubeconfigStyle",
     "singleRoot",
+    KEYS,
     owner::FIELD,
     "hostDir",
+    declared_signers::FIELD,
     "absent",
 ];
+
+/// Where private keys are made: all of them, or by the list of their hosts.
+const KEYS: &str = "keys";
+const KEY_SCOPES: [&str; 3] = ["controlPlane", "etcd", "nodes"];
 
 /// The fields of `externalEtcd`: kubeadm's.
 const EXTERNAL: [&str; 4] = ["caFile", "certFile", "keyFile", "endpoints"];
@@ -127,6 +135,7 @@ pub(super) fn read(reader: &mut FieldReader, document: &Node) -> Draft {
                 };
             }
             "singleRoot" => draft.single_root = reader.flag(node, field),
+            KEYS => draft.host_keys = host_keys(reader, node, field),
             owner::FIELD => {
                 let components = crate::model::cluster::owners::components();
                 for (key, field, node) in reader.fields(node, field, &components) {
@@ -135,12 +144,39 @@ pub(super) fn read(reader: &mut FieldReader, document: &Node) -> Draft {
                     draft.owners.extend(component.copied().zip(owner));
                 }
             }
+            declared_signers::FIELD => draft.signers = signers::read(reader, node, field),
             "absent" => draft.absent = reader.texts(node, field).into_iter().collect(),
             "hostDir" => draft.host_dir = reader.text(node, field).map(str::to_owned),
             _ => {}
         }
     }
     draft
+}
+
+/// On which hosts private keys are made: `host` for all, or a word for each list of hosts.
+fn host_keys(reader: &mut FieldReader, node: &Node, path: &str) -> HostKeys {
+    let is_host =
+        |reader: &mut FieldReader, node: &Node, field: &str| match reader.text(node, field) {
+            Some("host") => true,
+            Some("workspace") | None => false,
+            Some(_) => {
+                reader.mistake(node, field, "is neither `host` nor `workspace`".to_owned());
+                false
+            }
+        };
+    let mut keys = HostKeys::default();
+    if node.map().is_none() {
+        return if is_host(reader, node, path) { HostKeys::ALL } else { keys };
+    }
+    for (key, field, node) in reader.fields(node, path, &KEY_SCOPES) {
+        let made_there = is_host(reader, node, &field);
+        match key {
+            "controlPlane" => keys.control_plane = made_there,
+            "etcd" => keys.etcd = made_there,
+            _ => keys.nodes = made_there,
+        }
+    }
+    keys
 }
 
 /// The one field of `nodes` where other files declare them.
@@ -468,7 +504,7 @@ pub fn write(cluster: &Cluster) -> String {
     };
     hosts("controlPlane", &|host| host.control_plane);
     hosts("etcd", &|host| host.etcd && !host.control_plane);
-    hosts("nodes", &|host| !host.etcd && !host.control_plane);
+    hosts("nodes", &|host| host.is_only_node());
     if let Etcd::External { endpoints, files } = &cluster.etcd {
         line(format_args!("externalEtcd:\n  endpoints: {}", row(endpoints.iter().cloned())));
         if let Some(ExternalEtcdFiles { ca, cert, key }) = files {
@@ -497,6 +533,15 @@ pub fn write(cluster: &Cluster) -> String {
     if cluster.single_root {
         line(format_args!("singleRoot: true"));
     }
+    if cluster.host_keys == HostKeys::ALL {
+        line(format_args!("{KEYS}: host"));
+    } else if cluster.host_keys != HostKeys::default() {
+        let HostKeys { control_plane, etcd, nodes } = cluster.host_keys;
+        let made = KEY_SCOPES.into_iter().zip([control_plane, etcd, nodes]);
+        let made: Vec<String> =
+            made.filter(|(_, on)| *on).map(|(k, _)| format!("{k}: host")).collect();
+        line(format_args!("{KEYS}: {{{}}}", made.join(", ")));
+    }
     if !cluster.owners.is_empty() {
         line(format_args!("{}:", owner::FIELD));
     }
@@ -509,7 +554,7 @@ pub fn write(cluster: &Cluster) -> String {
     if !cluster.absent.is_empty() {
         line(format_args!("absent: {}", row(cluster.absent.iter().cloned())));
     }
-    text
+    text + &signers::write(&cluster.signers)
 }
 
 /// The line that names former endpoints.

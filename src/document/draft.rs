@@ -6,8 +6,8 @@ use super::{DocumentError, Mistake, NodeFile, yaml::Position};
 use crate::model::{
     algorithm::KeyAlgorithm,
     cluster::{
-        API_PORT, Cluster, Endpoint, Etcd, ExternalEtcdFiles, Fault, Host, HostName,
-        KubeconfigStyle, Override, SshDestination, Subnet,
+        API_PORT, Cluster, Endpoint, Etcd, ExternalEtcdFiles, Fault, Host, HostKeys, HostName,
+        KubeconfigStyle, Override, Signers, SshDestination, Subnet,
     },
     duration::Span,
     owner::Owner,
@@ -56,10 +56,14 @@ pub struct Draft {
     pub kubeconfig_style: Option<KubeconfigStyle>,
     /// Whether one root stands over the CAs.
     pub single_root: Option<bool>,
+    /// Which private keys hosts make themselves.
+    pub host_keys: HostKeys,
     /// Who owns the files of components, by the component's id.
     pub owners: BTreeMap<&'static str, Owner>,
     /// Where the hosts keep the tree.
     pub host_dir: Option<String>,
+    /// Whom certkit's own signers sign for.
+    pub signers: Signers,
     /// What the cluster does without.
     pub absent: std::collections::BTreeSet<String>,
     /// Where each field stands in its file, by path; empty for what came from flags.
@@ -166,8 +170,10 @@ impl Draft {
         cluster.overrides = std::mem::take(&mut self.overrides);
         cluster.kubeconfig_style = self.kubeconfig_style.unwrap_or(cluster.kubeconfig_style);
         cluster.single_root = self.single_root.unwrap_or(cluster.single_root);
+        cluster.host_keys = self.host_keys;
         cluster.owners = std::mem::take(&mut self.owners);
         cluster.host_dir = self.host_dir.take();
+        cluster.signers = std::mem::take(&mut self.signers);
         cluster.absent = std::mem::take(&mut self.absent);
         cluster.settle_ports();
         for fault in cluster.faults() {

@@ -22,6 +22,10 @@ use super::{
     DocumentError, Mistake, data,
     yaml::{self, Node, Position, Token},
 };
+use crate::model::{
+    timestamp::Timestamp,
+    trust::{CHANGED, KEPT_BY, OWN},
+};
 
 /// What may hold certificates in an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +38,10 @@ pub struct Item {
     pub namespace: Option<String>,
     /// Its name.
     pub name: Option<String>,
+    /// What tells it from others that had its name before.
+    pub uid: Option<String>,
+    /// When its values changed last, or somewhat later; where that is not known, when it was made.
+    pub changed: Option<Timestamp>,
     /// A Secret's type: `kubernetes.io/tls`.
     pub secret_type: Option<String>,
     /// The values that may hold certificates.
@@ -208,6 +216,8 @@ fn item(node: &Node) -> Item {
         kind: Some("Secret".to_owned()),
         namespace: metadata.and_then(|metadata| text(metadata, "namespace")),
         name: metadata.and_then(|metadata| text(metadata, "name")),
+        uid: metadata.and_then(|metadata| text(metadata, "uid")),
+        changed: metadata.and_then(changed),
         secret_type: text(node, "type"),
         ..Item::default()
     };
@@ -238,6 +248,26 @@ fn item(node: &Node) -> Item {
         }
     }
     item
+}
+
+/// Of an object of certkit's what it says itself. Of others what the apiserver has put down of those who wrote values: it
+/// does so whenever one of them changes anything that is his.
+fn changed(metadata: &Node) -> Option<Timestamp> {
+    let time = |node: &Node, key: &str| node.get(key)?.text()?.parse::<Timestamp>().ok();
+    let labels = metadata.get("labels").and_then(|labels| labels.get(KEPT_BY));
+    if labels.and_then(Node::text) == Some(OWN)
+        && let Some(said) = metadata.get("annotations").and_then(|all| time(all, CHANGED))
+    {
+        return Some(said);
+    }
+    let managers = metadata.get("managedFields").and_then(Node::list).unwrap_or_default();
+    let wrote = |manager: &&Node| {
+        let fields = manager.get("fieldsV1");
+        let has = |field: &str| fields.is_some_and(|fields| fields.get(field).is_some());
+        has("f:data") || has("f:binaryData")
+    };
+    let written = managers.iter().filter(wrote).filter_map(|manager| time(manager, "time"));
+    written.chain(time(metadata, "creationTimestamp")).max()
 }
 
 fn is_certificate_key(key: &str) -> bool {

@@ -4,6 +4,7 @@
 //! flags, expiry, rotation order, restart advice, verification and the generated docs all fold over them:
 //! a new certificate is one new row, and no `match` elsewhere is edited.
 
+pub mod carriers;
 pub mod certificates;
 pub mod components;
 pub mod elsewhere;
@@ -14,6 +15,7 @@ pub mod paths;
 pub mod roles;
 pub mod uses;
 
+pub use carriers::{CARRIERS, CarrierKind, CarrierSource};
 pub use certificates::CERTIFICATES;
 pub use components::COMPONENTS;
 pub use elsewhere::{ELSEWHERE, Elsewhere, Mended, ObjectKey, Objects, Whereabouts};
@@ -572,7 +574,7 @@ pub struct Listener {
     pub certificate: CertId,
     /// Whether it listens on the loopback address too.
     pub loopback: bool,
-    /// The flag or field that says where it listens: a port, or URLs.
+    /// The flag or field that says where it listens: a port, an address with its port, or URLs.
     pub port_setting: &'static str,
     /// The flag or field that says on which address, where a port does not.
     pub address_setting: Option<&'static str>,

@@ -6,6 +6,7 @@
 pub mod address;
 mod network;
 pub mod owners;
+pub mod signers;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,6 +17,7 @@ use std::{
 pub use address::{
     API_PORT, Endpoint, EndpointError, HostName, HostNameError, SshDestination, Subnet, SubnetError,
 };
+pub use signers::Signers;
 
 use super::{
     algorithm::KeyAlgorithm,
@@ -61,13 +63,44 @@ pub struct Cluster {
     pub kubeconfig_style: KubeconfigStyle,
     /// Whether one root stands over the CAs.
     pub single_root: bool,
+    /// Which private keys hosts make themselves and never give away.
+    pub host_keys: HostKeys,
     /// Who owns the files of components on their hosts, by the component's id, where it is not root.
     pub owners: BTreeMap<&'static str, Owner>,
     /// Where the hosts keep the tree, when that is neither DIR (one host) nor `/etc/kubernetes`.
     pub host_dir: Option<String>,
+    /// Whom certkit's own signers sign for.
+    pub signers: Signers,
     /// What this cluster does without: ids of certificates and key pairs, `ID-bundle` and `ID-chain` of CAs,
     /// names of configuration files. Clusters made by something else lack some, and must not be given them unasked.
     pub absent: BTreeSet<String>,
+}
+
+/// On which hosts the private keys of their own certificates are made, instead of in the workspace: by the scope of the
+/// certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostKeys {
+    /// Those that exist once a control-plane host.
+    pub control_plane: bool,
+    /// Those that exist once an etcd member.
+    pub etcd: bool,
+    /// Those that exist once a node, on control-plane hosts too.
+    pub nodes: bool,
+}
+
+impl HostKeys {
+    /// All of them.
+    pub const ALL: Self = Self { control_plane: true, etcd: true, nodes: true };
+
+    /// Whether those of this scope are.
+    pub fn has(self, scope: Scope) -> bool {
+        match scope {
+            Scope::Cluster => false,
+            Scope::ControlPlane => self.control_plane,
+            Scope::Etcd => self.etcd,
+            Scope::Node => self.nodes,
+        }
+    }
 }
 
 /// Validity of CAs and leaves.
@@ -188,8 +221,10 @@ impl Cluster {
             overrides: BTreeMap::new(),
             kubeconfig_style: KubeconfigStyle::Files,
             single_root: false,
+            host_keys: HostKeys::default(),
             owners: BTreeMap::new(),
             host_dir: None,
+            signers: Signers::default(),
             absent: BTreeSet::new(),
         }
     }
@@ -317,6 +352,13 @@ impl Cluster {
             let Terms { ca, leaf } = self.validity;
             fault("validity.leaf", format!("{leaf} is longer than the CA's {ca}"));
         }
+        if self.host_keys != HostKeys::default()
+            && self.kubeconfig_style == KubeconfigStyle::Embedded
+        {
+            let why =
+                "an embedded key would have to be made here: `host` needs `kubeconfigStyle: files`";
+            fault("keys", why.into());
+        }
         for addon in &self.addons {
             let known = catalogue::addons();
             if !known.contains(&addon.as_str()) {
@@ -342,6 +384,7 @@ impl Cluster {
             }
         }
         faults.extend(owners::faults(self));
+        faults.extend(signers::faults(self));
         let mut fault = |field: &str, why: String| {
             faults.push(Fault { field: field.to_owned(), why });
         };
@@ -389,6 +432,11 @@ fn span_fault(span: Span) -> Option<String> {
 }
 
 impl Host {
+    /// Whether it is a node and nothing else: nobody else depends on it.
+    pub fn is_only_node(&self) -> bool {
+        !self.control_plane && !self.etcd
+    }
+
     /// Whether something of this scope exists on this host.
     pub fn is_in(&self, scope: Scope) -> bool {
         match scope {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    catalogue::CertId,
     cluster::{Cluster, Host},
     layout::{Layout, PUBLIC, Place, SECRET},
 };
@@ -21,17 +22,21 @@ pub fn files(layout: &Layout<'_>) -> HashMap<PathBuf, HostFiles> {
         all.insert(root, HostFiles::new());
     }
     let mut add = |path: &Path, mode: u32| {
-        let mut parts = path.components();
-        let root: PathBuf = parts.by_ref().take(2).collect();
+        let (root, inside) = split(path);
         if let Some(files) = all.get_mut(&root) {
-            files.insert(parts.as_path().to_path_buf(), mode);
+            files.insert(inside, mode);
         }
     };
     for instance in &layout.instances {
         match &instance.place {
+            Place::Pair { cert, .. } if instance.key_on_host => add(cert, PUBLIC),
             Place::Pair { cert, key } => {
                 add(cert, PUBLIC);
                 add(key, SECRET);
+            }
+            Place::Named { cert, key, kubeconfig } if instance.key_on_host => {
+                add(cert, if cert == key { SECRET } else { PUBLIC });
+                add(kubeconfig, SECRET);
             }
             Place::Named { cert, key, kubeconfig } => {
                 add(cert, if cert == key { SECRET } else { PUBLIC });
@@ -47,10 +52,39 @@ pub fn files(layout: &Layout<'_>) -> HashMap<PathBuf, HostFiles> {
     all
 }
 
+/// The folder of a host in a workspace, and the path in it.
+fn split(path: &Path) -> (PathBuf, PathBuf) {
+    let mut parts = path.components();
+    let root: PathBuf = parts.by_ref().take(2).collect();
+    (root, parts.as_path().to_path_buf())
+}
+
+/// A certificate whose key its host makes and gives to nobody. Paths are relative to the host's tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostKey {
+    /// The certificate.
+    pub id: CertId,
+    /// Its file.
+    pub cert: PathBuf,
+    /// The key's; it may be the same.
+    pub key: PathBuf,
+}
+
+/// The keys that hosts make themselves, by the folder of the host.
+pub fn host_keys(layout: &Layout<'_>) -> HashMap<PathBuf, Vec<HostKey>> {
+    let mut all: HashMap<PathBuf, Vec<HostKey>> = HashMap::new();
+    for instance in layout.instances.iter().filter(|instance| instance.key_on_host) {
+        let place = &instance.place;
+        let ((root, cert), (_, key)) = (split(place.cert()), split(place.key()));
+        all.entry(root).or_default().push(HostKey { id: instance.spec.id, cert, key });
+    }
+    all
+}
+
 /// The cluster as one of its hosts has to know it: itself, and those of the control plane and of etcd. What is only for
 /// the operator stays away.
 pub fn slice(cluster: &Cluster, host: &Host) -> Cluster {
-    let needed = |other: &&Host| other.control_plane || other.etcd || other.name == host.name;
+    let needed = |other: &&Host| !other.is_only_node() || other.name == host.name;
     let without = |other: &Host| Host { ssh: None, ..other.clone() };
     Cluster {
         hosts: cluster.hosts.iter().filter(needed).map(without).collect(),

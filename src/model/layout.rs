@@ -56,6 +56,8 @@ pub struct Instance<'a> {
     pub issuer: Option<CertId>,
     /// Where its certificate and key are.
     pub place: Place,
+    /// Whether its key is made on its host, and is on no other machine: here is its certificate alone.
+    pub key_on_host: bool,
 }
 
 /// Where the certificate and key of an instance are, relative to DIR.
@@ -182,13 +184,20 @@ impl<'a> Layout<'a> {
         instances.any(|(at, one)| one.spec.is_ca() && self.issuer(at) == Some(authority))
     }
 
-    /// Whether what this CA vouches for is in no file here: it signs CAs, and those sign nothing that is laid out, as a
-    /// mesh's, which workloads ask themselves.
+    /// Whether what this CA vouches for is in no file of any cluster: neither it nor a CA below it signs a row of the
+    /// catalogue, as a mesh's and that of workloads, who ask themselves.
     pub fn signs_elsewhere(&self, authority: usize) -> bool {
-        let leaves = || self.instances.iter().enumerate().filter(|(_, one)| !one.spec.is_ca());
-        let is_below =
-            |at: usize| self.issuer(at).and_then(|ca| self.issuer(ca)) == Some(authority);
-        self.is_above(authority) && !leaves().any(|(at, _)| is_below(at))
+        let own = self.instances[authority].spec.id;
+        let is_below = |leaf: &&CertSpec| {
+            let Some(issuer) = leaf.issuer_id() else { return false };
+            let above = match issuer.spec().issuer {
+                Issuer::Own => None,
+                Issuer::Root => Some(roles::ROOT.id),
+                Issuer::Ca(above) => Some(above),
+            };
+            issuer == own || above == Some(own)
+        };
+        !CERTIFICATES.iter().filter(|spec| !spec.is_ca()).any(|leaf| is_below(&leaf))
     }
 
     /// The index of the CA that signs this instance; none for a root.
@@ -211,7 +220,8 @@ fn instances(cluster: &Cluster) -> Vec<Instance<'_>> {
     instances
 }
 
-fn instance<'a>(
+/// A row of the catalogue on this host, whether or not this cluster has it.
+pub fn instance<'a>(
     cluster: &'a Cluster,
     spec: &'static CertSpec,
     host: Option<&'a Host>,
@@ -234,7 +244,11 @@ fn instance<'a>(
         Issuer::Root if cluster.single_root => Some(roles::ROOT.id),
         Issuer::Own | Issuer::Root => None,
     };
-    Instance { spec, host, root, issuer, place }
+    let key_on_host = !spec.is_ca()
+        && !matches!(place, Place::Embedded { .. })
+        && cluster.host_keys.has(spec.scope)
+        && host.is_some_and(|host| !cluster.is_local(host));
+    Instance { spec, host, root, issuer, place, key_on_host }
 }
 
 fn derived(cluster: &Cluster, instances: &[Instance<'_>]) -> Vec<Derived> {
@@ -378,6 +392,14 @@ impl Cluster {
 }
 
 impl Instance<'_> {
+    /// The files of it that are in this tree, of those that hold certificate and key.
+    pub fn files_at(&self, place: &Place) -> Vec<PathBuf> {
+        match self.key_on_host {
+            true => vec![place.cert().clone()],
+            false => place.files(),
+        }
+    }
+
     /// A name for people: the row's id, and the host where there are several.
     pub fn label(&self) -> String {
         match self.host {

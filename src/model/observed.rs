@@ -164,6 +164,9 @@ pub struct KeyView {
 pub enum FoundKey {
     /// It does not exist.
     Missing,
+    /// It is on its host alone, as is declared: of it only the public half is known, by the host's request or by the
+    /// certificate.
+    OnHost(KeyView),
     /// It is read and usable.
     Present(KeyView),
     /// A CA's that a password opens: how it is kept. Whose it is shows then.
@@ -197,7 +200,7 @@ impl FoundKey {
     /// Whether it is there and this certificate's, as far as one can see.
     pub fn is_of(&self, certificate: &CertView) -> bool {
         match self {
-            Self::Present(key) => key.public_key == certificate.public_key,
+            Self::OnHost(key) | Self::Present(key) => key.public_key == certificate.public_key,
             Self::Sealed(_) => true,
             _ => false,
         }
@@ -211,7 +214,7 @@ impl FoundKey {
     /// Why what is there cannot be used.
     pub fn fault(&self) -> Option<&str> {
         match self {
-            Self::Missing | Self::Present(_) | Self::Sealed(_) => None,
+            Self::Missing | Self::OnHost(_) | Self::Present(_) | Self::Sealed(_) => None,
             Self::Encrypted(why)
             | Self::Weak(why)
             | Self::Unsupported(why)
@@ -234,15 +237,25 @@ pub struct Held {
     pub kubeconfig: Option<KubeconfigView>,
     /// Who signed its certificate; none where it has none, or is a root.
     pub signer: Option<Signer>,
-    /// Whether a key and a request wait for a signature from elsewhere.
+    /// Whether a request waits for its signature: with its key beside it, or its host's.
     pub requested: bool,
+    /// Whether its key is here though its host is to have it alone.
+    pub strays: bool,
 }
 
 impl Held {
     /// An instance of which nothing was found.
     pub fn nothing(place: Place) -> Self {
         let (certificates, key) = (Piece::Missing, FoundKey::Missing);
-        Self { place, certificates, key, kubeconfig: None, signer: None, requested: false }
+        Self {
+            place,
+            certificates,
+            key,
+            kubeconfig: None,
+            signer: None,
+            requested: false,
+            strays: false,
+        }
     }
 
     /// Its own certificate.

@@ -3,6 +3,7 @@
 //! [`reconcile::reconcile`] compares what is there with what is to be and decides under a [`Policy`]; the steps it
 //! gives say all that is needed to carry them out.
 
+pub mod catch_up;
 pub mod credential;
 mod cross;
 pub mod difference;
@@ -44,6 +45,8 @@ pub struct Policy {
     pub succession: BTreeMap<usize, Move>,
     /// The same of key pairs without certificate.
     pub keys: BTreeMap<usize, Move>,
+    /// Of which CAs, by their index, nodes that are behind get what the stage is that these have come to.
+    pub catches_up: BTreeSet<usize>,
     /// Which CAs get a new term, with the key and the name they have.
     pub renews: BTreeSet<usize>,
     /// Whether those that are replaced vouch for what follows them, for verifiers that know nothing else.
@@ -71,6 +74,7 @@ impl Policy {
         renewal: None,
         succession: BTreeMap::new(),
         keys: BTreeMap::new(),
+        catches_up: BTreeSet::new(),
         renews: BTreeSet::new(),
         cross_signs: false,
         can_open: false,
@@ -140,12 +144,19 @@ pub struct Plan {
     pub contradictions: Vec<Contradiction>,
     /// The certificate that will be due next, and when it ends.
     pub next: Option<(String, Timestamp)>,
+    /// When time alone makes another plan of it; none where that was not looked for.
+    pub until: Option<Timestamp>,
 }
 
 impl Plan {
     /// The steps that change something.
     pub fn changes(&self) -> impl Iterator<Item = &Step> {
         self.steps.iter().filter(|step| step.action != Action::Keep)
+    }
+
+    /// Notes that from then on it is another one.
+    pub fn lasts(&mut self, until: Timestamp) {
+        self.until = Some(self.until.map_or(until, |earlier| earlier.min(until)));
     }
 
     /// Whether nothing would change.
@@ -328,6 +339,12 @@ pub enum Reason {
     Right,
     /// It is there, and a signature from elsewhere is awaited.
     Waiting,
+    /// Its host is to make its key and ask for it.
+    Awaited,
+    /// Its host asks for it, with a key of its own.
+    Requested,
+    /// Its key is here, and is to be on its host alone.
+    Strays,
     /// It is missing.
     Missing,
     /// Its certificate is missing, its key is there.
@@ -361,6 +378,9 @@ impl fmt::Display for Reason {
             Self::Asked => f.write_str("asked for"),
             Self::Right => f.write_str("there"),
             Self::Waiting => f.write_str("waits for its signature"),
+            Self::Awaited => f.write_str("waits for its host's request"),
+            Self::Requested => f.write_str("asked for by its host"),
+            Self::Strays => f.write_str("its key is to be on its host alone"),
             Self::Missing => f.write_str("missing"),
             Self::CertificateMissing => f.write_str("its certificate is missing, its key is there"),
             Self::KeyMissing => f.write_str("its key is missing"),

@@ -1,7 +1,7 @@
 //! What is no longer declared: files of hosts and addons that the catalogue knows and this cluster has no more.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     fmt,
     path::{Path, PathBuf},
 };
@@ -36,14 +36,26 @@ impl fmt::Display for Why {
 /// The folder of the hosts' trees.
 pub const HOSTS: &str = "hosts";
 
-/// Files that may be there and are not declared, relative to DIR, each with its reason: of every tree the
-/// files that the catalogue knows and that are not laid out in it.
+/// Every file that the catalogue knows, `/etc/kubernetes`-relative.
+pub fn known() -> BTreeSet<&'static str> {
+    let of_rows = CERTIFICATES.iter().flat_map(|spec| spec.home.files());
+    let of_keys = KEYS.iter().flat_map(|key| [key.private, key.public]);
+    let of_components = COMPONENTS.iter().filter_map(|component| Some(component.config?.file));
+    of_rows.chain(of_keys).chain(of_components).collect()
+}
+
+/// Files that are there and not declared, relative to DIR, each with its reason: of every tree the files that the
+/// catalogue knows and that are not laid out in it. `there` says which of those are in the tree that has this folder.
 ///
 /// What a cluster does without on purpose is nobody's leftover, nor is what somebody else's etcd is reached
 /// by, nor a root whose certificate authorities may still be signed by it.
-pub fn candidates(layout: &Layout<'_>, dir: &Path) -> Vec<(PathBuf, Why)> {
+pub fn leftovers(
+    layout: &Layout<'_>,
+    dir: &Path,
+    there: impl Fn(&Path) -> BTreeSet<&'static str>,
+) -> Vec<(PathBuf, Why)> {
     let cluster = layout.cluster;
-    let mut here: BTreeSet<PathBuf> = BTreeSet::new();
+    let mut here: HashSet<PathBuf> = HashSet::new();
     for instance in &layout.instances {
         here.extend(instance.spec.home.files().iter().map(|file| instance.root.join(file)));
     }
@@ -59,6 +71,7 @@ pub fn candidates(layout: &Layout<'_>, dir: &Path) -> Vec<(PathBuf, Why)> {
         if host.is_some() && root.as_os_str().is_empty() {
             continue;
         }
+        let there = there(&root);
         let own = external(cluster, host.or(cluster.local()), dir);
         let of_rows = CERTIFICATES
             .iter()
@@ -76,7 +89,8 @@ pub fn candidates(layout: &Layout<'_>, dir: &Path) -> Vec<(PathBuf, Why)> {
             }
             _ => None,
         });
-        for (file, why) in of_rows.chain(of_keys).chain(of_components) {
+        let all = of_rows.chain(of_keys).chain(of_components);
+        for (file, why) in all.filter(|(file, _)| there.contains(file)) {
             let path = root.join(file);
             if !here.contains(&path) && !own.contains(Path::new(file)) {
                 here.insert(path.clone());
@@ -125,14 +139,14 @@ mod tests {
         let mut cluster = cluster();
         cluster.addons = catalogue::addons().into_iter().map(Into::into).collect();
         cluster.single_root = true;
-        let found = candidates(&Layout::new(&cluster), Path::new("/d"));
+        let found = leftovers(&Layout::new(&cluster), Path::new("/d"), |_| known());
         assert_eq!(found, []);
     }
 
     #[test]
     fn an_addon_that_is_gone_leaves_its_files() {
         let cluster = cluster();
-        let found = candidates(&Layout::new(&cluster), Path::new("/d"));
+        let found = leftovers(&Layout::new(&cluster), Path::new("/d"), |_| known());
         for addon in catalogue::addons() {
             assert!(found.iter().any(|(_, why)| *why == Why::Addon(addon)), "{addon}");
         }

@@ -29,7 +29,7 @@ use crate::{
     pki::{
         inspect::Certificate,
         issue::{IssueError, IssuingCa},
-        key::{CaKey, KeyError, PrivateKey},
+        key::{CaKey, KeyError, PrivateKey, PublicKey},
     },
     store::{NewOwner, Transaction},
 };
@@ -216,8 +216,8 @@ pub struct Import {
     pub certificate: Certificate,
     /// What follows it in its file.
     pub chain: Vec<Certificate>,
-    /// Its key.
-    pub key: PrivateKey,
+    /// Its key; none where its host has it.
+    pub key: Option<PrivateKey>,
 }
 
 /// Puts certificates in their places that were signed elsewhere, with their keys.
@@ -233,11 +233,11 @@ pub fn publish(
     for Import { mut order, certificate, chain, key } in imports {
         let index = order.instance;
         let old = workshop.keys.get(&index);
-        let format = old.map_or(key.format(), PrivateKey::format);
-        let is_new = old.is_none_or(|old| old.public_key() != key.public_key());
-        let pem = key.to_pem(format);
+        let is_new = |key: &PrivateKey| old.is_none_or(|old| old.public_key() != key.public_key());
+        let is_new = key.as_ref().is_some_and(is_new);
+        let pem = key.map(|key| key.to_pem(old.map_or(key.format(), PrivateKey::format)));
         order.key = if is_new { KeyChoice::New } else { KeyChoice::Existing };
-        let (key, kept_key) = if is_new { (Some(pem), None) } else { (None, Some(pem)) };
+        let (key, kept_key) = if is_new { (pem, None) } else { (None, pem) };
         let made = Made::Certificate { certificate, chain, clamped: false };
         workshop.products.insert(index, Product { key, kept_key, made });
         steps.push(Step {
@@ -260,6 +260,8 @@ struct Workshop<'a> {
     sealed: BTreeMap<(usize, Slot), CaKey>,
     /// Keys of leaves that are there.
     keys: BTreeMap<usize, PrivateKey>,
+    /// Keys that hosts made and ask a certificate for.
+    asked: BTreeMap<usize, PublicKey>,
     /// Keys of key pairs that are made.
     key_pairs: BTreeMap<usize, PrivateKey>,
     /// Certificates that are there, with what follows them in their files.
@@ -334,6 +336,7 @@ impl<'a> Workshop<'a> {
             passwords,
             sealed,
             keys,
+            asked: observation.asked,
             key_pairs: BTreeMap::new(),
             fingerprints: fingerprints.collect(),
             certificates: observation.certificates,

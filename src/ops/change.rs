@@ -1,7 +1,10 @@
 //! A change from beginning to end, the same for every command that makes one: look, decide, make in memory, judge,
 //! write in one transaction, tell what became of it. Commands differ in what they decide.
 
+pub mod parts;
+
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -130,6 +133,8 @@ pub struct Report {
     pub aftermath: Aftermath,
     /// What an earlier run had left and was put in order first.
     pub recovered: Option<String>,
+    /// Whether only nodes were changed: all other hosts were with another part.
+    pub only_nodes: bool,
 }
 
 impl Report {
@@ -202,6 +207,9 @@ pub enum Error {
         /// Where it was to go.
         wanted: &'static str,
     },
+    /// What is declared was changed while another certkit was waited for.
+    #[error("{}: declares another cluster than when this run began", .0.display())]
+    Redeclared(PathBuf),
     /// The disk.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -264,6 +272,7 @@ impl Error {
                 Some(format!("`certkit rotate-ca {id} --next` replaces it, stage by stage"))
             }
             Self::Nothing(dir) => Some(declared::elsewhere(dir)),
+            Self::Redeclared(_) => Some("run it again".into()),
             Self::Store(error) => error.hint(),
             Self::Unknown { name, known } => {
                 let meant = match near::nearest(known.iter().copied(), name) {
@@ -293,50 +302,104 @@ pub fn run(
     request: &Request<'_>,
     decide: impl Fn(Timestamp) -> Result<Decision, Error>,
 ) -> Result<Report, Error> {
-    let dir = request.dir;
-    let left = store::pending(dir)?.filter(store::Pending::is_left);
-    let start = Instant::now();
-    let mut earlier = Vec::new();
-    if request.dry_run || left.is_none() {
-        let half = left.as_ref().is_some_and(|left| left.decided);
-        let work = Work::look(request, &decide, request.now, half)?;
-        if request.dry_run || work.plan.is_empty() {
-            return work.rehearse(request);
-        }
-        earlier = work.fingerprints();
-        std::thread::sleep(request.jitter);
+    Run::new(request)?.part(decide, || Ok(()))
+}
+
+/// A change that is being made: in one transaction, or in one for each part of a large cluster. Nobody else changes
+/// anything between them.
+struct Run<'r, 'a> {
+    request: &'r Request<'a>,
+    start: Instant,
+    /// What an earlier run left.
+    left: Option<store::Pending>,
+    /// The directory, from where on something is to be changed.
+    open: Option<Open>,
+    /// Whether it could not be opened, which no other part can be either.
+    is_shut: bool,
+    /// The backup of the first part that changed something.
+    operation: Option<String>,
+}
+
+/// A directory that is open for change.
+struct Open {
+    store: store::Store,
+    now: Timestamp,
+    /// What an earlier run changed, and nobody was told of.
+    owed: BTreeSet<PathBuf>,
+}
+
+impl<'r, 'a> Run<'r, 'a> {
+    fn new(request: &'r Request<'a>) -> Result<Self, Error> {
+        let left = store::pending(request.dir)?.filter(store::Pending::is_left);
+        let (start, is_shut) = (Instant::now(), false);
+        Ok(Self { request, start, left, open: None, is_shut, operation: None })
     }
-    let mut store = session::open(dir, request.lock_wait)?;
-    // Waiting may have taken an hour.
-    let waited = i64::try_from(start.elapsed().as_secs()).unwrap_or_default();
-    let now = request.now.plus(Span(waited));
-    let recovered = store.recovered().map(|recovery| recovery.to_string());
-    let was_decided = left.is_some_and(|left| left.decided);
-    let mut work = match request.pauses && was_decided {
-        true => Work::pause(dir)?,
-        false => Work::look(request, &decide, now, false)?,
-    };
-    // Another run that was faster did this one's work.
-    work.drop_renewed(&earlier);
-    let debt = store.earlier_debt();
-    let owed = owed_by(dir, &work.observation, &debt);
-    let (mut report, prepared) = work.make(request, now)?;
-    report.recovered = recovered;
-    let Some(mut prepared) = prepared.filter(|_| !report.plan.is_empty()) else {
+
+    /// Makes the change, or the next part of it. `confirm` is asked as soon as nobody else can change anything.
+    fn part(
+        &mut self,
+        decide: impl Fn(Timestamp) -> Result<Decision, Error>,
+        confirm: impl Fn() -> Result<(), Error>,
+    ) -> Result<Report, Error> {
+        let request = self.request;
+        let mut earlier = Vec::new();
+        if self.open.is_none() && (request.dry_run || self.left.is_none()) {
+            let half = self.left.as_ref().is_some_and(|left| left.decided);
+            let work = Work::look(request, &decide, request.now, half)?;
+            if request.dry_run || work.plan.is_empty() {
+                return work.rehearse(request);
+            }
+            earlier = work.fingerprints();
+            std::thread::sleep(request.jitter);
+        }
+        let (mut recovered, mut debt) = (None, Debt::default());
+        let was_decided =
+            self.open.is_none() && self.left.as_ref().is_some_and(|left| left.decided);
+        let open = match &mut self.open {
+            Some(open) => open,
+            none => {
+                self.is_shut = true;
+                let mut store = session::open(request.dir, request.lock_wait)?;
+                confirm()?;
+                self.is_shut = false;
+                // Waiting may have taken an hour.
+                let waited = i64::try_from(self.start.elapsed().as_secs()).unwrap_or_default();
+                recovered = store.recovered().map(|recovery| recovery.to_string());
+                debt = store.earlier_debt();
+                let owed = debt.files().clone();
+                none.insert(Open { store, now: request.now.plus(Span(waited)), owed })
+            }
+        };
+        let Open { store, now, owed } = open;
+        let mut work = match request.pauses && was_decided {
+            true => Work::pause(request.dir)?,
+            false => Work::look(request, &decide, *now, false)?,
+        };
+        // Another run that was faster did this one's work.
+        work.drop_renewed(&earlier);
+        let owed = owed_by(request.dir, &work.observation, owed);
+        let (mut report, prepared) = work.make(request, *now)?;
+        report.recovered = recovered;
+        let Some(mut prepared) = prepared.filter(|_| !report.plan.is_empty()) else {
+            report.aftermath.take_over(debt);
+            return Ok(Report { served: owed, ..report });
+        };
+        write_log(request.command, &report.plan, &mut prepared, *now);
+        prepared.transaction.by(request.command);
+        if let Some(operation) = &self.operation {
+            prepared.transaction.part_of(operation);
+        }
+        let committed = store.commit(prepared.transaction)?;
+        self.operation = self.operation.take().or_else(|| committed.id.clone());
+        report.aftermath = session::conclude(store, committed, request.backups);
         report.aftermath.take_over(debt);
-        return Ok(Report { served: owed, ..report });
-    };
-    write_log(request.command, &report.plan, &mut prepared, now);
-    prepared.transaction.by(request.command);
-    let committed = store.commit(prepared.transaction)?;
-    report.aftermath = session::conclude(&mut store, committed, request.backups);
-    report.aftermath.take_over(debt);
-    report.served = prepared.issued.iter().map(InPlace::from).collect();
-    add_owed(&mut report.served, owed);
-    report.amended = amended(&report.plan);
-    report.clamped = prepared.clamped;
-    report.issued = prepared.issued;
-    Ok(report)
+        report.served = prepared.issued.iter().map(InPlace::from).collect();
+        add_owed(&mut report.served, owed);
+        report.amended = amended(&report.plan);
+        report.clamped = prepared.clamped;
+        report.issued = prepared.issued;
+        Ok(report)
+    }
 }
 
 /// A line for each certificate, and one for each other file.
@@ -365,8 +428,7 @@ fn amended(plan: &Plan) -> Vec<usize> {
 }
 
 /// The leaves that an interrupted run put in place, or this one for it: nobody has taken them up.
-pub fn owed_by(dir: &Path, observation: &Observation, debt: &Debt) -> Vec<InPlace> {
-    let changed = debt.files();
+pub fn owed_by(dir: &Path, observation: &Observation, changed: &BTreeSet<PathBuf>) -> Vec<InPlace> {
     let is_changed = |file: &PathBuf| changed.contains(&dir.join(file));
     let instances = observation.observed.instances.iter().enumerate();
     instances
@@ -392,6 +454,14 @@ pub fn add_owed(served: &mut Vec<InPlace>, owed: Vec<InPlace>) {
     served.sort_by_key(|one| one.instance);
 }
 
+/// What is to be done once what an earlier run left is done.
+pub const THEN: &str = "have it taken up, then run this again";
+
+/// What is told where finishing an earlier run is all that is done.
+pub fn finished() -> String {
+    format!("an earlier run was cut short and is finished now: {THEN}")
+}
+
 /// What was found, and what follows from it.
 struct Work {
     cluster: Cluster,
@@ -404,8 +474,7 @@ impl Work {
     fn pause(dir: &Path) -> Result<Self, Error> {
         let (cluster, _) = declared::or_anything(dir)?;
         let observation = observe::observe(&Layout::new(&cluster), dir);
-        let note = "an earlier run was cut short and is finished now: have it taken up, then run this again";
-        let plan = Plan { notes: vec![note.to_owned()], ..Plan::default() };
+        let plan = Plan { notes: vec![finished()], ..Plan::default() };
         Ok(Self { cluster, observation, plan })
     }
 
@@ -507,6 +576,7 @@ impl Work {
             amended: vec![],
             aftermath: Aftermath::default(),
             recovered: None,
+            only_nodes: false,
         };
         (report, self.observation)
     }

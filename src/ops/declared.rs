@@ -1,6 +1,7 @@
 //! DIR/certkit.yaml: the cluster as declared.
 
 mod include;
+mod keeper;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,7 +19,7 @@ use crate::{
     model::{
         adopt,
         catalogue::{CERTIFICATES, Scope, roles},
-        cluster::{Cluster, Host, HostName},
+        cluster::{Cluster, HostName},
         near,
         observed::Piece,
         plan::{NewDeclaration, Reason},
@@ -27,6 +28,7 @@ use crate::{
 };
 
 pub use crate::document::{Draft, HostDraft};
+pub use keeper::DeclarationKeeper;
 
 /// Its name in DIR.
 pub const FILE: &str = "certkit.yaml";
@@ -142,6 +144,11 @@ pub fn load(dir: &Path) -> Result<Cluster, Error> {
 
 /// The same, or nothing where DIR declares none.
 pub fn find(dir: &Path) -> Result<Option<Cluster>, Error> {
+    Ok(find_with_sources(dir)?.map(|(cluster, _)| cluster))
+}
+
+/// The same with the files that it was read from, and the folders that were looked into for such.
+fn find_with_sources(dir: &Path) -> Result<Option<(Cluster, Vec<PathBuf>)>, Error> {
     let path = dir.join(FILE);
     match read::bounded(&path, document::LIMIT) {
         Piece::Missing => Ok(None),
@@ -150,7 +157,9 @@ pub fn find(dir: &Path) -> Result<Option<Cluster>, Error> {
             let name = path.display().to_string();
             let mut draft = document::read(&content, &name)?;
             include::take_in(dir, &mut draft, &name, &Texts::new())?;
-            Ok(Some(complete(dir, draft, &name)?))
+            let mut sources = include::sources(dir, &draft, &name)?;
+            sources.push(path);
+            Ok(Some((complete(dir, draft, &name)?, sources)))
         }
     }
 }
@@ -233,12 +242,11 @@ pub fn without_nodes(
 ) -> Result<(Vec<(PathBuf, String)>, Cluster), Error> {
     let (path, cluster) = (dir.join(FILE), load(dir)?);
     let draft = draft(dir, None)?.0;
-    let is_node = |host: &&Host| !host.control_plane && !host.etcd;
     let mut of_files: BTreeMap<PathBuf, BTreeSet<HostName>> = BTreeMap::new();
     for name in gone {
         let host = cluster.hosts.iter().find(|host| host.name == *name);
-        if host.is_none_or(|host| !is_node(&host)) {
-            let nodes = cluster.hosts.iter().filter(is_node);
+        if host.is_none_or(|host| !host.is_only_node()) {
+            let nodes = cluster.hosts.iter().filter(|host| host.is_only_node());
             return Err(Error::NoNode {
                 path,
                 name: name.to_string(),

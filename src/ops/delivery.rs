@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     model::{layout::SECRET, shown::name},
+    pki::inspect::{self, Certificate},
     store::sha256,
 };
 
@@ -37,6 +38,19 @@ pub struct Delivery {
     pub cluster: String,
     /// All files that the host is to have of certkit.
     pub files: Vec<DeliveredFile>,
+    /// For which keys of its own the host is asked for requests, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<KeyDemand>,
+}
+
+/// A host is to ask for certificates, with keys that it makes.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KeyDemand {
+    /// For which, by their names in the catalogue.
+    pub certificates: Vec<String>,
+    /// With new keys, whatever is in place.
+    pub fresh: bool,
 }
 
 /// One file of a delivery.
@@ -75,6 +89,10 @@ pub struct Receipt {
     pub host: String,
     /// What was not as it is to be when it was looked at.
     pub differences: Vec<FileDifference>,
+    /// Certificates that are in place without the key that they are for, which only this host could have.
+    pub keyless: Vec<PathBuf>,
+    /// What it asks for, with keys that stay there.
+    pub requests: Vec<KeyRequest>,
     /// Whether that was changed.
     pub changed: bool,
     /// The components that had something to take up.
@@ -93,6 +111,16 @@ pub struct Receipt {
     pub warnings: Vec<String>,
     /// Why it is not done.
     pub error: Option<Complaint>,
+}
+
+/// A certificate that a host asks for.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyRequest {
+    /// Which, by its name in the catalogue.
+    pub certificate: String,
+    /// The request (PKCS#10), PEM.
+    pub csr: String,
 }
 
 /// A file that is not as it is to be.
@@ -206,6 +234,13 @@ impl Receipt {
         let failed = self.uptake.iter().flat_map(|one| &one.failed);
         failed.chain(&self.unfinished).map(String::as_str)
     }
+}
+
+/// The certificates of a file that may hold their key, too, in one form; nothing where it holds none.
+pub fn certificates_of(content: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let all = inspect::from_pem(content).ok()?;
+    let text: String = all.iter().map(Certificate::to_pem).collect();
+    Some(text.into_bytes().into())
 }
 
 /// Writes a delivery, with the contents of those files that are to be sent.
@@ -345,7 +380,13 @@ mod tests {
             files.iter().map(|(path, content)| (path.into(), content.to_vec().into())).collect();
         let files = files.iter().map(file).collect();
         (
-            Delivery { protocol: PROTOCOL, host: "cp1".into(), cluster: String::new(), files },
+            Delivery {
+                protocol: PROTOCOL,
+                host: "cp1".into(),
+                cluster: String::new(),
+                files,
+                keys: None,
+            },
             contents,
         )
     }

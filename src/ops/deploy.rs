@@ -1,6 +1,7 @@
 //! `certkit deploy`: carries hosts' files to them over the operator's own ssh, has them taken in there by `certkit
 //! receive`, and goes on from host to host only as long as nothing is worse for it.
 
+mod keys;
 mod ssh;
 
 use std::{
@@ -15,17 +16,20 @@ use std::{
 
 use zeroize::Zeroizing;
 
+use self::keys::unmade;
 use super::{
-    declared,
+    change, declared,
     delivery::{self, Complaint, DeliveredFile, Delivery, PROTOCOL, Receipt},
     deployed::{self, Deployed},
+    observe,
+    password::Passwords,
     session,
 };
 use crate::{
     document,
     model::{
         cluster::{Cluster, Host},
-        delivery::{HostFiles, files, slice},
+        delivery::{HostFiles, HostKey, files, host_keys, slice},
         layout::{DEFAULT_HOST_DIR, Layout},
         near,
         shown::with_causes,
@@ -48,6 +52,10 @@ pub struct Request<'a> {
     pub changed: bool,
     /// Only compare.
     pub check: bool,
+    /// Have hosts make new keys, of those that they make themselves.
+    pub new_keys: bool,
+    /// What opens the keys of the CAs that sign what hosts ask for.
+    pub passwords: &'a Passwords,
     /// How hosts are reached.
     pub transport: &'a Transport,
     /// Whether this very program is brought along where none is installed.
@@ -119,6 +127,8 @@ pub struct Report {
     pub hosts: Vec<HostOutcome>,
     /// What was found beside.
     pub warnings: Vec<String>,
+    /// The certificates that were issued for keys that hosts made.
+    pub issued: Vec<String>,
 }
 
 /// Why nothing was carried anywhere.
@@ -130,6 +140,15 @@ pub enum Error {
     /// certkit.yaml cannot be had.
     #[error(transparent)]
     Declared(#[from] declared::Error),
+    /// No host makes its keys itself.
+    #[error("none of these hosts makes its keys itself")]
+    NoKeys,
+    /// What hosts asked for could not be issued.
+    #[error("what hosts asked for, with keys of their own, cannot be issued")]
+    Issue(#[source] Box<change::Error>),
+    /// What hosts asked for could not be kept.
+    #[error(transparent)]
+    Store(#[from] store::Error),
     /// A host that is none.
     #[error("`{name}` is no host of this cluster")]
     Host {
@@ -167,7 +186,7 @@ pub enum Error {
 impl Error {
     /// Whether the command line was wrong.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Host { .. })
+        matches!(self, Self::Host { .. } | Self::NoKeys)
     }
 
     /// What to do next.
@@ -176,6 +195,9 @@ impl Error {
             Self::Busy(_) => Some("wait until it is done; it goes on by itself".into()),
             Self::Declared(error) => error.hint(),
             Self::Host { name, known } => Some(near::meant("hosts", known, name)),
+            Self::NoKeys => Some("`keys: host` in certkit.yaml has them do so".into()),
+            Self::Issue(error) => error.hint(),
+            Self::Store(error) => error.hint(),
             Self::Lock { .. } => None,
             Self::Unfinished { .. } => Some("certkit rotate --within 0s".into()),
             Self::Local { .. } => Some(
@@ -200,16 +222,24 @@ pub fn run(request: &Request<'_>, done: &(dyn Fn(&HostOutcome) + Sync)) -> Resul
     }
     let layout = Layout::new(&cluster);
     let belongs = files(&layout);
-    let courier = Courier { request, cluster: &cluster, belongs: &belongs };
+    let own = host_keys(&layout);
+    let mut courier = Courier {
+        request,
+        cluster: &cluster,
+        belongs: &belongs,
+        own: &own,
+        unasked: BTreeMap::new(),
+    };
     let hosts = courier.chosen()?;
-    let warnings = courier.strays(&hosts);
+    let mut warnings = courier.strays(&hosts);
+    let issued = courier.have_keys_made(&hosts, &mut warnings)?;
     let task = progress::task("hosts", Some(hosts.len()));
     let tell = |outcome: &HostOutcome| {
         task.step();
         done(outcome);
     };
     let (few, nodes): (Vec<&Host>, Vec<&Host>) =
-        hosts.into_iter().partition(|host| host.etcd || host.control_plane);
+        hosts.into_iter().partition(|host| !host.is_only_node());
     let mut all = match request.check {
         // Nothing is changed, so nobody has to wait for anybody.
         true => parallel::map(&few, request.parallel, 1, |host| courier.visit(host, &tell)),
@@ -217,7 +247,7 @@ pub fn run(request: &Request<'_>, done: &(dyn Fn(&HostOutcome) + Sync)) -> Resul
     };
     let stands = all.iter().any(|one| matches!(one.state, HostState::Failed | HostState::NotTried));
     all.extend(courier.side_by_side(&nodes, stands && !request.check, &tell));
-    Ok(Report { hosts: all, warnings })
+    Ok(Report { hosts: all, warnings, issued })
 }
 
 /// Two deployments at once could take two members of etcd down.
@@ -246,11 +276,15 @@ struct Courier<'a> {
     request: &'a Request<'a>,
     cluster: &'a Cluster,
     belongs: &'a HashMap<PathBuf, HostFiles>,
+    /// The keys that hosts make, by the folder of the host.
+    own: &'a HashMap<PathBuf, Vec<HostKey>>,
+    /// The hosts that were to ask for certificates and did not.
+    unasked: BTreeMap<String, HostOutcome>,
 }
 
-impl Courier<'_> {
+impl<'a> Courier<'a> {
     /// The hosts that are asked for: members of etcd first, then the rest of the control plane, then nodes.
-    fn chosen(&self) -> Result<Vec<&Host>, Error> {
+    fn chosen(&self) -> Result<Vec<&'a Host>, Error> {
         let (request, cluster) = (self.request, self.cluster);
         let all = &cluster.hosts;
         for name in request.hosts {
@@ -281,7 +315,8 @@ impl Courier<'_> {
     fn is_behind(&self, host: &Host) -> bool {
         let known = deployed::of(self.request.dir, host.name.as_ref());
         let is_settled = known.filter(|known| known.error.is_none() && !known.seen.is_empty());
-        is_settled.is_none_or(|known| deployed::lacks(&known, &self.digests(host)).is_some())
+        let lacks = |known: &Deployed| deployed::lacks(known, &self.digests(host)).is_some();
+        is_settled.is_none_or(|known| lacks(&known)) || !self.unmade(host).is_empty()
     }
 
     fn files(&self, host: &Host) -> impl Iterator<Item = &PathBuf> {
@@ -303,7 +338,19 @@ impl Courier<'_> {
         let belongs = self.belongs.get(&root);
         let is_its = |path: &PathBuf| belongs.is_some_and(|files| files.contains_key(path));
         let files = entries.into_iter().filter(|entry| is_its(&entry.path));
-        Ok(files.filter_map(|entry| Some((entry.path, entry.content?))).collect())
+        let mut files: BTreeMap<PathBuf, Zeroizing<Vec<u8>>> =
+            files.filter_map(|entry| Some((entry.path, entry.content?))).collect();
+        for own in self.own.get(&root).into_iter().flatten() {
+            let Some(content) = files.get_mut(&own.cert) else { continue };
+            if observe::has_key(content) {
+                return Err(Failure::Strays(root.join(&own.cert)));
+            }
+            // The form in which the host compares them with what it has.
+            if let Some(certificates) = delivery::certificates_of(content) {
+                *content = certificates;
+            }
+        }
+        Ok(files)
     }
 
     /// What lies in hosts' trees and is nothing of certkit's: it stays here.
@@ -400,11 +447,17 @@ impl Courier<'_> {
 
     fn serve(&self, host: &Host, known: &mut Deployed) -> Result<HostOutcome, Failure> {
         let request = self.request;
+        if let Some(outcome) = self.unasked.get(host.name.as_ref()) {
+            return Ok(outcome.clone());
+        }
         let mut contents = self.tree(host)?;
         let digest = |(path, content): (&PathBuf, &Zeroizing<Vec<u8>>)| {
             (path.clone(), store::sha256(content))
         };
         let digests: BTreeMap<PathBuf, String> = contents.iter().map(digest).collect();
+        if let Some(id) = self.unmade(host).first() {
+            return Err(Failure::Unmade { id: id.name(), requested: self.has_request(host, *id) });
+        }
         if digests.is_empty() {
             return Err(Failure::Nothing(self.cluster.root_of(host)));
         }
@@ -420,15 +473,22 @@ impl Courier<'_> {
                     sent: false,
                 })
                 .collect(),
+            keys: None,
         };
-        let mut line =
-            Line { courier: self, host, program: Program::Installed, was_reached: false };
+        let mut line = Line::new(self, host);
         let nothing = BTreeMap::new();
-        let looked = line.say(&delivery, &nothing, true)?;
+        let looked = line.say(&delivery, &nothing, Errand::Compare)?;
         note(known, &looked, &digests, request.now);
         let is_right = looked.differences.is_empty();
         let is_settled = looked.awaiting.is_empty() || request.restart.is_empty();
-        let fault = looked.error.clone();
+        let keyless = looked.keyless.first().map(|path| Complaint {
+            message: format!(
+                "{} is there without its key, which only this host can have",
+                path.display()
+            ),
+            hint: Some(format!("certkit deploy --new-keys {}", host.name)),
+        });
+        let fault = looked.error.clone().or(keyless);
         if fault.is_some() || request.check || is_right && is_settled && looked.recovered.is_none()
         {
             let state = match (&fault, is_right && looked.awaiting.is_empty()) {
@@ -448,7 +508,7 @@ impl Courier<'_> {
             file.sent = wanted.contains(&file.path);
         }
         contents.retain(|path, _| wanted.contains(path));
-        let receipt = line.say(&delivery, &contents, false)?;
+        let receipt = line.say(&delivery, &contents, Errand::Bring)?;
         line.leave();
         note(known, &receipt, &digests, request.now);
         let failed: Vec<&str> = receipt.failures().collect();
@@ -463,19 +523,21 @@ impl Courier<'_> {
     }
 
     /// What runs on the host.
-    fn script(&self, program: &str, check: bool) -> String {
+    fn script(&self, program: &str, errand: Errand) -> String {
         let request = self.request;
         let tree = self.cluster.host_dir.as_deref().unwrap_or(DEFAULT_HOST_DIR);
         let tree = shlex::try_quote(tree)
             .map_or_else(|_| DEFAULT_HOST_DIR.into(), |text| text.into_owned());
         let mut words = format!("{program} --dir {tree} receive -o json");
-        if check {
-            words.push_str(" --check");
-        } else {
-            if !request.restart.is_empty() {
-                words.push_str(&format!(" --restart {}", request.restart.join(",")));
+        match errand {
+            Errand::Ask => words.push_str(" --csr"),
+            Errand::Compare => words.push_str(" --check"),
+            Errand::Bring => {
+                if !request.restart.is_empty() {
+                    words.push_str(&format!(" --restart {}", request.restart.join(",")));
+                }
+                words.push_str(&format!(" --wait {}s", request.wait.as_secs()));
             }
-            words.push_str(&format!(" --wait {}s", request.wait.as_secs()));
         }
         if request.force {
             words.push_str(" --force");
@@ -527,6 +589,17 @@ fn note(
     }
 }
 
+/// What one comes for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Errand {
+    /// To have it ask for certificates.
+    Ask,
+    /// To bring what it has not.
+    Bring,
+    /// To see what it has.
+    Compare,
+}
+
 /// What is run on a host.
 enum Program {
     /// What is in its PATH.
@@ -543,7 +616,11 @@ struct Line<'a> {
     was_reached: bool,
 }
 
-impl Line<'_> {
+impl<'a> Line<'a> {
+    fn new(courier: &'a Courier<'a>, host: &'a Host) -> Self {
+        Self { courier, host, program: Program::Installed, was_reached: false }
+    }
+
     fn destination(&self) -> &str {
         self.host.ssh.as_ref().map_or(self.host.name.as_ref(), AsRef::as_ref)
     }
@@ -553,14 +630,14 @@ impl Line<'_> {
         &mut self,
         delivery: &Delivery,
         contents: &BTreeMap<PathBuf, Zeroizing<Vec<u8>>>,
-        check: bool,
+        errand: Errand,
     ) -> Result<Receipt, Failure> {
         loop {
             let program = match &self.program {
                 Program::Installed => "certkit".to_owned(),
                 Program::Brought(folder) => format!("{folder}/certkit"),
             };
-            let script = self.courier.script(&program, check);
+            let script = self.courier.script(&program, errand);
             let transport = self.courier.request.transport;
             let answer = transport
                 .run(self.destination(), &script, |out| delivery::write(out, delivery, contents))?;
@@ -627,6 +704,23 @@ enum Failure {
     /// There is nothing for it.
     #[error("there are no files for it in {}", .0.display())]
     Nothing(PathBuf),
+    /// It keeps a key here that only the host is to have.
+    #[error("{} holds a private key, which only the host is to have", .0.display())]
+    Strays(PathBuf),
+    /// What it asks for is not issued.
+    #[error("{}", unmade(id, *requested))]
+    Unmade {
+        /// The certificate.
+        id: &'static str,
+        /// Whether it has asked.
+        requested: bool,
+    },
+    /// It refused.
+    #[error("{}", .0.message)]
+    Refused(Complaint),
+    /// Its answer is not what was asked for.
+    #[error("what it asks for is not what it was to ask for: {0}")]
+    Answer(String),
     /// Its files cannot be read, or are being changed.
     #[error(transparent)]
     Read(#[from] store::Error),
@@ -642,6 +736,19 @@ impl Failure {
             Self::Ssh(error) => (HostState::Failed, error.hint()),
             Self::Read(error) => (HostState::Failed, error.hint()),
             Self::Nothing(_) => (HostState::Failed, Some("`certkit init` makes them".into())),
+            Self::Strays(_) => {
+                let hint = "`certkit init` takes it out; where the host has it not, `certkit deploy --new-keys HOST` \
+                            has it make another";
+                (HostState::Failed, Some(hint.into()))
+            }
+            Self::Unmade { requested: true, .. } => {
+                let hint =
+                    "have the requests below csr/hosts signed, then `certkit import FILE...`";
+                (HostState::Failed, Some(hint.into()))
+            }
+            Self::Unmade { .. } => (HostState::Failed, Some("certkit deploy".into())),
+            Self::Answer(_) => (HostState::Failed, None),
+            Self::Refused(complaint) => (HostState::Failed, complaint.hint.clone()),
         };
         let fault = Complaint { message: with_causes(self), hint };
         HostOutcome { host: host.name.to_string(), state, receipt: None, fault: Some(fault) }

@@ -2,18 +2,24 @@
 //! it, and `certkit rotate-ca` asks it before it takes a stage.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::{
+    change::parts,
     delivery::{Complaint, OwnCertificate},
     read,
 };
 use crate::{
-    model::{cluster::Cluster, observed::Piece},
+    model::{
+        cluster::{Cluster, Host},
+        delivery,
+        layout::Layout,
+        observed::Piece,
+    },
     store::{self, sha256},
 };
 
@@ -45,10 +51,16 @@ pub struct Deployed {
 
 /// What is known of each host that was ever tried, by name.
 pub fn all(dir: &Path) -> BTreeMap<String, Deployed> {
-    let Ok(entries) = std::fs::read_dir(dir.join(FOLDER)) else { return BTreeMap::new() };
-    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    each(dir).collect()
+}
+
+/// The same, one after the other, by name.
+pub fn each(dir: &Path) -> impl Iterator<Item = (String, Deployed)> {
+    let entries = std::fs::read_dir(dir.join(FOLDER)).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     let names = names.filter_map(|name| name.strip_suffix(".json").map(str::to_owned));
-    names.filter_map(|name| Some((name.clone(), of(dir, &name)?))).collect()
+    let names: BTreeSet<String> = names.collect();
+    names.into_iter().filter_map(move |name| Some((name.clone(), of(dir, &name)?)))
 }
 
 /// What is known of one host.
@@ -81,24 +93,26 @@ pub fn digests<'f>(
 /// The hosts that have not what the workspace has for them, or have not read it, each with what it lacks. Where nothing
 /// was ever deployed, files go to hosts in other ways, and nothing is known.
 pub fn behind(cluster: &Cluster, dir: &Path) -> Vec<(String, String)> {
-    let known = all(dir);
-    if known.is_empty() {
-        return Vec::new();
-    }
-    let layout = crate::model::layout::Layout::new(cluster);
-    let files = crate::model::delivery::files(&layout);
     let mut behind = Vec::new();
-    for host in &cluster.hosts {
-        let root = cluster.root_of(host);
-        let Some(files) = files.get(&root) else { continue };
-        let why = match known.get(host.name.as_ref()) {
-            None => {
-                Some("was never deployed to (--force where its files go another way)".to_owned())
-            }
-            Some(deployed) if deployed.seen.is_empty() => Some("was never reached".to_owned()),
-            Some(deployed) => lacks(deployed, &digests(dir, &root, files.keys())),
-        };
-        behind.extend(why.map(|why| (host.name.to_string(), why)));
+    if each(dir).next().is_none() {
+        return behind;
+    }
+    for part in parts::parts(cluster) {
+        let layout = Layout::new(&part.cluster);
+        let files = delivery::files(&layout);
+        let own = |host: &&Host| part.is_first || host.is_only_node();
+        for host in part.cluster.hosts.iter().filter(own) {
+            let root = cluster.root_of(host);
+            let Some(files) = files.get(&root) else { continue };
+            let why = match of(dir, host.name.as_ref()) {
+                None => Some(
+                    "was never deployed to (--force where its files go another way)".to_owned(),
+                ),
+                Some(deployed) if deployed.seen.is_empty() => Some("was never reached".to_owned()),
+                Some(deployed) => lacks(&deployed, &digests(dir, &root, files.keys())),
+            };
+            behind.extend(why.map(|why| (host.name.to_string(), why)));
+        }
     }
     behind
 }

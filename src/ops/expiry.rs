@@ -4,6 +4,7 @@
 //! files of a folder that need not hold a certificate and hold none are counted.
 
 mod authority;
+pub mod carried;
 mod connect;
 mod content;
 mod kubeconfig;

@@ -3,7 +3,7 @@
 mod folder;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Write},
     path::{Path, PathBuf},
 };
@@ -17,6 +17,7 @@ use crate::{
     },
     model::{
         cluster::{Cluster, Host},
+        delivery::host_keys,
         layout::Layout,
         near,
         owned::{self, Owned},
@@ -39,6 +40,9 @@ pub enum Error {
         /// The names there are.
         known: Vec<String>,
     },
+    /// It makes its keys itself: what is here is not all that it needs, and unpacked there would take its keys away.
+    #[error("this host makes its private keys itself, so that its files here are not whole")]
+    KeysThere(String),
     /// Its files could not be read.
     #[error("the files of the host cannot be exported")]
     Read(#[source] store::Error),
@@ -79,6 +83,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Host { name, known } => Some(near::meant("hosts", known, name)),
+            Self::KeysThere(host) => Some(format!("certkit deploy {host}")),
             Self::Read(error) => {
                 let init = || "run `certkit init` first; it makes what is missing".into();
                 Some(error.hint().unwrap_or_else(init))
@@ -129,6 +134,8 @@ pub struct Exporter<'a> {
     form: ExportForm,
     recipients: &'a [Recipient],
     owners: BTreeMap<PathBuf, Owned<'a>>,
+    /// The folders of hosts that make keys themselves.
+    keyless: BTreeSet<PathBuf>,
 }
 
 /// What `/etc/kubernetes` on one host is to hold.
@@ -148,7 +155,8 @@ impl<'a> Exporter<'a> {
     ) -> Self {
         let layout = Layout::new(cluster);
         let owners = owned::files(&layout, |index| layout.instances[index].place.clone());
-        Self { cluster, dir, form, recipients, owners }
+        let keyless = host_keys(&layout).into_keys().collect();
+        Self { cluster, dir, form, recipients, owners, keyless }
     }
 
     /// Reads the tree of a host by its name.
@@ -169,6 +177,9 @@ impl<'a> Exporter<'a> {
         let local = self.cluster.is_local(host);
         let is_note = |name: &str| local && matches!(name, ".certkit" | "csr" | "certkit.yaml");
         let root = self.cluster.root_of(host);
+        if self.keyless.contains(&root) {
+            return Err(Error::KeysThere(host.name.to_string()));
+        }
         let entries = store::snapshot(self.dir, &root, is_note).map_err(Error::Read)?;
         Ok(HostSnapshot { host, root, entries })
     }

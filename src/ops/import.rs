@@ -20,12 +20,13 @@ use crate::{
     model::{
         cluster::Cluster,
         duration::Span,
-        layout::{Instance, Layout, Place},
+        layout::{Layout, Place},
         observed::Piece,
         plan::{
             difference::profile_differences, reconcile::order_for, request_file, request_key_file,
         },
         profile::{Kind, Profile},
+        resolve,
         shown::with_causes,
         timestamp::Timestamp,
         usage::ExtendedUsage,
@@ -33,8 +34,7 @@ use crate::{
     pki::{
         chain::{self, LeafUse},
         inspect::{self, Certificate, SigningRequest as Csr},
-        key::PrivateKey,
-        pem::{self, Block},
+        key::{PrivateKey, PublicKey},
     },
 };
 
@@ -79,7 +79,9 @@ pub struct Report {
 /// A request that waits for its signature.
 struct Pending {
     instance: usize,
-    key: PrivateKey,
+    public_key: PublicKey,
+    /// The key; none where its host has it.
+    key: Option<PrivateKey>,
     asked: Profile,
 }
 
@@ -115,7 +117,7 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     let layout = Layout::new(&cluster);
     let observation = observe::observe(&layout, dir);
     let debt = store.earlier_debt();
-    let owed = change::owed_by(dir, &observation, &debt);
+    let owed = change::owed_by(dir, &observation, debt.files());
     let (imports, waiting) = check(request, &layout, &observation)?;
     let places = observation.places();
     let done: Vec<usize> = imports.iter().map(|import| import.order.instance).collect();
@@ -123,8 +125,11 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     verified(&prepared, &layout, declared, request)?;
     let instances = &layout.instances;
     for index in done {
-        prepared.transaction.remove(request_file(&instances[index]));
-        prepared.transaction.remove(request_key_file(&instances[index]));
+        // A host's own goes with the certificate that it asked for.
+        if !instances[index].key_on_host {
+            prepared.transaction.remove(request_file(&instances[index]));
+            prepared.transaction.remove(request_key_file(&instances[index]));
+        }
     }
     for record in &prepared.issued {
         let line = log::certificate("import", "import", record, request.now);
@@ -161,7 +166,7 @@ fn check(
 ) -> Result<(Vec<Import>, Vec<String>), Error> {
     let instances = &layout.instances;
     let mut wrong = Vec::new();
-    let mut pending = pending(request.dir, instances, observation, &mut wrong);
+    let mut pending = pending(request.dir, layout, observation, &mut wrong);
     let mut imports: BTreeMap<usize, Import> = BTreeMap::new();
     for file in request.files {
         let name = file.display();
@@ -184,8 +189,7 @@ fn check(
         };
         let mut used = false;
         for (at, certificate) in all.iter().enumerate() {
-            let matching =
-                pending.iter().position(|p| p.key.public_key() == certificate.public_key());
+            let matching = pending.iter().position(|p| p.public_key == *certificate.public_key());
             let Some(found) = matching else {
                 let taken = imports
                     .values()
@@ -196,7 +200,7 @@ fn check(
                 continue;
             };
             used = true;
-            let Pending { instance, key, asked } = pending.remove(found);
+            let Pending { instance, key, asked, .. } = pending.remove(found);
             let others = all.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, c)| c);
             let others: Vec<&Certificate> = others.collect();
             let judged = Judged { request, layout, observation, certificate };
@@ -227,21 +231,33 @@ fn check(
 /// Reads the requests that wait, each with its key.
 fn pending(
     dir: &Path,
-    instances: &[Instance<'_>],
+    layout: &Layout<'_>,
     observation: &Observation,
     wrong: &mut Vec<String>,
 ) -> Vec<Pending> {
     let mut pending = Vec::new();
-    for (index, instance) in instances.iter().enumerate() {
+    for (index, instance) in layout.instances.iter().enumerate() {
         if !observation.observed.instances[index].requested {
             continue;
         }
         let (csr_file, key_file) = (request_file(instance), request_key_file(instance));
         let csr = match read::file(&dir.join(&csr_file)) {
-            Piece::Present(content) => csr(&content),
+            Piece::Present(content) => Csr::from_pem(&content).map_err(|error| with_causes(&error)),
             Piece::Missing => Err("is gone".into()),
             Piece::Bad(why) => Err(why),
         };
+        if instance.key_on_host {
+            match csr {
+                Ok(csr) => pending.push(Pending {
+                    instance: index,
+                    public_key: csr.public_key().clone(),
+                    key: None,
+                    asked: resolve::profile(instance, layout.cluster),
+                }),
+                Err(why) => wrong.push(format!("{}: {why}", csr_file.display())),
+            }
+            continue;
+        }
         let key = match read::file(&dir.join(&key_file)) {
             Piece::Present(content) => {
                 PrivateKey::from_pem(&content).map_err(|error| with_causes(&error))
@@ -251,7 +267,12 @@ fn pending(
         };
         match (csr, key) {
             (Ok(csr), Ok(key)) if csr.public_key() == key.public_key() => {
-                pending.push(Pending { instance: index, key, asked: csr.profile().clone() });
+                pending.push(Pending {
+                    instance: index,
+                    public_key: csr.public_key().clone(),
+                    key: Some(key),
+                    asked: csr.profile().clone(),
+                });
             }
             (Ok(_), Ok(_)) => wrong.push(format!(
                 "{}: is not the request that {} was made for",
@@ -265,16 +286,6 @@ fn pending(
         }
     }
     pending
-}
-
-fn csr(content: &[u8]) -> Result<Csr, String> {
-    let blocks = pem::read(content).map_err(|error| with_causes(&error))?;
-    let der = blocks.into_iter().find_map(|block| match block {
-        Block::Csr(der) => Some(der),
-        _ => None,
-    });
-    let der = der.ok_or("it contains no certificate request")?;
-    Csr::from_der(&der).map_err(|error| with_causes(&error))
 }
 
 /// A certificate that came back.

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::{
     declared,
     password::{self, Passwords},
-    read, session,
+    read, session, sign,
 };
 use crate::{
     document::{
@@ -26,15 +26,15 @@ use crate::{
         name::Name,
         observed::Piece,
         profile::{Kind, Profile, Validity},
+        request::RequestSigner,
         resolve::BACKDATE,
-        shown::with_causes,
+        shown::name,
         timestamp::Timestamp,
         usage::{ExtendedUsage, KeyUsages},
     },
     pki::{
-        inspect::{self, Certificate},
         issue::{self, Issuance, IssueError, IssuingCa},
-        key::{CaKey, KeyError, KeyFormat, PrivateKey},
+        key::{KeyError, KeyFormat, PrivateKey},
         pem,
     },
     store::{self, Transaction},
@@ -44,6 +44,10 @@ use crate::{
 const MASTERS: &str = "system:masters";
 /// What Kubernetes keeps for its own parts.
 const SYSTEM: &str = "system:";
+
+/// As the log calls it.
+const COMMAND: &str = "kubeconfig";
+const YEAR: Span = Span(365 * 86_400);
 
 /// What is asked for.
 #[derive(Debug)]
@@ -56,6 +60,8 @@ pub struct Request<'a> {
     pub groups: &'a [String],
     /// How long it is valid.
     pub validity: Span,
+    /// Whether certkit's own signer is asked, where the API is to sign.
+    pub own_signer: bool,
     /// Whether names that Kubernetes keeps for itself may be given out.
     pub allow_system: bool,
     /// The time.
@@ -197,6 +203,63 @@ impl Error {
     }
 }
 
+/// A person's kubeconfig that was handed out, or asked for, as the log has it.
+#[derive(Debug)]
+pub struct HandedOut {
+    /// When.
+    pub time: Timestamp,
+    /// The user.
+    pub name: String,
+    /// The user's groups.
+    pub groups: Vec<String>,
+    /// Until when; nobody here knows it of what the API signs.
+    pub until: Option<Timestamp>,
+    /// The certificate's fingerprint.
+    pub fingerprint: Option<String>,
+}
+
+/// More than the log of any cluster.
+const LOG_LIMIT: u64 = 256 << 20;
+
+/// What was handed out and may be used at this time, the last first. The log is whose DIR is: it is shown, and nothing
+/// follows from it. An error says why it cannot be read.
+pub fn handed_out(dir: &Path, now: Timestamp) -> Result<Vec<HandedOut>, String> {
+    let content = match read::bounded(&store::log_of(dir), LOG_LIMIT) {
+        Piece::Present(content) => content,
+        Piece::Missing => return Ok(Vec::new()),
+        Piece::Bad(why) => return Err(why),
+    };
+    let lines = content.split(|octet| *octet == b'\n').rev();
+    Ok(lines.filter_map(|line| handed(line, now)).collect())
+}
+
+fn handed(line: &[u8], now: Timestamp) -> Option<HandedOut> {
+    let line: serde_json::Value = serde_json::from_slice(line).ok()?;
+    let text = |field: &str| line[field].as_str().map(str::to_owned);
+    // What `certkit controller` signed for people is a person's, too.
+    let command = text("command")?;
+    let is_persons = line["signer"].as_str() == Some(RequestSigner::Person.name());
+    if command != COMMAND && !(command == sign::COMMAND && is_persons) {
+        return None;
+    }
+    let time: Timestamp = text("time")?.parse().ok()?;
+    let until = text("notAfter").and_then(|end| end.parse::<Timestamp>().ok());
+    // Unless it is told otherwise, the API signs for a year at most.
+    let end = until.unwrap_or_else(|| time.plus(YEAR));
+    let groups = line["groups"].as_array().into_iter().flatten();
+    (end >= now).then(|| HandedOut {
+        time,
+        name: name(&text("name").unwrap_or_default()),
+        groups: groups.filter_map(|group| group.as_str().map(name)).collect(),
+        until,
+        fingerprint: text("fingerprint").filter(|print| is_fingerprint(print)),
+    })
+}
+
+fn is_fingerprint(text: &str) -> bool {
+    text.len() == 64 && text.chars().all(|c| c.is_ascii_hexdigit())
+}
+
 /// What both ways need: the cluster's name, where its API is, and what is trusted.
 struct Api {
     cluster: String,
@@ -225,7 +288,7 @@ pub fn run(request: &Request<'_>) -> Result<Made, Error> {
     let end = certificate.validity().not_after;
     let line = json!({
         "time": request.now.to_string(),
-        "command": "kubeconfig",
+        "command": COMMAND,
         "action": "issue",
         "name": user,
         "groups": request.groups,
@@ -260,12 +323,17 @@ pub fn ask(request: &Request<'_>, files: (&str, &str)) -> Result<Asked, Error> {
     let api = api(request.dir)?;
     let user = request.name;
     let key = generate(user, api.algorithm)?;
-    let csr = issue::csr(&profile(request), &key)
-        .map_err(|source| Error::Issue { user: user.to_owned(), source })?;
+    let profile = profile(request);
+    let csr = match request.own_signer {
+        // The judge takes nothing that it does not need.
+        true => issue::bare_csr(&profile.subject, &key),
+        false => issue::csr(&profile, &key),
+    };
+    let csr = csr.map_err(|source| Error::Issue { user: user.to_owned(), source })?;
     let object = object_name(user, request.now);
     let line = json!({
         "time": request.now.to_string(),
-        "command": "kubeconfig",
+        "command": COMMAND,
         "action": "request",
         "name": user,
         "groups": request.groups,
@@ -276,7 +344,12 @@ pub fn ask(request: &Request<'_>, files: (&str, &str)) -> Result<Asked, Error> {
     let credential = ClientCredential::Files { cert: files.0.to_owned(), key: files.1.to_owned() };
     let pem = pem::encode("CERTIFICATE REQUEST", &csr);
     Ok(Asked {
-        manifest: signing::request(&object, pem.as_bytes(), request.validity),
+        manifest: signing::request(
+            &object,
+            pem.as_bytes(),
+            request.validity,
+            request.own_signer.then(|| RequestSigner::Person.name()),
+        ),
         object,
         key: key.to_pem(KeyFormat::Traditional),
         kubeconfig: text(&api, user, credential),
@@ -344,7 +417,14 @@ fn api(dir: &Path) -> Result<Api, Error> {
         server.clone_from(&found.server);
     }
     let server = server.ok_or_else(|| Error::NoServer(dir.to_path_buf()))?;
-    let path = dir.join(cluster.trust_file(authority).unwrap_or_default());
+    let mut path = dir.join(cluster.trust_file(authority).unwrap_or_default());
+    // What something else made has no bundle: there the CA's own file is what is trusted.
+    if let Home::Authority { cert, .. } = authority.spec().home
+        && !is_declared
+        && matches!(read::file(&path), Piece::Missing)
+    {
+        path = dir.join(cert);
+    }
     let trusted = match read::file(&path) {
         Piece::Present(content) => content.to_vec(),
         Piece::Missing => return Err(Error::Authority { path, why: "does not exist".into() }),
@@ -358,32 +438,14 @@ fn api(dir: &Path) -> Result<Api, Error> {
 
 fn issuer(request: &Request<'_>) -> Result<IssuingCa, Error> {
     let home = like().and_then(CertSpec::issuer_id).map(CertId::spec);
-    let Some(Home::Authority { cert, key, .. }) = home.map(|spec| spec.home) else {
-        return Err(Error::NoServer(request.dir.to_path_buf()));
-    };
-    let (cert, key) = (request.dir.join(cert), request.dir.join(key));
-    let closed = |path: &Path, why: String| Error::Authority { path: path.to_path_buf(), why };
-    let content = |path: &Path| match read::file(path) {
-        Piece::Present(content) => Ok(content),
-        Piece::Missing => Err(closed(path, "does not exist".into())),
-        Piece::Bad(why) => Err(closed(path, why)),
-    };
-    let certificates =
-        inspect::from_pem(&content(&cert)?).map_err(|error| closed(&cert, with_causes(&error)))?;
-    let found = CaKey::from_pem(&content(&key)?, certificates.first().map(Certificate::public_key))
-        .map_err(|error| closed(&key, with_causes(&error)))?;
-    let private = match found {
-        CaKey::Clear(private) => private,
-        CaKey::Sealed(sealed) => {
-            let hint = certificates.first().map(|certificate| certificate.public_key());
-            request.passwords.open(&key, &sealed, hint)?
-        }
-    };
-    // While a CA is replaced its file may hold two.
-    let own = certificates.into_iter().find(|one| one.public_key() == private.public_key());
-    let own = own.ok_or_else(|| closed(&cert, format!("does not belong to {}", key.display())))?;
-    IssuingCa::new(own, private)
-        .map_err(|source| Error::Issue { user: request.name.to_owned(), source })
+    let spec = home.ok_or_else(|| Error::NoServer(request.dir.to_path_buf()))?;
+    sign::authority(request.dir, spec, request.passwords).map_err(|error| match error {
+        sign::Error::Authority { path, why } => Error::Authority { path, why },
+        sign::Error::Password(error) => Error::Password(error),
+        sign::Error::Issue { source, .. } => Error::Issue { user: request.name.to_owned(), source },
+        sign::Error::Key(source) => Error::Key { user: request.name.to_owned(), source },
+        sign::Error::Store(error) => Error::Store(error),
+    })
 }
 
 fn text(api: &Api, user: &str, credential: ClientCredential) -> Zeroizing<String> {

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use self::credential::HeldCredential;
 pub use self::{
     credential::{has_key, key_of, key_view},
-    files::Files,
+    files::{FileNotes, Files},
 };
 use super::{config_file, declared, flags::FlagsError, owner::Owners};
 use crate::{
@@ -26,13 +26,17 @@ use crate::{
         catalogue::{CertId, Home},
         cluster::{Cluster, Etcd, Host},
         layout::{DEFAULT_HOST_DIR, Instance, Layout, PUBLIC, Place},
-        observed::{CertView, Held, HeldCopy, HeldKeyPair, KubeconfigView, Observed, Piece, Trust},
+        observed::{
+            CertView, FoundKey, Held, HeldCopy, HeldKeyPair, KeyView, KubeconfigView, Observed,
+            Piece, Trust,
+        },
         plan::{request_file, request_key_file},
+        request::is_strong,
         shown::with_causes,
     },
-    parallel::progress,
+    parallel::{self, progress},
     pki::{
-        inspect::Certificate,
+        inspect::{Certificate, SigningRequest},
         key::{CaKey, PublicKey},
     },
     store::NewOwner,
@@ -47,6 +51,8 @@ pub struct Observation {
     pub certificates: BTreeMap<usize, Vec<Certificate>>,
     /// The keys that were found, by the index of their instance.
     pub keys: BTreeMap<usize, CaKey>,
+    /// The keys that hosts made and ask a certificate for, by the index of the instance.
+    pub asked: BTreeMap<usize, PublicKey>,
     /// Other generations of CAs: their certificates and keys.
     pub aside: BTreeMap<(usize, Slot), (Vec<Certificate>, Option<CaKey>)>,
     /// The kubeconfigs that were found, by the index of their instance.
@@ -72,11 +78,16 @@ impl Observation {
     /// What an instance shows in a handshake, or why it cannot; nothing if a half is missing.
     pub fn identity(&self, index: usize) -> Option<Result<Identity, String>> {
         let all = self.certificates.get(&index)?;
+        let chain: Vec<Vec<u8>> = all.iter().map(|c| c.der().to_vec()).collect();
+        let held = &self.observed.instances[index];
+        if let FoundKey::OnHost(_) = held.key {
+            let is_its = held.certificate().is_some_and(|own| held.key.is_of(own));
+            return is_its.then(|| Identity::assumed(&chain).map_err(|error| with_causes(&error)));
+        }
         let key = match (self.keys.get(&index), &self.observed.instances[index].key) {
             (Some(CaKey::Clear(key)), _) => key,
             (_, found) => return found.fault().map(|why| Err(why.to_owned())),
         };
-        let chain: Vec<Vec<u8>> = all.iter().map(|c| c.der().to_vec()).collect();
         Some(Identity::new(&chain, &key.pkcs8()).map_err(|error| with_causes(&error)))
     }
 }
@@ -93,15 +104,27 @@ pub fn look(layout: &Layout<'_>, declared: bool, files: &mut Files<'_>) -> Obser
         observed: Observed { declared, ..Observed::default() },
         certificates: BTreeMap::new(),
         keys: BTreeMap::new(),
+        asked: BTreeMap::new(),
         aside: BTreeMap::new(),
         kubeconfigs: BTreeMap::new(),
         originals: HashMap::new(),
         owners: BTreeMap::new(),
     };
     let task = progress::task("certificates read", Some(layout.instances.len()));
-    for (index, instance) in layout.instances.iter().enumerate() {
-        observation.instance(index, instance, cluster, files);
-        task.step();
+    // What takes time is parsing; a few certificates are not worth a thread.
+    let threads = parallel::processors();
+    let read = parallel::map_with(
+        &layout.instances,
+        threads,
+        64,
+        || files.fork(),
+        |files, instance| {
+            task.step();
+            InstanceFiles::read(instance, cluster, declared, files)
+        },
+    );
+    for (index, (instance, read)) in layout.instances.iter().zip(read).enumerate() {
+        observation.hold(index, read, files);
         if instance.spec.is_ca() {
             observation.generations(index, instance, files);
         }
@@ -135,42 +158,108 @@ pub fn look(layout: &Layout<'_>, declared: bool, files: &mut Files<'_>) -> Obser
     observation
 }
 
-impl Observation {
-    fn instance(
-        &mut self,
-        index: usize,
+/// What was read of one instance, on whichever thread.
+struct InstanceFiles {
+    kubeconfig: Option<KubeconfigView>,
+    /// The kubeconfig's text.
+    content: Option<Zeroizing<Vec<u8>>>,
+    found: HeldCredential,
+    requested: bool,
+    /// The key that its host made and asks a certificate for.
+    asked: Option<PublicKey>,
+    /// Whether its key is here though its host is to have it alone.
+    strays: bool,
+    notes: FileNotes,
+}
+
+impl InstanceFiles {
+    fn read(
         instance: &Instance<'_>,
         cluster: &Cluster,
+        declared: bool,
         files: &mut Files<'_>,
-    ) {
+    ) -> Self {
         let is_ca = instance.spec.is_ca();
-        let (view, found) = match &instance.place {
+        let (kubeconfig, content, mut found) = match &instance.place {
             Place::Pair { cert, key } => {
-                (None, pair(files, instance.place.clone(), cert, key, is_ca))
+                (None, None, pair(files, instance.place.clone(), cert, key, is_ca))
             }
             Place::Named { kubeconfig, .. } | Place::Embedded { kubeconfig } => {
-                let host_dir = on_host(cluster, instance.host, files.dir(), self.observed.declared);
+                let host_dir = tree_on_host(cluster, instance.host, files.dir(), declared);
                 let tree =
                     kubeconfig::NamedPaths { dir: files.dir(), root: &instance.root, host_dir };
                 let (view, found, content) =
                     kubeconfig::follow(files, &tree, kubeconfig, &instance.place);
-                if let Some(content) = content {
-                    self.kubeconfigs.insert(index, content);
-                }
-                (Some(view), found)
+                (Some(view), content, found)
             }
         };
-        self.hold(index, instance, view, found, files);
+        let request = request_file(instance);
+        let mut read = Self {
+            kubeconfig,
+            content,
+            requested: !instance.key_on_host
+                && files.exists(&request)
+                && files.exists(&request_key_file(instance)),
+            asked: None,
+            strays: false,
+            found: HeldCredential::missing(instance.place.clone()),
+            notes: FileNotes::default(),
+        };
+        if instance.key_on_host {
+            // One with its key beside it is the workspace's own, of before.
+            let is_own = files.exists(&request_key_file(instance));
+            let request = (!is_own).then_some(request.as_path());
+            read.strays = !found.key.is_missing();
+            found.secret = None;
+            (found.key, read.asked) = on_host(files, request, &found);
+            read.requested = read.asked.is_some();
+        }
+        Self { found, notes: files.notes(), ..read }
     }
+}
 
-    fn hold(
-        &mut self,
-        index: usize,
-        instance: &Instance<'_>,
-        kubeconfig: Option<KubeconfigView>,
-        found: HeldCredential,
-        files: &Files<'_>,
-    ) {
+/// What is known of a key that its host alone has: the one that it asks a certificate for, if it does, else the one that
+/// its certificate is for.
+fn on_host(
+    files: &mut Files<'_>,
+    request: Option<&Path>,
+    found: &HeldCredential,
+) -> (FoundKey, Option<PublicKey>) {
+    let certificate = found.certificates.present().and_then(|all| all.first());
+    let own = certificate.map(Certificate::public_key);
+    let known = |key: &PublicKey| match key.algorithm().filter(|kind| is_strong(Some(*kind))) {
+        Some(algorithm) => FoundKey::OnHost(KeyView { public_key: key.der().to_vec(), algorithm }),
+        None => FoundKey::Weak(format!("is of a kind that is refused: {}", key.algorithm_text())),
+    };
+    let asked = match request.map_or(Piece::Missing, |file| files.read(file)) {
+        Piece::Missing => None,
+        Piece::Bad(why) => Some(Err(why)),
+        Piece::Present(content) => {
+            Some(SigningRequest::from_pem(&content).map_err(|e| with_causes(&e)))
+        }
+    };
+    match (asked, own) {
+        (Some(Err(why)), _) => {
+            let file = request.unwrap_or(Path::new("")).display();
+            (FoundKey::Bad(format!("{file} {why}")), None)
+        }
+        (Some(Ok(asked)), own) if own != Some(asked.public_key()) => {
+            let key = asked.public_key().clone();
+            (known(&key), Some(key))
+        }
+        (_, Some(own)) => (known(own), None),
+        (_, None) => (FoundKey::Missing, None),
+    }
+}
+
+impl Observation {
+    fn hold(&mut self, index: usize, read: InstanceFiles, files: &mut Files<'_>) {
+        let InstanceFiles { kubeconfig, content, found, requested, asked, strays, notes } = read;
+        self.asked.extend(asked.map(|key| (index, key)));
+        files.take_over(notes);
+        if let Some(content) = content {
+            self.kubeconfigs.insert(index, content);
+        }
         let HeldCredential { place, certificates, key, secret } = found;
         let views = match &certificates {
             Piece::Present(all) => Piece::Present(Arc::new(all.iter().map(view).collect())),
@@ -183,8 +272,6 @@ impl Observation {
         if let Some(secret) = secret {
             self.keys.insert(index, secret);
         }
-        let requested =
-            files.exists(&request_file(instance)) && files.exists(&request_key_file(instance));
         self.observed.instances.push(Held {
             place,
             certificates: views,
@@ -192,6 +279,7 @@ impl Observation {
             kubeconfig,
             signer: None,
             requested,
+            strays,
         });
     }
 
@@ -310,7 +398,7 @@ impl Observation {
 }
 
 /// What a host calls the folder of its tree.
-fn on_host(cluster: &Cluster, host: Option<&Host>, dir: &Path, declared: bool) -> PathBuf {
+fn tree_on_host(cluster: &Cluster, host: Option<&Host>, dir: &Path, declared: bool) -> PathBuf {
     match declared {
         true => cluster.dir_on(host, dir),
         false => PathBuf::from(DEFAULT_HOST_DIR),
@@ -327,7 +415,10 @@ fn pair(
 ) -> HeldCredential {
     let cert_content = files.read(cert);
     if cert == key {
-        return HeldCredential::parse(place, &cert_content, &cert_content, is_ca);
+        // One of the two may be there without the other, as it may be of two files.
+        let is_whole = cert_content.present().is_none_or(|content| has_key(content));
+        let key_content = if is_whole { &cert_content } else { &Piece::Missing };
+        return HeldCredential::parse(place, &cert_content, key_content, is_ca);
     }
     let key_content = files.read(key);
     HeldCredential::parse(place, &cert_content, &key_content, is_ca)
@@ -397,7 +488,7 @@ fn trust(
 fn external(files: &mut Files<'_>, cluster: &Cluster, declared: bool) {
     let Etcd::External { files: Some(named), .. } = &cluster.etcd else { return };
     for host in cluster.hosts.iter().filter(|host| host.control_plane) {
-        let host_dir = on_host(cluster, Some(host), files.dir(), declared);
+        let host_dir = tree_on_host(cluster, Some(host), files.dir(), declared);
         for file in [&named.ca, &named.cert, &named.key] {
             let Ok(inside) = Path::new(file).strip_prefix(&host_dir) else { continue };
             let path = cluster.root_of(host).join(inside);

@@ -1,12 +1,19 @@
-//! `certkit prune`: removes what is no longer declared, in one transaction.
+//! `certkit prune`: removes what is no longer declared: of many hosts part by part.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use super::{declared, log, session};
+use super::{
+    change::{
+        Error,
+        parts::{self, Failed, Shortfall},
+    },
+    declared, log, session,
+};
 use crate::{
     model::{
         cluster::{Cluster, HostName},
@@ -47,32 +54,8 @@ pub struct Report {
     pub warnings: Vec<String>,
     /// What an earlier run had left and was put in order first.
     pub recovered: Option<String>,
-}
-
-/// Why nothing was removed.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// certkit.yaml cannot be had: without a declaration nothing is a leftover.
-    #[error(transparent)]
-    Declared(#[from] declared::Error),
-    /// The disk.
-    #[error(transparent)]
-    Store(#[from] store::Error),
-}
-
-impl Error {
-    /// Whether the change is decided, and part of it may be in place.
-    pub fn is_decided(&self) -> bool {
-        matches!(self, Self::Store(error) if error.is_decided())
-    }
-
-    /// What to do next.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Declared(error) => error.hint(),
-            Self::Store(error) => error.hint(),
-        }
-    }
+    /// The hosts of which nothing could be removed.
+    pub shortfall: Shortfall,
 }
 
 /// Removes what is no longer declared, or says what would be removed.
@@ -107,46 +90,102 @@ fn remove(
 ) -> Result<Report, Error> {
     let dir = request.dir;
     let (_, files) = decide()?;
-    let nodes = gone.iter().cloned().collect();
+    let mut report = Report {
+        nodes: gone.iter().cloned().collect(),
+        files,
+        backup: None,
+        pruned: Vec::new(),
+        warnings: Vec::new(),
+        recovered: None,
+        shortfall: Shortfall::default(),
+    };
     if request.dry_run {
-        let recovered = session::left(dir)?;
-        let (backup, pruned, warnings) = (None, Vec::new(), Vec::new());
-        return Ok(Report { nodes, files, backup, pruned, warnings, recovered });
+        report.recovered = session::left(dir)?;
+        return Ok(report);
     }
     let mut store = session::open(dir, request.lock_wait)?;
-    let recovered = store.recovered().map(|recovery| recovery.to_string());
+    report.recovered = store.recovered().map(|recovery| recovery.to_string());
     // The same again once nobody else may change anything.
     let (declaration, files) = decide()?;
-    let mut transaction = Transaction::new(&request.now.to_compact());
-    transaction.by(command);
-    for (file, text) in declaration {
-        transaction.write_keeping_mode(file, text, PUBLIC);
-    }
-    for (file, why) in &files {
-        transaction.remove(file);
-        transaction.log(log::file(command, "remove", file, &why.to_string(), request.now));
-    }
-    let committed = store.commit(transaction)?;
-    store.remove_empty_folders(files.iter().map(|(file, _)| file.as_path()));
-    let aftermath = session::conclude(&mut store, committed, request.backups);
-    // What nobody declares nobody uses.
-    aftermath.settle();
-    let session::Aftermath { backup, pruned, warnings, .. } = aftermath;
-    Ok(Report { nodes, files, backup, pruned, warnings, recovered })
+    let (of_hosts, own): (Vec<_>, Vec<_>) =
+        files.into_iter().partition(|(file, _)| parts::folder(file).is_some());
+    let hosts: Vec<&[(PathBuf, Why)]> = of_hosts
+        .chunk_by(|(one, _), (other, _)| parts::folder(one) == parts::folder(other))
+        .collect();
+    let name = |those: Range<usize>| {
+        let folder = hosts.get(those.start).and_then(|files| parts::folder(&files.first()?.0));
+        folder.map(|folder| folder.display().to_string()).unwrap_or_default()
+    };
+    let mut operation: Option<String> = None;
+    let mut removed = Vec::new();
+    // What is declared first: of what is no longer, any run goes on to remove what is left.
+    let mut make = |those: Range<usize>, is_first: bool| {
+        let mut transaction = Transaction::new(&request.now.to_compact());
+        transaction.by(command);
+        if let Some(operation) = &operation {
+            transaction.part_of(operation);
+        }
+        for (file, text) in declaration.iter().filter(|_| is_first) {
+            transaction.write_keeping_mode(file, text.clone(), PUBLIC);
+        }
+        let own = own.iter().filter(|_| is_first);
+        let files: Vec<&(PathBuf, Why)> =
+            own.chain(hosts[those].iter().copied().flatten()).collect();
+        for (file, why) in &files {
+            transaction.remove(file);
+            transaction.log(log::file(command, "remove", file, &why.to_string(), request.now));
+        }
+        let committed = store.commit(transaction).map_err(|error| Failed::Part(error.into()))?;
+        operation = operation.take().or_else(|| committed.id.clone());
+        store.remove_empty_folders(files.iter().map(|(file, _)| file.as_path()));
+        let aftermath = session::conclude(&mut store, committed, request.backups);
+        // What nobody declares nobody uses.
+        aftermath.settle();
+        let session::Aftermath { backup, pruned, warnings, .. } = aftermath;
+        report.backup = report.backup.take().or(backup);
+        report.pruned.extend(pruned);
+        report.warnings.extend(warnings);
+        removed.extend(files.into_iter().cloned());
+        Ok(())
+    };
+    report.shortfall = parts::each(parts::ranges(hosts.len()), hosts.len(), name, &mut make)?;
+    removed.sort();
+    report.files = removed;
+    Ok(report)
 }
 
 /// The files that are there and no longer declared, in the order of their paths.
 pub fn leftovers(cluster: &Cluster, dir: &Path) -> Vec<(PathBuf, Why)> {
-    let layout = Layout::new(cluster);
-    let is_there = |path: &Path| dir.join(path).symlink_metadata().is_ok_and(|m| !m.is_dir());
-    let mut found: Vec<(PathBuf, Why)> = stale::candidates(&layout, dir);
-    found.retain(|(path, _)| is_there(path));
+    let known = stale::known();
+    let folders: BTreeSet<&Path> =
+        known.iter().filter_map(|file| Path::new(file).parent()).collect();
+    // Of a tree each folder is listed once: to ask for every file that could be there takes ten times as long.
+    let there = |root: &Path| {
+        let mut there = BTreeSet::new();
+        for folder in &folders {
+            // In a folder that is not there is nothing.
+            let Ok(entries) = std::fs::read_dir(dir.join(root).join(folder)) else { continue };
+            let is_file =
+                |entry: &std::fs::DirEntry| entry.file_type().is_ok_and(|kind| !kind.is_dir());
+            for entry in entries.flatten().filter(is_file) {
+                let file = folder.join(entry.file_name());
+                there.extend(file.to_str().and_then(|file| known.get(file)).copied());
+            }
+        }
+        there
+    };
+    let mut found: Vec<(PathBuf, Why)> = Vec::new();
+    for part in parts::parts(cluster) {
+        found.extend(stale::leftovers(&Layout::new(&part.cluster), dir, there));
+    }
     for host in undeclared_hosts(cluster, dir) {
         let mut files = Vec::new();
         below(dir, &Path::new(HOSTS).join(&host), 0, &mut files);
         found.extend(files.into_iter().map(|file| (file, Why::Host(host.clone()))));
     }
     found.sort();
+    // What is the whole cluster's own is met with each part.
+    found.dedup();
     found
 }
 
@@ -172,7 +211,10 @@ fn undeclared_hosts(cluster: &Cluster, dir: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(dir.join(HOSTS)) else { return Vec::new() };
     let declared: std::collections::HashSet<PathBuf> =
         cluster.hosts.iter().map(|host| cluster.root_of(host)).collect();
-    let is_leftover = |name: &String| !declared.contains(&Path::new(HOSTS).join(name));
+    // What another run is about to put in place, or was when it was killed, is no host's.
+    let is_leftover = |name: &String| {
+        !store::is_temporary(name) && !declared.contains(&Path::new(HOSTS).join(name))
+    };
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
     let mut names: Vec<String> = names.filter(is_leftover).collect();
     names.sort();

@@ -2,6 +2,7 @@
 //! transaction; then whoever uses it takes it up, and what was well before is well again.
 
 mod health;
+mod keys;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,7 +27,7 @@ use super::{
 use crate::{
     model::{
         cluster::Host,
-        delivery::{HostFiles, at_home, files},
+        delivery::{HostFiles, HostKey, at_home, files, host_keys},
         layout::{KUBELET_FILES, Layout, SECRET, kubelet_dir},
         observed::Piece,
         shown::{name, with_causes},
@@ -36,6 +37,7 @@ use crate::{
     store::{self, Transaction, sha256},
 };
 use health::Asker;
+use keys::OwnKey;
 
 /// How a delivery is taken in.
 #[derive(Clone, Debug)]
@@ -44,6 +46,8 @@ pub struct Request<'a> {
     pub dir: &'a Path,
     /// Only compare.
     pub check: bool,
+    /// Only make the keys that this host makes itself, and say what it asks for with them.
+    pub csr: bool,
     /// What restarts components that need it.
     pub restart: &'a [How],
     /// A command to run for each changed component.
@@ -102,6 +106,28 @@ pub enum Error {
         /// The host.
         host: String,
     },
+    /// A certificate is for a key that this host has not.
+    #[error("{}: its key is neither in place nor among those that this host made", .0.display())]
+    Keyless(PathBuf),
+    /// A key comes that only this host is to have.
+    #[error("{}: a private key comes with it, and this host makes it itself", .0.display())]
+    KeyCame(PathBuf),
+    /// It is asked for a key that it does not make.
+    #[error("{} is no certificate for which {host} makes the key", name(id))]
+    NoKeyOf {
+        /// The certificate.
+        id: String,
+        /// The host.
+        host: String,
+    },
+    /// A key or a request cannot be made.
+    #[error("cannot make a request for {id}")]
+    Ask {
+        /// For which certificate.
+        id: &'static str,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A file must come that did not.
     #[error("{}: it has changed since it was compared", .0.display())]
     Unsent(PathBuf),
@@ -131,7 +157,15 @@ impl Error {
         match self {
             Self::Delivery(error) => error.hint(),
             Self::Declared(error) => error.hint(),
-            Self::Host(_) | Self::Foreign { .. } | Self::Unsent(_) => {
+            Self::Keyless(_) => Some(
+                "`certkit deploy --new-keys HOST`, on the operator's machine, has this host make new ones".into(),
+            ),
+            Self::Ask { .. } => None,
+            Self::Host(_)
+            | Self::Foreign { .. }
+            | Self::KeyCame(_)
+            | Self::NoKeyOf { .. }
+            | Self::Unsent(_) => {
                 Some("nothing was changed; run `certkit deploy` again".into())
             }
             Self::Machine { .. } => Some(
@@ -189,18 +223,22 @@ pub fn run(request: &Request<'_>, input: impl Read) -> Result<Taken, Error> {
     let host =
         cluster.hosts.iter().find(is_it).ok_or_else(|| Error::Host(delivery.host.clone()))?;
     let root = cluster.root_of(host);
-    let belongs = files(&Layout::new(&cluster)).remove(&root).unwrap_or_default();
+    let whole = Layout::new(&cluster);
+    let belongs = files(&whole).remove(&root).unwrap_or_default();
     if let Some(file) = delivery.files.iter().find(|file| !belongs.contains_key(&file.path)) {
         return Err(Error::Foreign { path: file.path.clone(), host: delivery.host.clone() });
     }
+    let own = host_keys(&whole).remove(&root).unwrap_or_default();
     let home = at_home(&cluster, host);
     let host = home.hosts.first().ok_or_else(|| Error::Host(delivery.host.clone()))?;
     let layout = Layout::new(&home);
-    let taker = Taker { request, delivery: &delivery, belongs: &belongs, layout: &layout, host };
+    let taker =
+        Taker { request, delivery: &delivery, belongs: &belongs, own: &own, layout: &layout, host };
     taker.is_here(&cluster.name)?;
-    match request.check {
-        true => Ok(taker.compare()),
-        false => taker.take(contents),
+    match (request.csr, request.check) {
+        (true, _) => taker.ask(),
+        (false, true) => Ok(taker.compare()),
+        (false, false) => taker.take(contents),
     }
 }
 
@@ -209,6 +247,8 @@ struct Taker<'a> {
     request: &'a Request<'a>,
     delivery: &'a Delivery,
     belongs: &'a HostFiles,
+    /// The certificates whose keys this host makes.
+    own: &'a [HostKey],
     /// As seen on the host.
     layout: &'a Layout<'a>,
     host: &'a Host,
@@ -252,8 +292,20 @@ impl Taker<'_> {
         let dir = self.request.dir;
         let mut all = Vec::new();
         for file in &self.delivery.files {
-            let state = match read::file(&dir.join(&file.path)) {
-                Piece::Present(content) if sha256(&content) == file.sha256 => continue,
+            let found = read::file(&dir.join(&file.path));
+            let own = self.own_at(&file.path);
+            // With it is its key, which nobody else knows.
+            let found = match own {
+                Some(_) => found.map(|all| delivery::certificates_of(&all).unwrap_or(all)),
+                None => found,
+            };
+            let state = match found {
+                Piece::Present(content) if sha256(&content) == file.sha256 => {
+                    match own.map(|own| self.key_for(own, &content)) {
+                        Some(Some(OwnKey { is_pending: true, .. })) => FileState::Differs,
+                        _ => continue,
+                    }
+                }
                 Piece::Missing => FileState::Missing,
                 Piece::Present(_) | Piece::Bad(_) => FileState::Differs,
             };
@@ -264,7 +316,11 @@ impl Taker<'_> {
         let earlier = self.received().map(|received| received.files).unwrap_or_default();
         // Only what certkit brought goes, and only if it is of the kind that certkit brings.
         let gone = earlier.into_iter().filter(|path| {
-            !wanted.contains(path) && is_plain(path) && dir.join(path).symlink_metadata().is_ok()
+            let is_own = self.own.iter().any(|own| own.key == *path || own.cert == *path);
+            !wanted.contains(path)
+                && !is_own
+                && is_plain(path)
+                && dir.join(path).symlink_metadata().is_ok()
         });
         all.extend(gone.map(|path| FileDifference { path, state: FileState::Leftover }));
         all
@@ -277,6 +333,7 @@ impl Taker<'_> {
     fn compare(&self) -> Taken {
         let mut receipt = Receipt::new(&self.delivery.host);
         receipt.differences = self.differences();
+        receipt.keyless = self.keyless();
         receipt.recovered = session::left(self.request.dir).ok().flatten();
         let observation = observe::observe(self.layout, self.request.dir);
         receipt.awaiting = self.awaiting(&observation);
@@ -365,7 +422,12 @@ impl Taker<'_> {
                 let content =
                     contents.remove(path).ok_or_else(|| Error::Unsent(path.to_path_buf()))?;
                 let mode = self.belongs.get(path).copied().unwrap_or(SECRET);
-                transaction.write_keeping_mode(path, content, mode);
+                match self.own_at(path) {
+                    Some(own) => self.write_with_key(own, content, mode, &mut transaction)?,
+                    None => {
+                        transaction.write_keeping_mode(path, content, mode);
+                    }
+                }
             }
             let action = match state {
                 FileState::Leftover => "remove",
@@ -377,9 +439,7 @@ impl Taker<'_> {
         let owners = owner::Owners::look(self.layout, self.request.dir, place);
         let nowhere = BTreeMap::new();
         declared::know_owners(&owners.unknown, &nowhere, "delivery")?;
-        for (path, to) in &owners.wanted {
-            transaction.own(path, *to);
-        }
+        transaction.own(&owners.wanted);
         let files: Vec<(PathBuf, Option<store::NewOwner>)> = transaction
             .paths()
             .map(|path| (path.to_path_buf(), owners.wanted.get(path).copied()))
@@ -416,7 +476,7 @@ impl Taker<'_> {
     fn take_up(&self, observation: &observe::Observation, aftermath: &Aftermath) -> Vec<Uptake> {
         let (dir, request) = (self.request.dir, self.request);
         let places = observation.places();
-        let mut changed = change::owed_by(dir, observation, &aftermath.debt);
+        let mut changed = change::owed_by(dir, observation, aftermath.debt.files());
         let files = aftermath.debt.files();
         let is_changed = |file: &PathBuf| files.contains(&dir.join(file));
         let mut amended: Vec<usize> = Vec::new();
@@ -435,17 +495,13 @@ impl Taker<'_> {
         };
         changed.retain(own);
         let mut outcomes = takeup::run(&takeup::Request {
-            dir,
-            cluster: self.layout.cluster,
-            declared: true,
-            places: &places,
-            changed: &changed,
             amended: &amended,
             pairs: &pairs,
             hook: request.hook,
             restart: request.restart,
             wait: Some(request.wait),
             waits_for_others: false,
+            ..takeup::Request::new(dir, (self.layout.cluster, true), &places, &changed)
         });
         // What the cluster shares is used on other hosts, too; those have their own deliveries.
         outcomes.retain(|one| one.host.as_deref().is_none_or(|host| host == self.delivery.host));

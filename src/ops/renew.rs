@@ -586,6 +586,7 @@ impl Work {
             amended: Vec::new(),
             aftermath: session::Aftermath::default(),
             recovered,
+            only_nodes: false,
         };
         Renewed { dir: self.dir, report, changed: Vec::new() }
     }

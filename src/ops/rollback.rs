@@ -25,7 +25,7 @@ use crate::{
         cluster::Cluster,
         layout::{Layout, Place},
         observed::Piece,
-        shown::with_causes,
+        shown::{self, with_causes},
         timestamp::Timestamp,
     },
     pki::inspect::{self, Certificate},
@@ -138,13 +138,23 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] store::Error),
     /// No change has this name.
-    #[error("`{}` is no change that can be undone", crate::model::shown::name(id))]
+    #[error("`{}` is no change that can be undone", shown_id(id))]
     Unknown {
         /// The name.
         id: String,
         /// Those there are, the last first.
         known: Vec<String>,
     },
+}
+
+/// A change's name as it was asked for. It has many digits, as a key has, and is none.
+fn shown_id(id: &str) -> String {
+    let is_of_name = |c: char| c.is_ascii_digit() || matches!(c, '-' | 'o' | 'f');
+    let rest = id.split_once('-').map(|(_, rest)| rest);
+    match time(id).is_some() && rest.is_none_or(|rest| rest.chars().all(is_of_name)) {
+        true => id.to_owned(),
+        false => shown::name(id),
+    }
 }
 
 fn list(why: &[Objection]) -> String {
@@ -264,16 +274,20 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
 /// Changes that are undone, and those that cannot be.
 type Selected = (Vec<Backup>, Vec<(String, String)>);
 
-/// The changes to undo: the last, or one with all that came after it. A damaged backup stands only in its own way.
+/// The changes to undo: the last, or one with all that came after it, each with all its parts. A damaged backup stands
+/// only in its own way.
 fn select(dir: &Path, mut kept: Vec<Kept>, to: Option<&str>) -> Result<Selected, Error> {
-    let Some(to) = to else {
-        let last = kept.pop().ok_or_else(|| Error::NoBackup(dir.to_path_buf()))?;
-        return Ok((vec![last.backup?], Vec::new()));
+    let named = match to {
+        None => kept.last().ok_or_else(|| Error::NoBackup(dir.to_path_buf()))?,
+        Some(to) => match kept.iter().find(|one| one.id == to) {
+            Some(named) => named,
+            None => {
+                let known = kept.into_iter().rev().map(|one| one.id).collect();
+                return Err(Error::Unknown { id: to.to_owned(), known });
+            }
+        },
     };
-    let Some(at) = kept.iter().position(|one| one.id == to) else {
-        let known = kept.into_iter().rev().map(|one| one.id).collect();
-        return Err(Error::Unknown { id: to.to_owned(), known });
-    };
+    let at = kept.iter().position(|one| one.is_with(named)).unwrap_or_default();
     let mut since = kept.split_off(at).into_iter();
     let mut undone = Vec::new();
     if let Some(first) = since.next() {

@@ -3,18 +3,22 @@
 
 mod audit;
 pub mod cluster;
+mod fleet;
 pub mod gate;
 pub mod split;
 mod unseen;
 
 use std::{
     cell::RefCell,
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     path::{Path, PathBuf},
 };
 
 use super::{
-    change::{self, Decision, Error, Report},
+    change::{
+        self, Error, Report,
+        parts::{self, ClusterPart, Shortfall},
+    },
     declared, observe,
     observe::Observation,
     takeup::InPlace,
@@ -23,17 +27,18 @@ use crate::{
     model::{
         authority::{Generations, Move, Slot, Stage, has_bundle},
         catalogue::{KEYS, Mended},
-        cluster::Cluster,
+        cluster::{Cluster, HostName},
         duration::Span,
         layout::Layout,
         observed::FoundKey,
-        plan::{Action, Plan, Policy, Reason, obstacle::Blocked, reconcile::reconcile},
+        plan::{Action, Policy, Step, catch_up},
         shown::with_causes,
         timestamp::Timestamp,
     },
     tls::probe::Target,
 };
 use cluster::{ClusterCopy, CopiedCa, Kubectl};
+use fleet::{Decided, Fleet};
 
 /// What is wanted.
 #[derive(Clone, Debug)]
@@ -97,6 +102,8 @@ pub struct Standing {
     pub generations: Vec<Generation>,
     /// What on disk still was signed by another one than the one that issues: labels.
     pub users: Vec<String>,
+    /// The nodes to which this stage has not come.
+    pub behind: Vec<HostName>,
 }
 
 /// A generation as it is told.
@@ -116,23 +123,56 @@ pub struct Generation {
 /// How far replacing has come, of these or of all.
 pub fn status(dir: &Path, names: &[String]) -> Result<Vec<Standing>, Error> {
     let cluster = declared::load(dir)?;
-    let layout = Layout::new(&cluster);
-    let observation = observe::observe(&layout, dir);
-    let mut subjects = select(&layout, names)?;
+    let mut standing = standing_of_all(&cluster, dir, names, |_, _, _, _| Ok(()))?;
     if names.is_empty() {
         // What goes on by its name alone is told all the same.
-        let instances = 0..layout.instances.len();
-        let above = instances.filter(|at| layout.is_above(*at) && has_bundle(&layout, *at));
-        subjects.splice(0..0, above.map(Subject::Authority));
+        let core = parts::core(&cluster);
+        let layout = Layout::new(&core);
+        let observation = observe::observe(&layout, dir);
+        let above = (0..layout.instances.len())
+            .filter(|at| layout.is_above(*at) && has_bundle(&layout, *at))
+            .map(|at| self::standing(&layout, &observation, Subject::Authority(at)));
+        standing.splice(0..0, above.collect::<Vec<Standing>>());
     }
-    Ok(subjects.into_iter().map(|subject| standing(&layout, &observation, subject)).collect())
+    Ok(standing)
 }
 
-/// What became of it.
+/// How far these have come on all hosts, which are looked at part by part; each part, and whether it is the last, is shown
+/// to whoever has more to ask.
+fn standing_of_all(
+    cluster: &Cluster,
+    dir: &Path,
+    names: &[String],
+    mut shown: impl FnMut(&ClusterPart, Read<'_>, &[Standing], bool) -> Result<(), Error>,
+) -> Result<Vec<Standing>, Error> {
+    let mut all: Vec<Standing> = Vec::new();
+    // Met with each part.
+    let mut users_of_core: Vec<HashSet<String>> = Vec::new();
+    let mut parts = parts::parts(cluster).peekable();
+    while let Some(part) = parts.next() {
+        let layout = Layout::new(&part.cluster);
+        let observation = observe::observe(&layout, dir);
+        let read = Read { layout: &layout, observation: &observation, names };
+        let standing = read.standing()?;
+        shown(&part, read, &standing, parts.peek().is_none())?;
+        if part.is_first {
+            users_of_core.extend(standing.iter().map(|one| one.users.iter().cloned().collect()));
+            all = standing;
+        } else {
+            for ((one, known), more) in all.iter_mut().zip(&users_of_core).zip(standing) {
+                one.users.extend(more.users.into_iter().filter(|user| !known.contains(user)));
+                one.behind.extend(more.behind);
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// What became of it, beside the reports.
 #[derive(Debug)]
 pub struct Done {
-    /// The change.
-    pub report: Report,
+    /// The nodes that could not be changed.
+    pub shortfall: Shortfall,
     /// What has come to which stage, or would, and what its generations are.
     pub moved: Vec<(&'static str, Stage)>,
     /// What names the file from which a CA was trusted so far, where that has become another one, or would.
@@ -152,7 +192,8 @@ pub struct Survey {
     pub failed: Vec<String>,
 }
 
-/// A cluster as it was read, once.
+/// A cluster, or a part of it, as it was read, once.
+#[derive(Clone, Copy)]
 struct Read<'a> {
     layout: &'a Layout<'a>,
     observation: &'a Observation,
@@ -211,30 +252,26 @@ pub fn survey(
     kubectl: &Kubectl<'_>,
     apply: bool,
 ) -> Result<Survey, Error> {
-    let cluster = declared::load(dir)?;
-    let layout = Layout::new(&cluster);
+    let core = parts::core(&declared::load(dir)?);
+    let layout = Layout::new(&core);
     let observation = observe::observe(&layout, dir);
     Read { layout: &layout, observation: &observation, names }.survey(&[], kubectl, apply)
 }
 
-/// What was decided, beside the plan.
-#[derive(Default)]
-struct Decided {
-    /// Which goes by which step.
-    all: Vec<(&'static str, Move)>,
-    /// The settings that follow.
-    settings: Vec<split::TrustSetting>,
-}
-
-/// Goes one stage on or back, or says what would be done.
-pub fn run(request: &Request<'_>, change: &change::Request<'_>) -> Result<Done, Error> {
-    let moves: RefCell<Decided> = RefCell::default();
+/// Goes one stage on or back, or says what would be done; hands over the report of each part of a large cluster, and
+/// whether it is the only one.
+pub fn run(
+    request: &Request<'_>,
+    change: &change::Request<'_>,
+    mut told: impl FnMut(Report, bool),
+) -> Result<Done, Error> {
     // Once, and before anything is locked.
     let kubectl = request.kubeconfig.map(|kubeconfig| Kubectl { kubeconfig });
+    let whole = declared::load(change.dir)?;
     let (before_all, survey_before) = match &kubectl {
         Some(kubectl) => {
-            let cluster = declared::load(change.dir)?;
-            let layout = Layout::new(&cluster);
+            let core = parts::core(&whole);
+            let layout = Layout::new(&core);
             let observation = observe::observe(&layout, change.dir);
             let names = request.names;
             let read = Read { layout: &layout, observation: &observation, names };
@@ -242,44 +279,40 @@ pub fn run(request: &Request<'_>, change: &change::Request<'_>) -> Result<Done, 
         }
         None => (Vec::new(), None),
     };
-    let mut report = change::run(change, |now| {
-        let before = moves.take().all;
-        let found = survey_before.as_ref();
-        let decision = decide(request, change, found, now, &mut moves.borrow_mut())?;
-        // Another run that was faster did this one's work.
-        match before.is_empty() || before == moves.borrow().all {
-            true => Ok(decision),
-            false => Err(Error::Gates(vec!["another certkit went on meanwhile".to_owned()])),
-        }
-    })?;
-    let Decided { all, settings } = moves.into_inner();
-    let cluster = declared::load(change.dir).unwrap_or_else(|_| report.cluster.clone());
-    let layout = Layout::new(&cluster);
-    let observation = observe::observe(&layout, change.dir);
-    serve_authorities(&mut report, &layout, &observation, &all);
-    let read = Read { layout: &layout, observation: &observation, names: request.names };
-    let standing = read.standing()?;
-    let moved = all.iter().filter(|(_, step)| !step.moves_trust());
+    let fleet = Fleet { request, change, whole: &whole, found: survey_before.as_ref() };
+    let decided: RefCell<Decided> = RefCell::default();
+    let told = |mut report: Report, is_only: bool| {
+        let decided = decided.borrow();
+        let moves = if decided.pause.is_none() { decided.all.as_slice() } else { &[] };
+        serve_authorities(&mut report, change.dir, moves);
+        told(report, is_only);
+    };
+    let shortfall = fleet.go(&decided, told)?;
+    let Decided { all, settings, pause, .. } = decided.into_inner();
+    let whole = declared::load(change.dir).unwrap_or(whole);
+    let standing = standing_of_all(&whole, change.dir, request.names, |_, _, _, _| Ok(()))?;
+    let moved = all.iter().filter(|(_, step)| !step.moves_trust() && pause.is_none());
     let moved = moved.map(|(id, step)| (*id, step.end())).collect();
     let found = match &kubectl {
         Some(kubectl) if !change.dry_run => {
             // What is done is done; what follows is told.
+            let core = parts::core(&whole);
+            let layout = Layout::new(&core);
+            let observation = observe::observe(&layout, change.dir);
+            let read = Read { layout: &layout, observation: &observation, names: request.names };
             let found = read.survey(&before_all, kubectl, request.apply_cluster);
             let failed = |error| Survey { copies: vec![], failed: vec![with_causes(&error)] };
             Some(found.unwrap_or_else(failed))
         }
         _ => survey_before,
     };
-    Ok(Done { report, moved, settings, standing, found })
+    Ok(Done { shortfall, moved, settings, standing, found })
 }
 
 /// Adds to what has to be taken up what trusts and signs, which has changed as well as what was signed.
-fn serve_authorities(
-    report: &mut Report,
-    layout: &Layout<'_>,
-    observation: &Observation,
-    moves: &[(&'static str, Move)],
-) {
+fn serve_authorities(report: &mut Report, dir: &Path, moves: &[(&'static str, Move)]) {
+    let layout = Layout::new(&report.cluster);
+    let observation = observe::observe(&layout, dir);
     for index in 0..layout.instances.len() {
         let own = observation.observed.instances[index].place.files();
         let files = || own.iter().chain(observation.observed.trusted_files(index));
@@ -288,11 +321,15 @@ fn serve_authorities(
         let is_ca = layout.instances[index].spec.is_ca();
         // Who is to trust it from another file has nothing new to read.
         let only_moves = moves.iter().any(|(moved, step)| *moved == id && step.moves_trust());
-        let is_touched = !only_moves
-            && report.plan.changes().any(|step| {
-                (is_ca || matches!(step.action, Action::Resend(_)))
-                    && files().any(|file| step.files.contains(file))
-            });
+        let is_read = |step: &Step| {
+            let of = |file: &PathBuf| match &step.action {
+                Action::Copy { from, .. } if is_ca => step.files.contains(file) || from == file,
+                Action::Resend(_) => step.files.contains(file),
+                _ => is_ca && step.files.contains(file),
+            };
+            files().any(of)
+        };
+        let is_touched = !only_moves && report.plan.changes().any(is_read);
         let known = report.served.iter().any(|served| served.instance == index);
         if is_touched
             && !known
@@ -421,7 +458,7 @@ impl Deciding<'_> {
         let why = match (subject, step) {
             (Subject::KeyPair(_), _) => "is a key without a certificate",
             (Subject::Authority(index), _) if layout.signs_elsewhere(index) => {
-                "has below it only what signs certificates that no file here shows"
+                "vouches only for what no file here shows"
             }
             (_, Move::Introduce | Move::Switch) => return None,
             _ => "loses its old generation with this step",
@@ -429,99 +466,6 @@ impl Deciding<'_> {
         let id = id(layout, subject);
         Some(format!("{id}: {why}, so there is nothing to cross-sign; leave out --cross-sign"))
     }
-}
-
-fn decide(
-    request: &Request<'_>,
-    change: &change::Request<'_>,
-    found: Option<&Survey>,
-    now: Timestamp,
-    decided: &mut Decided,
-) -> Result<Decision, Error> {
-    let dir = change.dir;
-    let cluster: Cluster = declared::load(dir)?;
-    let layout = Layout::new(&cluster);
-    let observation = observe::observe(&layout, dir);
-    let read = Read { layout: &layout, observation: &observation, names: request.names };
-    let deciding = Deciding { request, change, cluster: &cluster, read, now };
-    let Intent { moves, mut policy, trust, left, mut refusals, notes } = deciding.intent()?;
-    decided.all = moves;
-    let clusters = split::Clusters::new(&cluster, &trust);
-    if clusters.after != cluster {
-        let reason = Reason::Stage(Stage::Stable);
-        match clusters.declaration(dir) {
-            Ok(text) => policy.declaration = Some(declared::new(text, reason)),
-            Err(why) => refusals.push(why),
-        }
-    }
-    let layout = Layout::new(&clusters.between);
-    let observation = match clusters.between == cluster {
-        true => observation,
-        false => observe::observe(&layout, dir),
-    };
-    let mut plan = reconcile(&layout, &observation.observed, dir, &policy, now);
-    plan.notes.extend(notes);
-    let is_evidence_given = !request.audit_logs.is_empty() || !request.certificates.is_empty();
-    if is_evidence_given && !policy.succession.values().any(|step| *step == Move::Drop) {
-        let note = "--audit-log and --certificate say who still uses an old CA: they are looked at when it is dropped, \
-                    not in this step";
-        plan.notes.push(note.to_owned());
-    }
-    let search =
-        split::Search { layout: &layout, after: &clusters.after, observation: &observation, dir };
-    decided.settings = search.all(&trust);
-    decided.settings.extend(search.seen(&left));
-    if request.manifests {
-        // Last: a pod that starts anew reads what they name.
-        plan.steps.extend(search.rewrite(&mut decided.settings, &mut refusals));
-    }
-    if !change.force {
-        let gates = gate::Gates { layout: &layout, observation: &observation, request, dir, now };
-        pass(&gates, &policy, &mut plan, &mut refusals);
-        refusals.extend(gate::named_for_trust(&search, &policy, &decided.settings));
-        if let Some(found) = found {
-            let [stand, needs] = of_the_cluster(found, &decided.all);
-            refusals.extend(stand);
-            match request.compromised {
-                true => plan.notes.extend(needs.iter().map(|why| breaks(why))),
-                false => refusals.extend(needs),
-            }
-        }
-    }
-    let why = |blocked: &Blocked| format!("{}: {}", blocked.label, blocked.obstacle);
-    refusals.extend(plan.blocked.iter().map(why));
-    match refusals.is_empty() {
-        true => Ok(Decision { cluster: clusters.after, observation, plan }),
-        false => Err(Error::Gates(refusals)),
-    }
-}
-
-/// What is told, where nobody is waited for.
-fn breaks(why: &str) -> String {
-    format!("breaks with this step: {why}")
-}
-
-/// What stands against these moves.
-fn pass(gates: &gate::Gates<'_>, policy: &Policy, plan: &mut Plan, refusals: &mut Vec<String>) {
-    if !gates.request.compromised {
-        refusals.extend(gates.refusals(policy));
-        return;
-    }
-    // Whoever has the key is stopped by this step alone, and everybody who needs it is told instead.
-    let dropping = policy.only(|step| step == Move::Drop);
-    plan.notes.extend(gates.refusals(&dropping).iter().map(|why| breaks(why)));
-    let rest = policy.only(|step| step != Move::Drop);
-    plan.accepts_broken = rest.succession.is_empty() && rest.keys.is_empty();
-    refusals.extend(gates.refusals(&rest));
-}
-
-/// What of the cluster's copies stands against having the next one issue, and what against dropping the old one.
-fn of_the_cluster(found: &Survey, moves: &[(&'static str, Move)]) -> [Vec<String>; 2] {
-    let Survey { copies, failed } = found;
-    let goes = |id: &str, by: Move| moves.iter().any(|(of, step)| *of == id && *step == by);
-    let mut needs = cluster::refusals(copies, &|id| goes(id, Move::Drop));
-    needs.extend(failed.iter().cloned());
-    [cluster::refusals(copies, &|id| goes(id, Move::Switch)), needs]
 }
 
 fn direction(
@@ -630,7 +574,11 @@ fn standing(layout: &Layout<'_>, observation: &Observation, subject: Subject) ->
                 }
             }
             let users = gate::signed_by_others(layout, observation, index);
-            Standing { id, subject, stage: found.stage(), generations, users }
+            let behind = match layout.is_above(index) {
+                true => Vec::new(),
+                false => catch_up::behind(layout, observed, index).into_iter().collect(),
+            };
+            Standing { id, subject, stage: found.stage(), generations, users, behind }
         }
         Subject::KeyPair(index) => {
             let pair = &observed.key_pairs[index];
@@ -650,7 +598,14 @@ fn standing(layout: &Layout<'_>, observation: &Observation, subject: Subject) ->
                     not_after: None,
                 })
                 .collect();
-            Standing { id, subject, stage: pair.stage(), generations, users: Vec::new() }
+            Standing {
+                id,
+                subject,
+                stage: pair.stage(),
+                generations,
+                users: vec![],
+                behind: vec![],
+            }
         }
     }
 }

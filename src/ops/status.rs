@@ -70,7 +70,7 @@ pub fn status(dir: &Path) -> Result<Vec<HostStatus>, declared::Error> {
         let roles = [
             ("etcd-member", host.etcd),
             ("control-plane", host.control_plane),
-            ("node", !host.etcd && !host.control_plane),
+            ("node", host.is_only_node()),
         ];
         let ends = known.iter().flat_map(|known| &known.own);
         HostStatus {

@@ -16,7 +16,7 @@ use super::apply::Record;
 use crate::{
     model::{
         catalogue::component,
-        cluster::Cluster,
+        cluster::{Cluster, Host},
         layout::{Instance, Layout, Place},
         shown::with_causes,
         takeup::{self, Affected, TakeUp},
@@ -69,6 +69,8 @@ pub struct Request<'a> {
     pub amended: &'a [usize],
     /// The key pairs without certificate that have changed, by their ids.
     pub pairs: &'a [&'static str],
+    /// Whether only nodes take it up: all others have.
+    pub only_nodes: bool,
     /// A command to run for each changed component.
     pub hook: Option<&'a str>,
     /// What restarts those that need it.
@@ -77,6 +79,31 @@ pub struct Request<'a> {
     pub wait: Option<Duration>,
     /// Whether to wait also for those that only a restart makes serve it, where none is made: somebody else may make it.
     pub waits_for_others: bool,
+}
+
+impl<'a> Request<'a> {
+    /// What has changed is told; nothing is restarted, nobody waited for.
+    pub fn new(
+        dir: &'a Path,
+        (cluster, declared): (&'a Cluster, bool),
+        places: &'a [Place],
+        changed: &'a [InPlace],
+    ) -> Self {
+        Self {
+            dir,
+            cluster,
+            declared,
+            places,
+            changed,
+            amended: &[],
+            pairs: &[],
+            only_nodes: false,
+            hook: None,
+            restart: &[],
+            wait: None,
+            waits_for_others: true,
+        }
+    }
 }
 
 /// How one component took a change up.
@@ -153,8 +180,11 @@ pub fn run(request: &Request<'_>) -> Vec<Uptake> {
     let layout = Layout::new(request.cluster);
     let instances = &layout.instances;
     let changed: Vec<usize> = request.changed.iter().map(|served| served.instance).collect();
-    let changes =
+    let mut changes =
         takeup::changes(&layout, request.places, &changed, request.amended, request.pairs);
+    if request.only_nodes {
+        changes.retain(|change| change.host.is_some_and(Host::is_only_node));
+    }
     let mut outcomes: Vec<Uptake> =
         changes.iter().map(|change| outcome(request, instances, change)).collect();
     // Looked for before a restart, in which nothing listens for a while.

@@ -56,8 +56,13 @@ pub fn task(what: &'static str, total: Option<usize>) -> Task {
 impl Task {
     /// One more is done; on any thread.
     pub fn step(&self) {
+        self.steps(1);
+    }
+
+    /// So many more are done.
+    pub fn steps(&self, count: usize) {
         if self.outer {
-            DONE.fetch_add(1, Ordering::Relaxed);
+            DONE.fetch_add(count, Ordering::Relaxed);
         }
     }
 }

@@ -4,6 +4,7 @@
 //! when asked for. What the wild has and RFC 5280 forbids, such as negative serials, repeated extensions or
 //! years to 9999, is read and told in [`Certificate::faults`], not refused.
 
+mod asked;
 mod extension;
 mod name;
 mod request;
@@ -18,6 +19,7 @@ use x509_parser::{
     time::ASN1Time,
 };
 
+pub use asked::{LONGEST_REQUEST, read_pod_key, read_request};
 pub use request::SigningRequest;
 pub use stray::{first_of, what_else};
 
@@ -71,6 +73,9 @@ pub enum InspectError {
     /// The public key's structure is wrong.
     #[error("cannot read the certificate's public key")]
     Key(#[from] KeyError),
+    /// A file without a signing request.
+    #[error("it holds no certificate request")]
+    NoRequest,
     /// Not PEM, or no certificate in it.
     #[error("cannot read certificates")]
     Pem(#[from] PemError),
@@ -88,7 +93,7 @@ impl InspectError {
         match self {
             Self::Pem(error) => error.hint(),
             Self::Key(error) => error.hint(),
-            Self::Malformed(_) | Self::Proof | Self::TrailingData(_) => None,
+            Self::Malformed(_) | Self::NoRequest | Self::Proof | Self::TrailingData(_) => None,
         }
     }
 }

@@ -257,12 +257,27 @@ fn issue_with(
 
 /// Makes a signing request (PKCS#10) that asks for all of the profile.
 pub fn csr(profile: &Profile, key: &PrivateKey) -> Result<Vec<u8>, IssueError> {
-    let draft = params(profile)?.serialize_request(&Placeholder).map_err(layout)?;
+    request(params(profile)?, &profile.subject, key)
+}
+
+/// Makes a signing request that asks for a name alone: who signs it decides on all else.
+pub fn bare_csr(subject: &Name, key: &PrivateKey) -> Result<Vec<u8>, IssueError> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    request(params, subject, key)
+}
+
+fn request(
+    params: CertificateParams,
+    subject: &Name,
+    key: &PrivateKey,
+) -> Result<Vec<u8>, IssueError> {
+    let draft = params.serialize_request(&Placeholder).map_err(layout)?;
     // CertificationRequestInfo: version, subject, subjectPKInfo, attributes.
     let body = splice::replace(
         draft.der(),
         &[
-            Splice { index: 1, der: profile.subject.der() },
+            Splice { index: 1, der: subject.der() },
             Splice { index: 2, der: key.public_key().der() },
         ],
     )

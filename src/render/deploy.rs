@@ -39,6 +39,11 @@ pub static DEPLOYMENTS: &[Deployment] = &[
         about: "file for /etc/cron.d that checks expiry once a day",
     },
     Deployment {
+        name: "cron-rotate",
+        template: "deploy/cron-rotate.cron",
+        about: "file for /etc/cron.d that renews once a day what is due, and restarts what needs it",
+    },
+    Deployment {
         name: "cronjob",
         template: "deploy/cronjob.yaml",
         about: "Kubernetes CronJob that checks one control-plane node a run",
@@ -62,6 +67,46 @@ pub static DEPLOYMENTS: &[Deployment] = &[
         name: "grafana-dashboard",
         template: "deploy/grafana-dashboard.json",
         about: "Grafana dashboard over the check's metrics",
+    },
+    Deployment {
+        name: "controller",
+        template: "deploy/controller.yaml",
+        about: "Kubernetes Deployment of `certkit controller`, and the roles that it needs",
+    },
+    Deployment {
+        name: "controller-static-pod",
+        template: "deploy/controller-static-pod.yaml",
+        about: "static pod of `certkit controller` for hosts of the control plane",
+    },
+    Deployment {
+        name: "controller-trust",
+        template: "deploy/controller-trust.yaml",
+        about: "roles that `certkit controller --publish-trust` needs besides",
+    },
+    Deployment {
+        name: "controller-watch",
+        template: "deploy/controller-watch.yaml",
+        about: "roles that `certkit controller --watch objects,kubelets` needs besides",
+    },
+    Deployment {
+        name: "controller-watch-pods",
+        template: "deploy/controller-watch-pods.yaml",
+        about: "the role that `certkit controller --watch objects,pods` needs besides: to list pods",
+    },
+    Deployment {
+        name: "controller-watch-secrets",
+        template: "deploy/controller-watch-secrets.yaml",
+        about: "the role that `certkit controller --watch secrets` needs: to read every Secret",
+    },
+    Deployment {
+        name: "controller-service",
+        template: "deploy/controller-service.service",
+        about: "systemd unit of `certkit controller` for hosts of the control plane",
+    },
+    Deployment {
+        name: "controller-signing",
+        template: "deploy/controller-signing.yaml",
+        about: "roles that `certkit controller --sign` needs besides",
     },
     Deployment {
         name: "rbac",

@@ -108,6 +108,13 @@ struct Manifest {
     files: Vec<BackupEntry>,
 }
 
+impl Kept {
+    /// Whether both are parts of one operation, which is undone as one.
+    pub fn is_with(&self, other: &Self) -> bool {
+        operation(&self.id) == operation(&other.id)
+    }
+}
+
 impl BackupEntry {
     /// Whether the transaction created this file.
     pub fn is_created(&self) -> bool {
@@ -287,12 +294,12 @@ fn is_as_before(before: &BackupKind, found: &Option<(Became, Option<FileStatus>)
     }
 }
 
-/// Removes all backups but the last `keep`; returns the folders that are gone, and what could not be removed.
-/// What is no backup is left alone.
+/// Removes all backups but those of the last `keep` operations; returns the folders that are gone, and what could not be
+/// removed. What is no backup is left alone.
 pub(crate) fn prune<D: Disk>(gate: &Gate<D>, keep: usize) -> (Vec<PathBuf>, Vec<Error>) {
     let mut failed = Vec::new();
     let mut removed = Vec::new();
-    let mut kept = 0;
+    let mut kept = BTreeSet::new();
     let ids = ids(gate).unwrap_or_else(|error| {
         failed.push(error);
         Vec::new()
@@ -300,7 +307,9 @@ pub(crate) fn prune<D: Disk>(gate: &Gate<D>, keep: usize) -> (Vec<PathBuf>, Vec<
     for id in ids.iter().rev() {
         let key = folder(id);
         match gate.status(&manifest_place(&key)) {
-            Ok(Some(_)) if kept < keep => kept += 1,
+            Ok(Some(_)) if kept.len() < keep || kept.contains(&operation(id)) => {
+                kept.insert(operation(id));
+            }
             Ok(_) => match remove(gate, &key) {
                 Ok(()) => removed.push(gate.full(&key)),
                 Err(error) => failed.push(error),
@@ -335,15 +344,27 @@ fn remove_all<D: Disk>(gate: &Gate<D>, key: &str) -> Result<(), Error> {
 }
 
 /// The name of a new backup: `time`, and the next number. The number tells the order, not the clock, which may
-/// be set back.
-pub(crate) fn new_id<D: Disk>(gate: &Gate<D>, time: &str) -> Result<String, Error> {
+/// be set back. A further part of an operation names the number of its first one: `TIME-of3-4`.
+pub(crate) fn new_id<D: Disk>(
+    gate: &Gate<D>,
+    time: &str,
+    of: Option<&str>,
+) -> Result<String, Error> {
     let last = ids(gate)?.iter().map(|id| sort_key(id).0).max().unwrap_or_default();
-    let id = format!("{time}-{}", last.saturating_add(1));
+    let of = of.map(|of| format!("-of{}", operation(of))).unwrap_or_default();
+    let id = format!("{time}{of}-{}", last.saturating_add(1));
     if is_id(&id) && !time.is_empty() {
         return Ok(id);
     }
     let path = gate.full(own(FOLDER).as_str()).join(time);
     Err(Error::Path { path, reason: "it is not a name for a backup" })
+}
+
+/// The number of the operation that a backup is a part of: that of its first backup.
+fn operation(id: &str) -> u64 {
+    let (before, number) = id.rsplit_once('-').unwrap_or_default();
+    let of = before.rsplit_once("-of").and_then(|(_, of)| of.parse().ok());
+    of.or(number.parse().ok()).unwrap_or_default()
 }
 
 /// Whether this can be a backup's name.
@@ -405,13 +426,21 @@ fn sort_key(id: &str) -> (u64, &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_id, sort_key};
+    use super::{is_id, operation, sort_key};
 
     #[test]
     fn backups_are_in_the_order_they_were_made_whatever_the_clock_said() {
         let mut ids = ["20271121T171101Z-2", "20271121T171100Z-10", "20261121T171100Z-11"];
         ids.sort_by(|a, b| sort_key(a).cmp(&sort_key(b)));
         assert_eq!(ids, ["20271121T171101Z-2", "20271121T171100Z-10", "20261121T171100Z-11"]);
+    }
+
+    #[test]
+    fn parts_of_an_operation_are_known_by_their_names() {
+        let of = ["20271121T171100Z-3", "20271121T171100Z-of3-4", "20271121T171130Z-of3-12"];
+        assert!(of.iter().all(|id| is_id(id) && operation(id) == 3));
+        assert_eq!(of.map(|id| sort_key(id).0), [3, 4, 12]);
+        assert_eq!(operation("20271121T171100Z-13"), 13);
     }
 
     #[test]

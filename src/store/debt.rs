@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use super::METADATA;
 use super::disk::Disk;
+use super::engine::Committed;
 use super::error::Error;
 use super::gate::Gate;
 use super::journal;
@@ -61,26 +62,37 @@ impl Debt {
         }
     }
 
-    /// Takes over what no living process holds but for `held`.
-    pub(super) fn take(gate: &Gate<RealDisk>, held: &[&Self]) -> Result<Self, Error> {
-        let is_held = |name: &String| {
-            held.iter().flat_map(|debt| &debt.records).any(|(record, _)| record == name)
-        };
+    /// What a change owes that was just made.
+    pub(super) fn of(gate: &Gate<RealDisk>, committed: &Committed) -> Option<Self> {
+        let name = &committed.record;
+        let file = gate.disk.append(&gate.dir(METADATA).ok()?, name).ok()?;
+        file.try_lock().ok()?;
+        Some(Self {
+            gate: Some(gate.again()),
+            records: vec![(name.clone(), file)],
+            files: committed.written.iter().cloned().collect(),
+            unknown: Vec::new(),
+        })
+    }
+
+    /// Takes over what no living process holds, this one neither.
+    pub(super) fn take(gate: &Gate<RealDisk>) -> Result<Self, Error> {
         let mut debt = Self::default();
         if gate.find_dir(METADATA)?.is_none() {
             return Ok(debt);
         }
-        for (name, files) in recover::owed(gate)?.into_iter().filter(|(name, _)| !is_held(name)) {
+        let folder = gate.dir(METADATA)?;
+        // One that is held is not even read: a fleet's change leaves one for each of its parts.
+        let hold = |name: &str| {
             // On a file system that is read-only nothing can be settled.
-            let Ok(file) = gate.disk.append(&gate.dir(METADATA)?, &name) else { continue };
-            if file.try_lock().is_err() {
-                continue;
-            }
+            let file = gate.disk.append(&folder, name).ok().filter(|file| file.try_lock().is_ok());
+            file.map(|file| debt.records.push((name.to_owned(), file))).is_some()
+        };
+        for files in recover::owed(gate, hold)? {
             match files {
                 Ok(files) => debt.files.extend(files),
                 Err(error) => debt.unknown.push(error.in_one_line()),
             }
-            debt.records.push((name, file));
         }
         if !debt.records.is_empty() {
             debt.gate = Some(gate.again());

@@ -11,9 +11,19 @@ use zeroize::Zeroizing;
 /// A file system. Every method is one system call that matters: tests interrupt between any two.
 pub(crate) trait Disk {
     /// An open directory.
-    type Dir: Clone;
+    type Dir: Clone + Sync;
     /// A file open for writing.
-    type File;
+    type File: Send + Sync;
+
+    /// Does something with each, on up to `threads` threads where that is faster; the results are in their order.
+    fn each<T: Sync, R: Send>(
+        &self,
+        items: &[T],
+        _threads: usize,
+        work: impl Fn(&Self, &T) -> R + Sync,
+    ) -> Vec<R> {
+        items.iter().map(|item| work(self, item)).collect()
+    }
 
     /// Opens a directory wherever its path leads, symbolic links included.
     fn open_dir(&self, path: &Path) -> io::Result<Self::Dir>;
@@ -71,11 +81,6 @@ pub(crate) trait Disk {
     fn reserve(&self, file: &Self::File, length: u64, room: u64) -> io::Result<()>;
     /// Makes a file's content, mode and owner durable (not its name).
     fn sync_file(&self, file: &Self::File) -> io::Result<()>;
-    /// Makes several files durable, in any order. An error says which one, by its index.
-    fn sync_files(&self, files: &[Self::File]) -> Result<(), (usize, io::Error)> {
-        let mut numbered = files.iter().enumerate();
-        numbered.try_for_each(|(index, file)| self.sync_file(file).map_err(|error| (index, error)))
-    }
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Self::Dir) -> io::Result<()>;
     /// Makes everything on the file system that holds `dir` durable.

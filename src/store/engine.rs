@@ -23,10 +23,14 @@ pub struct Committed {
     pub written: Vec<PathBuf>,
     /// The folder with copies of what was replaced; nothing when all files are new.
     pub backup: Option<PathBuf>,
+    /// The name by which the change can be undone.
+    pub id: Option<String>,
     /// Secrets that replace a file which everybody could read: they are their owner's alone.
     pub closed: Vec<PathBuf>,
     /// What could not be done once all was in place.
     pub warnings: Vec<String>,
+    /// The name of the record of what is owed now.
+    pub(crate) record: String,
 }
 
 /// An open directory with a way to change it.
@@ -186,10 +190,12 @@ impl<D: Disk> Engine<D> {
         let keeps = plan.backup.iter().any(|entry| !entry.is_created());
         let backup = plan.journal.backup.as_deref().filter(|_| keeps);
         Ok(Committed {
-            written: plan.journal.entries.iter().map(|e| full(e.path().as_str())).collect(),
+            written: plan.journal.files().map(|place| full(place.as_str())).collect(),
             backup: backup.map(|id| full(&super::backup::folder(id))),
+            id: plan.journal.backup.clone(),
             closed: plan.closed,
             warnings,
+            record: format!("{}{}", journal::OWED, plan.journal.transaction),
         })
     }
 

@@ -1,5 +1,6 @@
 //! The record of one transaction: as `staging` it says what to drop, as `journal` what to finish.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -12,8 +13,9 @@ use super::error::{Error, Operation};
 use super::gate::Gate;
 use super::place::{StorePath, own, parent, temporary_name};
 
-/// The form of the record; a certkit that knows only older ones must not guess.
-const VERSION: u32 = 1;
+/// The form of the record; a certkit that knows only older ones must not guess. In version 1 no directory became
+/// visible with all that is in it.
+const VERSION: u32 = 2;
 
 /// Everything that a transaction makes, in an order in which it can be made.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -24,7 +26,7 @@ pub(crate) struct Journal {
     pub(crate) roots: Vec<String>,
     /// Whether `.certkit` was made for this transaction.
     pub(crate) metadata: bool,
-    /// Directories to make, parents first.
+    /// Directories to make, parents first, under the names under which they are made.
     pub(crate) directories: Vec<String>,
     /// The backup's folder.
     pub(crate) backup: Option<String>,
@@ -38,13 +40,15 @@ pub(crate) struct Journal {
     pub(crate) dropped: bool,
 }
 
-/// One change that becomes visible by one system call.
+/// One change that becomes visible by one system call. What is in a new directory becomes visible with it, and has no
+/// temporary name of its own.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase", tag = "change")]
 pub(crate) enum JournalEntry {
+    Directory { path: StorePath, temporary: String },
     Remove { path: StorePath },
-    Symlink { path: StorePath, temporary: String, target: String },
-    Write { path: StorePath, temporary: String, sha256: String },
+    Symlink { path: StorePath, temporary: Option<String>, target: String },
+    Write { path: StorePath, temporary: Option<String>, sha256: String },
 }
 
 /// Lines to append to the log.
@@ -82,21 +86,48 @@ impl Journal {
     /// Reads a record; what is wrong with it is told as a phrase. Every path in it is one that a transaction of
     /// this directory can have written there, whoever wrote the record.
     pub(crate) fn decode(bytes: &[u8], dir: &Path) -> Result<Self, Unreadable> {
-        let journal: Self = serde_json::from_slice(bytes).map_err(|_| Unreadable::Incomplete)?;
-        if journal.version != VERSION {
+        let is_newer = |version: u32| version > VERSION;
+        let Ok(journal) = serde_json::from_slice::<Self>(bytes) else {
+            return Err(match serde_json::from_slice::<Versioned>(bytes) {
+                Ok(Versioned { version }) if is_newer(version) => Unreadable::Version(version),
+                _ => Unreadable::Incomplete,
+            });
+        };
+        if is_newer(journal.version) {
             return Err(Unreadable::Version(journal.version));
         }
         if journal.is_well_formed(dir) { Ok(journal) } else { Err(Unreadable::Path) }
+    }
+
+    /// The files that are changed.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &StorePath> {
+        let files = self.entries.iter().filter(|entry| !entry.is_directory());
+        files.map(JournalEntry::path)
+    }
+
+    /// The new directories that become visible as a whole, with the names under which they are filled.
+    pub(crate) fn fresh(&self) -> Fresh<'_> {
+        let directories = self.entries.iter().filter(|entry| entry.is_directory());
+        Fresh(
+            directories
+                .filter_map(|one| Some((one.path().as_str(), one.staged_beside()?)))
+                .collect(),
+        )
     }
 
     fn is_well_formed(&self, dir: &Path) -> bool {
         let is_place = |text: &str| {
             StorePath::parse(Path::new(text), dir).is_ok_and(|place| place.as_str() == text)
         };
+        let fresh = self.fresh();
         let is_entry = |entry: &JournalEntry| {
             let expected = temporary_name(entry.path().name(), &self.transaction);
+            let is_inside = fresh.above(entry.path()).is_some();
             is_place(entry.path().as_str())
-                && entry.temporary().is_none_or(|name| *name == expected)
+                && match entry.temporary() {
+                    Some(name) => *name == expected && !is_inside,
+                    None => entry.is_removal() || is_inside,
+                }
         };
         // Below `.certkit` there is but the backup's folder to make and fill.
         let folder = self.backup.as_deref().map(backup::folder);
@@ -117,6 +148,48 @@ impl Journal {
             && self.directories.iter().all(|key| is_directory(key))
             && self.copies.iter().all(|place| in_backup(place.as_str()))
             && self.roots.iter().all(|root| root.starts_with('/') && dir.starts_with(root))
+    }
+}
+
+/// What a record of any version has.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+/// New directories that become visible as a whole, each with the place where it is filled.
+pub(crate) struct Fresh<'j>(BTreeMap<&'j str, StorePath>);
+
+impl<'j> Fresh<'j> {
+    /// The new directory that something is in.
+    pub(crate) fn above(&self, place: &StorePath) -> Option<&'j str> {
+        self.find(place.parent()).map(|(directory, _)| directory)
+    }
+
+    /// Where what an entry writes or links is before it is visible.
+    pub(crate) fn staged(&self, entry: &JournalEntry) -> Option<StorePath> {
+        let path = entry.path();
+        let inside = self.find(path.parent()).map(|(directory, at)| path.moved(directory, at));
+        inside.or_else(|| entry.staged_beside())
+    }
+
+    /// Under which name a missing directory is made.
+    pub(crate) fn directory(&self, key: String) -> String {
+        match self.find(&key) {
+            Some((directory, at)) => StorePath::own(&key).moved(directory, at).as_str().to_owned(),
+            None => key,
+        }
+    }
+
+    /// The one that this directory is, or is in.
+    fn find(&self, mut key: &str) -> Option<(&'j str, &StorePath)> {
+        while !key.is_empty() && key != "/" {
+            if let Some((&directory, at)) = self.0.get_key_value(key) {
+                return Some((directory, at));
+            }
+            key = parent(key);
+        }
+        None
     }
 }
 
@@ -143,19 +216,31 @@ impl Unreadable {
 impl JournalEntry {
     pub(crate) fn path(&self) -> &StorePath {
         match self {
-            Self::Remove { path } | Self::Symlink { path, .. } | Self::Write { path, .. } => path,
+            Self::Directory { path, .. }
+            | Self::Remove { path }
+            | Self::Symlink { path, .. }
+            | Self::Write { path, .. } => path,
         }
+    }
+
+    pub(crate) fn is_directory(&self) -> bool {
+        matches!(self, Self::Directory { .. })
+    }
+
+    pub(crate) fn is_removal(&self) -> bool {
+        matches!(self, Self::Remove { .. })
     }
 
     pub(crate) fn temporary(&self) -> Option<&str> {
         match self {
             Self::Remove { .. } => None,
-            Self::Symlink { temporary, .. } | Self::Write { temporary, .. } => Some(temporary),
+            Self::Directory { temporary, .. } => Some(temporary),
+            Self::Symlink { temporary, .. } | Self::Write { temporary, .. } => temporary.as_deref(),
         }
     }
 
-    /// The place of what is staged for this entry.
-    pub(crate) fn staged(&self) -> Option<StorePath> {
+    /// The place of what is staged for this entry by itself.
+    fn staged_beside(&self) -> Option<StorePath> {
         self.temporary().map(|name| self.path().sibling(name))
     }
 }
@@ -175,8 +260,23 @@ pub(crate) struct Rest {
     pub(crate) record: PathBuf,
     /// The places that are still to be changed.
     pub(crate) places: Vec<StorePath>,
+    /// The directories that are still to become visible as a whole.
+    pub(crate) directories: Vec<StorePath>,
     /// What stands against it.
     pub(crate) why: String,
+}
+
+impl Rest {
+    pub(crate) fn new(record: PathBuf, left: &Journal, why: String) -> Self {
+        let directories = left.entries.iter().filter(|entry| entry.is_directory());
+        let directories = directories.map(|entry| entry.path().clone()).collect();
+        Self { record, places: left.files().cloned().collect(), directories, why }
+    }
+
+    /// Whether a place waits for it.
+    pub(crate) fn holds(&self, place: &StorePath) -> bool {
+        self.places.contains(place) || self.directories.iter().any(|above| place.is_below(above))
+    }
 }
 
 /// The log.

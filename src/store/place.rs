@@ -55,6 +55,16 @@ impl StorePath {
         Self(join(self.parent(), name))
     }
 
+    /// Whether it is in this directory, or in one below.
+    pub(crate) fn is_below(&self, directory: &Self) -> bool {
+        self.0.strip_prefix(&directory.0).is_some_and(|rest| rest.starts_with('/'))
+    }
+
+    /// The same place with `to` for `from`, a directory above it.
+    pub(crate) fn moved(&self, from: &str, to: &Self) -> Self {
+        Self(format!("{}{}", to.0, self.0.strip_prefix(from).unwrap_or_default()))
+    }
+
     /// The directory: "" is the store's own.
     pub(crate) fn parent(&self) -> &str {
         parent(&self.0)
@@ -97,8 +107,8 @@ pub(crate) fn join(dir: &str, name: &str) -> String {
     }
 }
 
-/// Whether a file's name is one that certkit gives it before it is in place.
-pub(crate) fn is_temporary(name: &str) -> bool {
+/// Whether a name is one that certkit gives a file or a directory before it is in place.
+pub fn is_temporary(name: &str) -> bool {
     let transaction = name.strip_prefix('.').and_then(|name| name.rsplit_once(".certkit-"));
     transaction.is_some_and(|(name, transaction)| {
         !name.is_empty() && transaction.bytes().all(|byte| byte.is_ascii_hexdigit())

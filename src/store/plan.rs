@@ -26,6 +26,8 @@ pub(crate) struct StagingPlan {
     pub(crate) originals: Vec<StorePath>,
     /// Secrets that replace a file which everybody could read.
     pub(crate) closed: Vec<PathBuf>,
+    /// The new directories that become visible as a whole.
+    fresh: BTreeSet<String>,
 }
 
 /// A new file under its temporary name.
@@ -73,7 +75,7 @@ impl<'a, D: Disk> Footing<'a, D> {
             _ => place,
         };
         let path = || gate.full(place.as_str());
-        if let Some(rest) = rests.iter().find(|rest| rest.places.contains(&place)) {
+        if let Some(rest) = rests.iter().find(|rest| rest.holds(&place)) {
             let (record, why) = (rest.record.clone(), rest.why.clone());
             return Err(Error::Unfinished { path: path(), record, why });
         }
@@ -114,7 +116,7 @@ impl StagingPlan {
         metadata: bool,
         rests: &[Rest],
     ) -> Result<Self, Error> {
-        let Parts { id, command, changes, log } = transaction.into_parts();
+        let Parts { id, operation, command, changes, log } = transaction.into_parts();
         let changes = arrange(places(changes, gate)?);
         let nonce = gate.disk.nonce();
         let name = sha256(format!("{id} {nonce}").as_bytes())[..12].to_owned();
@@ -126,6 +128,7 @@ impl StagingPlan {
             command,
             originals: Vec::new(),
             closed: Vec::new(),
+            fresh: BTreeSet::new(),
         };
         let mut ground = Footing::new(gate, rests);
         let mut seen = BTreeSet::new();
@@ -145,7 +148,7 @@ impl StagingPlan {
         // One that only created files has a backup, too, if one without copies: it is a change like any other, and
         // undoing the last change must not undo the one before.
         if !plan.backup.is_empty() {
-            plan.add_backup(gate, &mut folders, &id)?;
+            plan.add_backup(gate, &mut folders, &id, operation.as_deref())?;
         }
         if !log.is_empty() {
             plan.add_log(gate, &log)?;
@@ -155,7 +158,11 @@ impl StagingPlan {
         {
             return Err(Error::Unchangeable { path: gate.full(METADATA), reason });
         }
-        plan.journal.directories = folders.missing;
+        // Each directory is opened once.
+        plan.temporaries.sort_by(|one, other| one.place.parent().cmp(other.place.parent()));
+        let fresh = plan.journal.fresh();
+        let made = folders.missing.into_iter().map(|key| fresh.directory(key));
+        plan.journal.directories = made.collect();
         Ok(plan)
     }
 
@@ -179,7 +186,32 @@ impl StagingPlan {
         if !matches!(action, FileAction::Remove) {
             ground.folders.need(gate, path.parent())?;
         }
-        let temporary = temporary_name(path.name(), &self.journal.transaction);
+        let transaction = &self.journal.transaction;
+        // A new directory is filled under another name, and becomes visible as a whole.
+        let fresh = ground.folders.outermost_planned(path.parent()).map(str::to_owned);
+        let (temporary, staged) = match fresh {
+            None => {
+                let temporary = temporary_name(path.name(), transaction);
+                let staged = path.sibling(&temporary);
+                (Some(temporary), staged)
+            }
+            Some(fresh) => {
+                let directory = StorePath::own(&fresh);
+                let temporary = temporary_name(directory.name(), transaction);
+                let staged = path.moved(&fresh, &directory.sibling(&temporary));
+                if self.fresh.insert(fresh) {
+                    // Once all is decided it would be in the way.
+                    if gate.status(&directory)?.is_some() {
+                        let path = gate.full(directory.as_str());
+                        let reason = "it is a symbolic link that leads nowhere";
+                        return Err(Error::Path { path, reason });
+                    }
+                    let path = directory;
+                    self.journal.entries.push(JournalEntry::Directory { path, temporary });
+                }
+                (None, staged)
+            }
+        };
         self.journal.entries.push(match action {
             FileAction::Remove => {
                 previous.became = Some(Became::Missing);
@@ -195,7 +227,6 @@ impl StagingPlan {
             FileAction::Write { content, mode, attributes, owner } => {
                 let sha256 = sha256(content.as_bytes());
                 previous.became = Some(Became::File { sha256: sha256.clone() });
-                let place = path.sibling(&temporary);
                 let (mut look, closed) = look(mode, attributes, &previous);
                 look.owner = match (owner, look.owner) {
                     (Some(NewOwner { uid, gid }), Some(before)) => {
@@ -206,7 +237,7 @@ impl StagingPlan {
                 if closed {
                     self.closed.push(gate.full(path.as_str()));
                 }
-                self.temporaries.push(Temporary { place, content, look });
+                self.temporaries.push(Temporary { place: staged, content, look });
                 JournalEntry::Write { path, temporary, sha256 }
             }
         });
@@ -249,8 +280,9 @@ impl StagingPlan {
         gate: &Gate<D>,
         folders: &mut Folders,
         id: &str,
+        operation: Option<&str>,
     ) -> Result<(), Error> {
-        let id = backup::new_id(gate, id)?;
+        let id = backup::new_id(gate, id, operation)?;
         let folder = backup::folder(&id);
         self.journal.copies =
             self.originals.iter().map(|place| backup::copy_place(&folder, place)).collect();
@@ -387,6 +419,16 @@ impl Folders {
             self.missing.push(key.to_owned());
         }
         Ok(())
+    }
+
+    /// The outermost directory that is going to be made for this one, or is this one.
+    fn outermost_planned<'k>(&self, mut key: &'k str) -> Option<&'k str> {
+        let mut outermost = None;
+        while self.known.get(key) == Some(&Folder::Planned) {
+            outermost = Some(key);
+            key = parent(key);
+        }
+        outermost
     }
 
     fn look_up<D: Disk>(&mut self, gate: &Gate<D>, key: &str) -> Result<Folder, Error> {

@@ -1,6 +1,6 @@
 //! Making a decided transaction visible, the first time or again after an interruption.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use super::METADATA;
@@ -9,7 +9,7 @@ use super::disk::{Disk, FileKind};
 use super::error::{Error, Operation};
 use super::gate::Gate;
 use super::journal::{self, JOURNAL, Journal, JournalEntry, LOG};
-use super::place::own;
+use super::place::{StorePath, own};
 use super::stage;
 
 /// Renames everything into place, appends to the log and makes the journal the record of what is owed. That the log could not be written
@@ -49,8 +49,9 @@ pub(crate) fn publish_again<D: Disk>(
     record: &str,
 ) -> Result<Vec<(usize, Error)>, Error> {
     let mut failed = Vec::new();
+    let inside = inside(journal);
     for (at, entry) in journal.entries.iter().enumerate() {
-        let shown = match is_done(gate, entry) {
+        let shown = match is_done(gate, entry, &inside) {
             Ok(true) => Ok(()),
             Ok(false) => show(gate, entry),
             Err(error) => Err(error),
@@ -70,30 +71,81 @@ pub(crate) fn publish_again<D: Disk>(
 
 fn show<D: Disk>(gate: &Gate<D>, entry: &JournalEntry) -> Result<(), Error> {
     let path = entry.path();
-    let Some(temporary) = entry.temporary() else { return gate.unlink(path).map(|_| ()) };
+    let Some(temporary) = entry.temporary() else {
+        // What is in a new directory becomes visible with it.
+        return if entry.is_removal() { gate.unlink(path).map(|_| ()) } else { Ok(()) };
+    };
     let renamed = gate.disk.rename(&gate.dir(path.parent())?, temporary, path.name());
     renamed.map_err(Error::io(Operation::Rename, gate.full(path.as_str())))
 }
 
+/// What is in each new directory, as it was put there: where it is before the directory is visible, and its entry.
+type Inside<'j> = BTreeMap<&'j str, Vec<(StorePath, &'j JournalEntry)>>;
+
+fn inside(journal: &Journal) -> Inside<'_> {
+    let fresh = journal.fresh();
+    let mut inside = Inside::new();
+    for entry in journal.entries.iter().filter(|entry| entry.temporary().is_none()) {
+        if let Some(directory) = fresh.above(entry.path())
+            && let Some(staged) = fresh.staged(entry)
+        {
+            inside.entry(directory).or_default().push((staged, entry));
+        }
+    }
+    inside
+}
+
 /// Whether an entry's change is visible; an error when it can no longer be made.
-fn is_done<D: Disk>(gate: &Gate<D>, entry: &JournalEntry) -> Result<bool, Error> {
-    let Some(staged) = entry.staged() else { return Ok(gate.status(entry.path())?.is_none()) };
-    for (place, done) in [(&staged, false), (entry.path(), true)] {
-        let found = gate.status(place)?.map(|status| status.kind);
-        let same = match (entry, found) {
-            (JournalEntry::Write { sha256: expected, .. }, Some(FileKind::File)) => {
-                sha256(&gate.read(place)?) == *expected
-            }
-            (JournalEntry::Symlink { target, .. }, Some(FileKind::Symlink)) => {
-                super::backup::read_link(gate, place)? == *target
-            }
-            _ => false,
+fn is_done<D: Disk>(
+    gate: &Gate<D>,
+    entry: &JournalEntry,
+    inside: &Inside<'_>,
+) -> Result<bool, Error> {
+    let path = entry.path();
+    let lost = || Error::Lost { path: gate.full(path.as_str()) };
+    let Some(temporary) = entry.temporary() else {
+        return if entry.is_removal() { Ok(gate.status(path)?.is_none()) } else { Ok(true) };
+    };
+    let staged = path.sibling(temporary);
+    if entry.is_directory() {
+        let is_there = |place: &StorePath| {
+            let found = gate.status(place)?;
+            Ok::<_, Error>(found.is_some_and(|status| status.kind == FileKind::Directory))
         };
-        if same {
+        if !is_there(&staged)? {
+            return if is_there(path)? { Ok(true) } else { Err(lost()) };
+        }
+        for (staged, entry) in inside.get(path.as_str()).into_iter().flatten() {
+            if !is_as_written(gate, staged, entry)? {
+                return Err(Error::Lost { path: gate.full(entry.path().as_str()) });
+            }
+        }
+        return Ok(false);
+    }
+    for (place, done) in [(&staged, false), (path, true)] {
+        if is_as_written(gate, place, entry)? {
             return Ok(done);
         }
     }
-    Err(Error::Lost { path: gate.full(entry.path().as_str()) })
+    Err(lost())
+}
+
+/// Whether what an entry writes or links is in a place.
+fn is_as_written<D: Disk>(
+    gate: &Gate<D>,
+    place: &StorePath,
+    entry: &JournalEntry,
+) -> Result<bool, Error> {
+    let found = gate.status(place)?.map(|status| status.kind);
+    Ok(match (entry, found) {
+        (JournalEntry::Write { sha256: expected, .. }, Some(FileKind::File)) => {
+            sha256(&gate.read(place)?) == *expected
+        }
+        (JournalEntry::Symlink { target, .. }, Some(FileKind::Symlink)) => {
+            super::backup::read_link(gate, place)? == *target
+        }
+        _ => false,
+    })
 }
 
 /// Appends the lines unless they are there, whole; what is there of them is cut off first.
@@ -128,7 +180,9 @@ fn sync<'a, D: Disk>(
     gate: &Gate<D>,
     entries: impl IntoIterator<Item = &'a JournalEntry>,
 ) -> Result<(), Error> {
+    let is_by_itself = |entry: &&JournalEntry| entry.temporary().is_some() || entry.is_removal();
+    let by_themselves = entries.into_iter().filter(is_by_itself);
     let dirs: BTreeSet<String> =
-        entries.into_iter().map(|entry| entry.path().parent().to_owned()).collect();
+        by_themselves.map(|entry| entry.path().parent().to_owned()).collect();
     stage::sync(gate, &dirs, false)
 }

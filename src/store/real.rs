@@ -31,6 +31,15 @@ impl Disk for RealDisk {
     type Dir = Arc<File>;
     type File = File;
 
+    fn each<T: Sync, R: Send>(
+        &self,
+        items: &[T],
+        threads: usize,
+        work: impl Fn(&Self, &T) -> R + Sync,
+    ) -> Vec<R> {
+        parallel::map(items, threads, 1, |item| work(self, item))
+    }
+
     fn open_dir(&self, path: &Path) -> io::Result<Self::Dir> {
         Ok(Arc::new(fs::open(path, DIRECTORY, Mode::empty())?.into()))
     }
@@ -237,13 +246,6 @@ impl Disk for RealDisk {
 
     fn sync_file(&self, file: &File) -> io::Result<()> {
         file.sync_all()
-    }
-
-    fn sync_files(&self, files: &[File]) -> Result<(), (usize, io::Error)> {
-        // Syncs that wait at the same time share a commit of the file system's journal.
-        let synced = parallel::map(files, files.len(), 1, File::sync_all);
-        let mut numbered = synced.into_iter().enumerate();
-        numbered.try_for_each(|(index, synced)| synced.map_err(|error| (index, error)))
     }
 
     fn sync_dir(&self, dir: &Self::Dir) -> io::Result<()> {

@@ -11,7 +11,7 @@ use super::error::Error;
 use super::gate::Gate;
 use super::journal::{self, JOURNAL, Journal, JournalEntry, REST, Rest, STAGING, Unreadable};
 use super::lock;
-use super::place::{own, parent};
+use super::place::{StorePath, own, parent};
 use super::publish;
 
 /// What was done about an earlier run that had been interrupted.
@@ -118,29 +118,28 @@ pub(crate) fn recover<D: Disk>(gate: &Gate<D>) -> Result<Recovered, Error> {
     Ok(recovered)
 }
 
-/// The record of a change that is in place: its name, and the files of it or what is wrong with it.
-pub(crate) type Owed = (String, Result<Vec<PathBuf>, Error>);
-
-/// What is in place, and whoever uses it may not have been told of: the record's name, and the files of it. A record that
-/// cannot be believed is told of by what is wrong with it, and in nobody's way.
-pub(crate) fn owed<D: Disk>(gate: &Gate<D>) -> Result<Vec<Owed>, Error> {
+/// What is in place, and whoever uses it may not have been told of: the files of each record that is `wanted`, by its name, or
+/// what is wrong with it. One that cannot be believed is in nobody's way.
+pub(crate) fn owed<D: Disk>(
+    gate: &Gate<D>,
+    mut wanted: impl FnMut(&str) -> bool,
+) -> Result<Vec<Result<Vec<PathBuf>, Error>>, Error> {
     let rests = rests(gate)?;
-    let is_in_place =
-        |entry: &&JournalEntry| rests.iter().all(|rest| !rest.places.contains(entry.path()));
+    let is_in_place = |place: &&StorePath| rests.iter().all(|rest| !rest.places.contains(place));
     let mut owed = Vec::new();
-    for name in gate.list(METADATA)?.into_iter().filter(|name| name.starts_with(journal::OWED)) {
-        let files = match load(gate, &name) {
-            Ok(Some(journal)) => Ok(journal
-                .entries
-                .iter()
-                .filter(is_in_place)
-                .map(|entry| gate.full(entry.path().as_str()))
-                .collect()),
+    for name in gate.list(METADATA)? {
+        if !name.starts_with(journal::OWED) || !wanted(&name) {
+            continue;
+        }
+        match load(gate, &name) {
+            Ok(Some(journal)) => {
+                let files = journal.files().filter(is_in_place);
+                owed.push(Ok(files.map(|place| gate.full(place.as_str())).collect()));
+            }
             // Another run has settled it meanwhile.
-            Ok(None) => continue,
-            Err(error) => Err(error),
-        };
-        owed.push((name, files));
+            Ok(None) => {}
+            Err(error) => owed.push(Err(error)),
+        }
     }
     Ok(owed)
 }
@@ -150,9 +149,8 @@ pub(crate) fn rests<D: Disk>(gate: &Gate<D>) -> Result<Vec<Rest>, Error> {
     let mut rests = Vec::new();
     for name in gate.list(METADATA)?.iter().filter(|name| name.starts_with(REST)) {
         let Some(journal) = load(gate, name)?.filter(|journal| !journal.dropped) else { continue };
-        let places = journal.entries.iter().map(|entry| entry.path().clone()).collect();
         let why = "an earlier change of it is decided and not finished".to_owned();
-        rests.push(Rest { record: gate.full(own(name).as_str()), places, why });
+        rests.push(Rest::new(gate.full(own(name).as_str()), &journal, why));
     }
     Ok(rests)
 }
@@ -167,14 +165,19 @@ fn finish<D: Disk>(gate: &Gate<D>, name: &str, journal: &Journal) -> Result<Opti
     let failed = publish::publish_again(gate, journal, name)?;
     let Some((_, error)) = failed.first() else { return Ok(None) };
     let why = error.in_one_line();
-    let left: Vec<JournalEntry> =
-        failed.iter().map(|(at, _)| journal.entries[*at].clone()).collect();
-    let places = left.iter().map(|entry| entry.path().clone()).collect();
-    let rest =
-        Journal { entries: left, ..Journal::new(journal.transaction.clone(), vec![], false) };
+    // With a directory all that is in it is left.
+    let fresh = journal.fresh();
+    let failed: BTreeSet<&str> =
+        failed.iter().map(|(at, _)| journal.entries[*at].path().as_str()).collect();
+    let is_left = |entry: &&JournalEntry| {
+        let path = entry.path();
+        failed.contains(path.as_str()) || fresh.above(path).is_some_and(|at| failed.contains(at))
+    };
+    let entries = journal.entries.iter().filter(is_left).cloned().collect();
+    let rest = Journal { entries, ..Journal::new(journal.transaction.clone(), vec![], false) };
     journal::set_aside(gate, name, &rest)?;
     let record = gate.full(own(&format!("{REST}{}", journal.transaction)).as_str());
-    Ok(Some(Rest { record, places, why }))
+    Ok(Some(Rest::new(record, &rest, why)))
 }
 
 /// Removes what was staged, and sets aside what cannot be removed now: it is in nobody's way.
@@ -208,7 +211,9 @@ pub(crate) fn roll_back<D: Disk>(
         // All else is removed first.
         Err(error) => failed = Some(failed.take().unwrap_or(error)),
     };
-    for place in journal.entries.iter().filter_map(JournalEntry::staged) {
+    let fresh = journal.fresh();
+    let files = journal.entries.iter().filter(|entry| !entry.is_directory());
+    for place in files.filter_map(|entry| fresh.staged(entry)) {
         done(gate.unlink(&place), place.parent());
     }
     // The manifest goes first: what has none is no backup.
@@ -255,5 +260,5 @@ fn load<D: Disk>(gate: &Gate<D>, name: &str) -> Result<Option<Journal>, Error> {
 }
 
 fn files<D: Disk>(gate: &Gate<D>, journal: &Journal) -> Vec<PathBuf> {
-    journal.entries.iter().map(|entry| gate.full(entry.path().as_str())).collect()
+    journal.files().map(|place| gate.full(place.as_str())).collect()
 }

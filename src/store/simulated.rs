@@ -398,6 +398,13 @@ impl Disk for SimulatedDisk {
         self.change(|| format!("rename {}", self.describe(*dir, to)), false)?;
         let mut state = self.0.borrow_mut();
         let node = state.find(*dir, from)?;
+        // A directory takes the place of an empty one at most.
+        if state.names(node).is_ok()
+            && let Ok(there) = state.find(*dir, to)
+            && !state.names(there)?.is_empty()
+        {
+            return Err(errno(ENOTEMPTY));
+        }
         state.names_mut(*dir, vec![(from.to_owned(), None), (to.to_owned(), Some(node))]);
         Ok(())
     }

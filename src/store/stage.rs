@@ -11,13 +11,14 @@ use super::gate::Gate;
 use super::journal::{JournalEntry, LOG};
 use super::place::{StorePath, own, parent};
 use super::plan::{Look, StagingPlan, Temporary};
-use crate::parallel::progress;
+use crate::parallel::{self, progress};
 
 /// From how many files and directories on one `syncfs` is cheaper than an `fsync` for each. It
 /// writes back other programs' data too, so it is for bulk issue only.
 const BULK: usize = 64;
 
-/// How many written files are held open until they are synced together. A process may have 256 open, or less.
+/// How many written files are held open until they are synced together, and in how many directories files are created
+/// at once. A process may have 256 open, or less.
 const TOGETHER: usize = 16;
 
 /// Makes directories, backup and temporary files, and makes them durable.
@@ -36,22 +37,17 @@ pub(crate) fn stage<D: Disk>(
     let mut unsynced = Unsynced { gate, bulk, files: Vec::new() };
     copy(gate, plan, &mut unsynced)?;
     touched.extend(plan.journal.copies.iter().map(|place| place.parent().to_owned()));
-    let task = progress::task("files", Some(plan.temporaries.len()));
-    for Temporary { place, content, look } in &plan.temporaries {
-        task.step();
-        unsynced.add(place, create(gate, place, content.as_bytes(), look)?)?;
-    }
+    create_all(gate, &plan.temporaries, &mut unsynced)?;
     unsynced.sync()?;
-    drop(task);
+    let fresh = plan.journal.fresh();
     for entry in &plan.journal.entries {
-        if let JournalEntry::Symlink { path, temporary, target } = entry {
-            let made = gate.disk.symlink(&gate.dir(path.parent())?, temporary, target);
-            let path = gate.full(path.sibling(temporary).as_str());
+        let Some(staged) = fresh.staged(entry) else { continue };
+        if let JournalEntry::Symlink { target, .. } = entry {
+            let made = gate.disk.symlink(&gate.dir(staged.parent())?, staged.name(), target);
+            let path = gate.full(staged.as_str());
             made.map_err(Error::io(Operation::CreateSymlink, path))?;
         }
-        if entry.temporary().is_some() {
-            touched.insert(entry.path().parent().to_owned());
-        }
+        touched.insert(staged.parent().to_owned());
     }
     let log = open_log(gate, plan)?;
     sync(gate, &touched, bulk)?;
@@ -93,6 +89,49 @@ pub(crate) fn create<D: Disk>(
     let dir = gate.dir(place.parent())?;
     create_in(&gate.disk, &dir, place.name(), content, look)
         .map_err(|(operation, source)| Error::Io { operation, path, source })
+}
+
+/// As [`create`], many of them.
+fn create_all<D: Disk>(
+    gate: &Gate<D>,
+    files: &[Temporary],
+    unsynced: &mut Unsynced<'_, D>,
+) -> Result<(), Error> {
+    let task = progress::task("files", Some(files.len()));
+    let (bulk, threads) = (unsynced.bulk, parallel::processors());
+    let mut rest = files;
+    while !rest.is_empty() {
+        let some;
+        (some, rest) = rest.split_at(at_once(rest, bulk));
+        let dirs: Result<Vec<D::Dir>, Error> =
+            some.iter().map(|file| gate.dir(file.place.parent())).collect();
+        let all: Vec<(D::Dir, &Temporary)> = dirs?.into_iter().zip(some).collect();
+        let created = gate.disk.each(&all, threads, |disk, (dir, file)| {
+            let made = create_in(disk, dir, file.place.name(), file.content.as_bytes(), &file.look);
+            made.map(|file| (!bulk).then_some(file))
+        });
+        for (Temporary { place, .. }, created) in some.iter().zip(created) {
+            let failed = |(operation, source)| {
+                let path = gate.full(place.as_str());
+                Error::Io { operation, path, source }
+            };
+            if let Some(file) = created.map_err(failed)? {
+                unsynced.add(place, file)?;
+            }
+        }
+        task.steps(some.len());
+    }
+    Ok(())
+}
+
+/// How many of these are created at once: what is not closed at once counts by the file, all else by the directory.
+fn at_once(files: &[Temporary], close: bool) -> usize {
+    if !close {
+        return files.len().min(TOGETHER);
+    }
+    let folder = |at: usize| files[at].place.parent();
+    let mut others = (1..files.len()).filter(|at| folder(*at) != folder(at - 1));
+    others.nth(TOGETHER - 1).unwrap_or(files.len())
 }
 
 /// As [`create`], in an open directory.
@@ -140,15 +179,21 @@ impl<D: Disk> Unsynced<'_, D> {
         if self.files.len() < TOGETHER { Ok(()) } else { self.sync() }
     }
 
-    /// All written, then all synced: a file system commits what waits together at once, where one sync
-    /// after the other waits for a commit each.
     fn sync(&mut self) -> Result<(), Error> {
-        let (places, files): (Vec<_>, Vec<_>) = self.files.drain(..).unzip();
-        self.gate.disk.sync_files(&files).map_err(|(index, source)| {
-            let path = places.get(index).map(|place| self.gate.full(place.as_str()));
-            Error::Io { operation: Operation::Sync, path: path.unwrap_or_default(), source }
-        })
+        sync_together(self.gate, &std::mem::take(&mut self.files))
     }
+}
+
+/// Syncs what was written: a file system commits what waits together at once, where one sync after the other waits for
+/// a commit each.
+pub(crate) fn sync_together<D: Disk>(
+    gate: &Gate<D>,
+    files: &[(StorePath, D::File)],
+) -> Result<(), Error> {
+    let synced = gate.disk.each(files, files.len(), |disk, (_, file)| disk.sync_file(file));
+    files.iter().zip(synced).try_for_each(|((place, _), synced)| {
+        synced.map_err(Error::io(Operation::Sync, gate.full(place.as_str())))
+    })
 }
 
 fn copy<D: Disk>(

@@ -1,5 +1,6 @@
 //! What is to be changed, before anything is.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -63,6 +64,7 @@ impl fmt::Debug for Content {
 #[derive(Debug)]
 pub struct Transaction {
     id: String,
+    operation: Option<String>,
     command: Option<&'static str>,
     changes: Vec<Change>,
     log: Vec<String>,
@@ -71,6 +73,7 @@ pub struct Transaction {
 /// All of a transaction.
 pub(crate) struct Parts {
     pub(crate) id: String,
+    pub(crate) operation: Option<String>,
     pub(crate) command: Option<&'static str>,
     pub(crate) changes: Vec<Change>,
     pub(crate) log: Vec<String>,
@@ -142,12 +145,25 @@ pub(crate) enum Attributes {
 impl Transaction {
     /// An empty transaction. `id_time`, a compact timestamp like `20271121T171100Z`, names its backup.
     pub fn new(id_time: &str) -> Self {
-        Self { id: id_time.to_owned(), command: None, changes: Vec::new(), log: Vec::new() }
+        Self {
+            id: id_time.to_owned(),
+            operation: None,
+            command: None,
+            changes: Vec::new(),
+            log: Vec::new(),
+        }
     }
 
     /// The same transaction with another name for its backup.
     pub fn named(mut self, id_time: &str) -> Self {
         id_time.clone_into(&mut self.id);
+        self
+    }
+
+    /// Makes it a further part of an operation that began with the backup of this name: they are listed, kept and
+    /// undone as one.
+    pub fn part_of(&mut self, operation: &str) -> &mut Self {
+        self.operation = Some(operation.to_owned());
         self
     }
 
@@ -178,16 +194,16 @@ impl Transaction {
         self.push_write(path.into(), content.into(), mode, Attributes::Kept)
     }
 
-    /// Has what is written at this path belong to this owner, whatever it replaces; says whether anything is.
-    pub fn own(&mut self, path: &Path, to: NewOwner) -> bool {
-        let mut written = false;
-        for change in self.changes.iter_mut().filter(|change| change.path == path) {
-            if let FileAction::Write { owner, .. } = &mut change.action {
-                *owner = Some(to);
-                written = true;
+    /// Has what is written at these paths belong to these owners, whatever it replaces.
+    pub fn own(&mut self, owners: &BTreeMap<PathBuf, NewOwner>) -> &mut Self {
+        for change in &mut self.changes {
+            if let (FileAction::Write { owner, .. }, Some(to)) =
+                (&mut change.action, owners.get(&change.path))
+            {
+                *owner = Some(*to);
             }
         }
-        written
+        self
     }
 
     /// Gives a secret that is there to an owner, its content left as it is.
@@ -221,6 +237,16 @@ impl Transaction {
         self.changes.iter().map(|change| change.path.as_path())
     }
 
+    /// The same of the changes after the first so many.
+    pub fn paths_after(&self, count: usize) -> impl Iterator<Item = &Path> {
+        self.changes.iter().skip(count).map(|change| change.path.as_path())
+    }
+
+    /// How many changes there are.
+    pub fn count(&self) -> usize {
+        self.changes.len()
+    }
+
     /// What each path will be whose content changes, in the order they were given.
     pub fn outcomes(&self) -> impl Iterator<Item = (&Path, After<'_>)> {
         self.changes.iter().filter_map(|change| {
@@ -244,8 +270,8 @@ impl Transaction {
     }
 
     pub(crate) fn into_parts(self) -> Parts {
-        let Self { id, command, changes, log } = self;
-        Parts { id, command, changes, log }
+        let Self { id, operation, command, changes, log } = self;
+        Parts { id, operation, command, changes, log }
     }
 
     fn push_write(

@@ -25,6 +25,7 @@ use rustls::{
 
 mod certificate;
 mod judge;
+mod proxy;
 mod refusal;
 
 use crate::model::timestamp::Timestamp;
@@ -55,6 +56,20 @@ impl Identity {
             rustls::Error::InconsistentKeys(_) => SetupError::KeyMismatch,
             other => SetupError::BadCertificate { source: other.into() },
         })?;
+        Ok(Self { resolver: Arc::new(SingleCertAndKey::from(certified)), chain })
+    }
+}
+
+impl Identity {
+    /// A chain in DER, leaf first, whose key is elsewhere. That its owner has that key is taken for granted, and all else
+    /// is judged: it signs with a key that was made for this process, which handshakes in memory accept from anybody.
+    pub fn assumed(chain: &[Vec<u8>]) -> Result<Self, SetupError> {
+        let chain: Vec<_> = chain.iter().map(|c| CertificateDer::from(c.clone())).collect();
+        if chain.is_empty() {
+            return Err(SetupError::NoCertificate);
+        }
+        let key = Arc::clone(&proxy::key().ok_or(SetupError::UnknownKey)?.signer);
+        let certified = CertifiedKey::new(chain.clone(), key);
         Ok(Self { resolver: Arc::new(SingleCertAndKey::from(certified)), chain })
     }
 }
@@ -135,6 +150,14 @@ impl Server {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(Self(config))
+    }
+
+    /// What a listener that runs answers with: there it is always now.
+    #[cfg(feature = "cluster")]
+    pub fn live(&self) -> Arc<ServerConfig> {
+        let mut config = self.0.clone();
+        config.time_provider = Arc::new(DefaultTimeProvider);
+        Arc::new(config)
     }
 }
 

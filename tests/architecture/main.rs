@@ -20,9 +20,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("pki", &["model"]),
     ("store", &["model", "parallel"]),
     ("tls", &["model", "parallel", "pki"]),
+    ("cluster", &["model", "pki", "tls"]),
     ("render", &["model"]),
     ("ops", &["model", "document", "parallel", "pki", "store", "tls", "render"]),
-    ("cli", &["model", "document", "parallel", "pki", "store", "tls", "render", "ops"]),
+    ("cli", &["model", "document", "parallel", "pki", "store", "tls", "cluster", "render", "ops"]),
 ];
 
 /// What the model must not name: the world it would read or change.
@@ -39,11 +40,14 @@ const WORLD: &[&str] = &[
     "std::time::SystemTime",
     "clap",
     "getrandom",
+    "k8s_openapi",
+    "kube",
     "rand",
     "rcgen",
     "ring",
     "rustix",
     "rustls",
+    "tokio",
 ];
 
 /// What begins threads or counts processors: `parallel`'s alone, which does without where there are none to be had.
@@ -63,6 +67,8 @@ const SPREAD: &[(&str, &[&str], &str)] = &[
         "Kubernetes' documents; age's header; digests as pages have them",
     ),
     ("clap", &["cli"], "each command's arguments stand beside it"),
+    ("k8s_openapi", &["cluster"], "the API's types"),
+    ("kube", &["cluster"], "questions to the API"),
     ("ring", &["pki", "store::digest"], "keys, signatures, key identifiers; the journal's digests"),
     (
         "rustix",
@@ -74,13 +80,14 @@ const SPREAD: &[(&str, &[&str], &str)] = &[
     ("serde", &[""], "derives"),
     (
         "serde_json",
-        &["cli", "document", "ops", "render", "store"],
-        "output; config files; the journal and the log",
+        &["cli", "cluster", "document", "ops", "render", "store"],
+        "output; patches of objects; config files; the journal and the log",
     ),
     ("signal_hook", &["cli", "ops"], "what a signal ended; hooks that are handed them"),
     ("tar", &["ops::delivery", "ops::export"], "what goes to a host, by two ways"),
     ("thiserror", &[""], "derives"),
     ("time", &["model::timestamp", "pki"], "rcgen and x509-parser speak it"),
+    ("tokio", &["cluster"], "what kube and hyper run on"),
     (
         "zeroize",
         &["cli", "document", "ops", "pki", "store", "tls"],
@@ -110,10 +117,12 @@ const OTHER_SENSE: &[(&str, &[&str], &str)] = &[
     ("cli/rotate.rs", &["ca"], "an argument's name"),
     ("cli/show.rs", &["ca"], "a field of the JSON document"),
     ("document/declaration.rs", &["ca", "etcd"], "fields of certkit.yaml"),
+    ("document/declaration/signers.rs", &["etcd"], "a field of certkit.yaml"),
     ("document/draft.rs", &["etcd"], "a field of certkit.yaml"),
     ("document/kubeadm.rs", &["etcd"], "a field of kubeadm's configuration"),
     ("document/object.rs", &["ca"], "how a key in a ConfigMap may end"),
     ("model/cluster.rs", &["etcd"], "a field of certkit.yaml"),
+    ("model/cluster/signers.rs", &["etcd"], "a field of certkit.yaml"),
     ("render.rs", &["flags/config/etcd.yaml"], "a template's name"),
 ];
 
@@ -122,6 +131,7 @@ const EACH_MODULES: &[&str] = &["Error", "Report", "Request"];
 
 /// The modules that name sockets, and what for.
 const NETWORKED: &[(&str, &str)] = &[
+    ("cluster/serve.rs", "`certkit controller --listen`: its own health and metrics"),
     ("ops/machine.rs", "the route's source address, asked of the kernel: nothing is sent"),
     ("ops/takeup/listening.rs", "--wait: whether something listens on an address of this machine"),
     ("ops/receive/health.rs", "where etcd's members and the apiserver are asked"),
@@ -383,7 +393,10 @@ fn network_faults(source: &Source) -> Vec<String> {
     let named = source.named().into_iter().map(|named| (named.path.join("::"), named.line));
     let is_plain = |path: &str| ADDRESSES.iter().any(|a| within(path, &format!("std::net::{a}")));
     named
-        .filter(|(path, _)| within(path, "std::net") && path != "std::net" && !is_plain(path))
+        .filter(|(path, _)| {
+            let is_socket = within(path, "std::net") && path != "std::net" && !is_plain(path);
+            is_socket || within(path, "tokio::net")
+        })
         .map(|(path, line)| format!("{}:{line}: names {path}", source.path))
         .collect()
 }
@@ -718,6 +731,7 @@ mod rules_can_fail {
             "use std::net::{IpAddr, TcpStream};",
             "fn f() { std::net::UdpSocket::bind(a); }",
             "use std::net;\nfn f() { net::TcpListener::bind(a); }",
+            "use tokio::net::TcpListener;",
         ] {
             assert_eq!(faults_of(network_faults, "ops/apply.rs", text).len(), 1, "{text}");
             assert_eq!(faults_of(network_faults, "tls/probe.rs", text), [""; 0], "{text}");

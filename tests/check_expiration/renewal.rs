@@ -117,7 +117,7 @@ fn a_key_that_may_not_be_read_is_here() {
         fs::set_permissions(dir.join(key), fs::Permissions::from_mode(0o000)).unwrap();
     }
     let program = folder.path().join("certkit");
-    fs::copy(env!("CARGO_BIN_EXE_certkit"), &program).unwrap();
+    support::copy_certkit(&program);
     let mut command = std::process::Command::new(setpriv);
     command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(program);
     command.args(["check-expiration", "--at", THEN, "--dir"]).arg(&dir);

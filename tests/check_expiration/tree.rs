@@ -228,7 +228,7 @@ fn as_nobody(command: &mut std::process::Command, at: &Path) -> Option<std::proc
         return None;
     }
     let program = at.join("certkit");
-    fs::copy(command.get_program(), &program).unwrap();
+    support::copy_certkit(&program);
     let mut nobody = std::process::Command::new(program);
     nobody.args(command.get_args()).uid(65534).gid(65534);
     Some(nobody)
@@ -239,8 +239,9 @@ fn certkits_own_directory_needs_no_explanation() {
     let dir = support::temp_dir();
     support::run(
         support::certkit()
-            .args(["init", "--name", "c", "--host", "cp1=10.0.0.11", "--addon", "konnectivity"])
-            .args(["--addon", "istio", "--addon", "kube-proxy", "--single-root", "--dir"])
+            .args(["init", "--name", "c", "--host", "cp1=10.0.0.11", "--addon"])
+            .arg(certkit::model::catalogue::addons().join(","))
+            .args(["--single-root", "--dir"])
             .arg(dir.path()),
     );
     let mut command = support::certkit();

@@ -544,10 +544,11 @@ pub fn logs() -> PathBuf {
     folder
 }
 
-/// Waits until no other control plane of this target folder is at work; the next one waits until the file is
-/// closed. Whoever starts one in another way takes its turn too.
+/// Waits until no other control plane of this target folder is at work, or of this lane (`tests/run.sh`); the next one waits
+/// until the file is closed. Whoever starts one in another way takes its turn too.
 pub fn take_turn() -> File {
-    let path = super::target_folder().join("certkit-control-plane.lock");
+    let lane = std::env::var("CERTKIT_TEST_LANE").unwrap_or_default();
+    let path = super::target_folder().join(format!("certkit-control-plane{lane}.lock"));
     let file = File::create(path).expect("a file to lock");
     file.lock().expect("a lock");
     file

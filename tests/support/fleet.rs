@@ -9,7 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{certkit, machine::Machine, need, process::Process, run};
+use serde_json::Value;
+
+use super::{certkit, machine::Machine, need, process::Process, run, run_to_exit};
 
 /// The operator's address.
 const OPERATOR: &str = "10.90.0.1";
@@ -169,6 +171,38 @@ impl Fleet {
         self.certkit(&[&["deploy", "--ssh", &ssh], arguments].concat())
     }
 
+    /// Has a host take a delivery of this description and these files; what it says to people, when it ends with this code.
+    #[track_caller]
+    pub fn send(
+        &self,
+        host: &str,
+        words: &[&str],
+        mut description: Value,
+        files: &[(&str, &[u8])],
+        code: i32,
+    ) -> String {
+        let folder = super::temp_dir();
+        let mut listed = Vec::new();
+        for (path, content) in files {
+            let file = folder.path().join(path);
+            fs::create_dir_all(file.parent().expect("a folder")).expect("made");
+            fs::write(&file, content).expect("written");
+            let sum = super::stdout(Command::new("sha256sum").arg(&file));
+            let sum = sum.split(' ').next().expect("a sum");
+            listed.push(serde_json::json!({"path": path, "sha256": sum, "sent": true}));
+        }
+        description["files"] = listed.into();
+        fs::write(folder.path().join("delivery.json"), description.to_string()).expect("written");
+        let mut archive = Command::new("tar");
+        archive.args(["-cf", "stream.tar", "delivery.json"]).current_dir(folder.path());
+        run(archive.args(files.iter().map(|(path, _)| path)));
+        let mut receive = certkit();
+        receive.args(words).args(["--dir", "/etc/kubernetes"]);
+        let mut receive = self.host(host).enter(&receive);
+        receive.stdin(fs::File::open(folder.path().join("stream.tar")).expect("there"));
+        String::from_utf8_lossy(&run_to_exit(&mut receive, code).stderr).into_owned()
+    }
+
     /// The operator's workspace.
     pub fn workspace(&self) -> PathBuf {
         self.operator.folder().join("workspace")
@@ -217,4 +251,59 @@ impl Fleet {
         };
         fs::write(known, text.lines().map(line).collect::<String>()).expect("written");
     }
+}
+
+/// Every file of a tree, but certkit's own notes.
+pub fn tree(root: &Path) -> BTreeMap<String, (u32, Vec<u8>)> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut all = BTreeMap::new();
+    let mut folders = vec![root.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.ends_with(".certkit") {
+                continue;
+            }
+            match path.is_dir() {
+                true => folders.push(path),
+                false => {
+                    let mode = path.metadata().expect("metadata").permissions().mode() & 0o7777;
+                    let name = path.strip_prefix(root).expect("below").display().to_string();
+                    all.insert(name, (mode, fs::read(&path).expect("readable")));
+                }
+            }
+        }
+    }
+    all
+}
+
+/// A JSON document.
+pub fn document(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
+}
+
+/// What `deploy` says of each host: its name and state.
+pub fn states(report: &Value) -> Vec<(String, String)> {
+    let hosts = report["hosts"].as_array().expect("hosts").iter();
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    hosts.map(|host| (text(&host["host"]), text(&host["state"]))).collect()
+}
+
+/// The same of one host.
+pub fn state(report: &Value, host: &str) -> String {
+    let all = states(report);
+    let found = all.into_iter().find(|(name, _)| name == host);
+    found.unwrap_or_else(|| panic!("{host}: {report}")).1
+}
+
+/// What a command says as JSON, when it ends with this code.
+#[track_caller]
+pub fn report(command: &mut Command, code: i32) -> Value {
+    document(&stdout_to(command.args(["-o", "json"]), code))
+}
+
+/// What a command prints when it ends with this code.
+#[track_caller]
+pub fn stdout_to(command: &mut Command, code: i32) -> String {
+    String::from_utf8(run_to_exit(command, code).stdout).expect("UTF-8")
 }

@@ -19,9 +19,12 @@ pub mod https;
 pub mod kubeadm;
 pub mod kubernetes;
 pub mod machine;
+pub mod observer;
 pub mod plane;
 pub mod pod;
 pub mod process;
+pub mod replica;
+pub mod requests;
 pub mod schema;
 pub mod services;
 pub mod storm;
@@ -47,6 +50,19 @@ pub fn need(program: &str) -> Option<PathBuf> {
     found
 }
 
+/// The same for axe-core, a script for browsers.
+#[track_caller]
+pub fn need_axe() -> Option<PathBuf> {
+    let needs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/needs.sh");
+    let path = PathBuf::from(stdout(Command::new(needs).arg("--axe")).trim());
+    if path.is_file() {
+        return Some(path);
+    }
+    report_skipped("axe-core");
+    assert!(!on_ci(), "needs axe-core, which is not installed; see tests/needs.sh");
+    None
+}
+
 /// Like [`need`] for what cannot be had everywhere, such as `systemd-analyze`: never a failure.
 pub fn optional(program: &str) -> Option<PathBuf> {
     let found = find(program);
@@ -66,6 +82,12 @@ pub fn certkit() -> Command {
     }
     command.env_remove("CLICOLOR_FORCE").env("NO_COLOR", "1").env("TZ", "UTC").env("LC_ALL", "C");
     command
+}
+
+/// Puts certkit at `program`, for whoever may not reach it where it is. Another process copies it: where this one held
+/// it open for writing, and another thread forked meanwhile, it could not be started (ETXTBSY).
+pub fn copy_certkit(program: &Path) {
+    run(Command::new("cp").arg(env!("CARGO_BIN_EXE_certkit")).arg(program));
 }
 
 /// Runs the command, which must succeed; otherwise all it said is in the failure.
@@ -112,6 +134,13 @@ pub fn write_script(path: &Path, text: &str) {
 #[track_caller]
 pub fn temp_dir() -> TempDir {
     tempfile::Builder::new().prefix("certkit-test-").tempdir().expect("a temporary folder")
+}
+
+/// The same in memory where there is such a folder: for tests that write tens of thousands of files, which would keep the
+/// disk from the control planes that run beside them.
+pub fn temp_dir_in_memory() -> TempDir {
+    let in_memory = tempfile::Builder::new().prefix("certkit-test-").tempdir_in("/dev/shm");
+    in_memory.unwrap_or_else(|_| temp_dir())
 }
 
 /// Compares with the golden file `tests/golden/NAME`; `make golden` rewrites it instead.
@@ -238,4 +267,10 @@ pub fn base64(octets: &[u8]) -> String {
         }
     }
     text
+}
+
+/// What that says.
+pub fn decoded(text: &str) -> Vec<u8> {
+    use ::base64::{Engine as _, prelude::BASE64_STANDARD};
+    BASE64_STANDARD.decode(text).expect("base64")
 }

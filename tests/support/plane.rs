@@ -43,6 +43,15 @@ impl<'m> Plane<'m> {
     /// of `certkit template rbac`. All components are ready.
     #[track_caller]
     pub fn of_certkit(machine: &'m Machine) -> Option<Self> {
+        Self::of_certkit_with(machine, |component| flags(machine, component, "10.0.0.11"))
+    }
+
+    /// The same, with other command lines.
+    #[track_caller]
+    pub fn of_certkit_with(
+        machine: &'m Machine,
+        arguments: impl Fn(&str) -> Vec<String>,
+    ) -> Option<Self> {
         let mut plane = Self::new(machine)?;
         let mut init = certkit();
         init.args([
@@ -56,7 +65,7 @@ impl<'m> Plane<'m> {
         ]);
         run(&mut machine.enter(&init));
         for component in COMPONENTS {
-            plane.start(component, &flags(machine, component, "10.0.0.11"));
+            plane.start(component, &arguments(component));
         }
         plane.wait_ready();
         plane.apply(&stdout(certkit().args(["template", "rbac"])));
@@ -94,6 +103,12 @@ impl<'m> Plane<'m> {
     #[track_caller]
     pub fn stop(&mut self, name: &str) {
         self.processes.remove(name).unwrap_or_else(|| panic!("{name} does not run")).end();
+    }
+
+    /// Ends a component at once, as a power cut does. An apiserver that is asked to end waits for its clients first.
+    #[track_caller]
+    pub fn kill(&mut self, name: &str) {
+        drop(self.processes.remove(name).unwrap_or_else(|| panic!("{name} does not run")));
     }
 
     /// Ends every component and starts it again, with what these arguments are now.
@@ -208,7 +223,7 @@ pub const KUBELET_HERE: &[&str] = &[
 /// what each of them has logged; both end when dropped.
 pub struct Kubelet {
     kubelet: Process,
-    _runtime: Process,
+    runtime: Process,
 }
 
 impl Kubelet {
@@ -227,12 +242,18 @@ impl Kubelet {
         let mut kubelet = Command::new(program("kubelet"));
         kubelet.args(arguments).args(KUBELET_HERE);
         let kubelet = Process::start(&mut machine.enter(&kubelet), &machine.log_of("kubelet"));
-        Self { kubelet, _runtime: runtime }
+        Self { kubelet, runtime }
     }
 
     /// What it logged.
     pub fn log(&self) -> String {
         self.kubelet.log()
+    }
+
+    /// Ends both at once.
+    pub fn stop(&mut self) {
+        self.kubelet.kill();
+        self.runtime.kill();
     }
 
     /// Fails, with its log, if it has ended.

@@ -181,11 +181,14 @@ fn round(tally: &Tally, who: &[Credentials; 3], to: SocketAddr, name: &str, numb
 }
 
 /// What is said where the leader of etcd ended with a write under way, of which nobody knows the end: a leader that hands over
-/// drops what it is sent meanwhile, whatever certificates there are. Who applies what it wants does so again.
-const LEADER_ENDED: [&str; 3] = [
+/// drops what it is sent meanwhile, whatever certificates there are. Who applies what it wants does so again. The last is
+/// what is left where the apiserver's own limit for an apply passes at that moment: it breaks off without an answer, and logs
+/// `Timeout or abort while handling` and `etcdserver: request timed out`.
+const LEADER_ENDED: [&str; 4] = [
     "etcdserver: request timed out",
     "etcdserver: leader changed",
     "Timeout: request did not complete within the allotted timeout",
+    "answered \"\"",
 ];
 
 /// A request that is made once more where the leader of etcd ended.

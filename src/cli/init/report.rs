@@ -2,30 +2,28 @@
 
 use std::{fmt::Write as _, path::Path};
 
+use serde_json::{Value, json};
+
 use crate::{
     cli::{
         output::{self, grid::Column},
-        rotate::report::{components, taken_up},
+        rotate::report::{components, failed, taken_up},
+        telling::{self, Telling, Words},
         words::{here, once, quoted},
     },
     model::{
         adopt::Deviation,
         catalogue::roles,
-        plan::{Action, Plan, Reason, Step},
+        plan::{Action, Step},
     },
-    ops::{change, takeup::Uptake},
+    ops::change::Report,
 };
 
-/// How it is to be told.
-#[derive(Clone, Copy, Debug)]
-pub struct InitTelling {
-    /// Nothing was changed.
-    pub dry_run: bool,
-    /// Tell too what stays as it is.
-    pub verbose: bool,
-    /// Leave nothing out for want of room.
-    pub wide: bool,
-}
+/// How steps are told.
+pub const WORDS: Words = Words { row, data, tells_kept: |_| false };
+
+/// Rows of a report that is told whole, which those of a few control planes are, and those that are told of one with more.
+pub const LIMIT: (usize, usize) = (400, 100);
 
 const COLUMNS: [Column; 5] = [
     Column::new("ACTION").rank(3),
@@ -36,56 +34,50 @@ const COLUMNS: [Column; 5] = [
 ];
 
 /// The report for people: what was made, then what to do next.
-pub fn table(
-    report: &change::Report,
-    outcomes: &[Uptake],
-    dir: &Path,
-    view: InitTelling,
-) -> String {
-    let InitTelling { dry_run, verbose, wide } = view;
+pub fn table(telling: &Telling, dir: &Path, wide: bool) -> String {
+    let dry_run = telling.dry_run;
     let mut text = String::new();
-    let plan = &report.plan;
-    let shown = |step: &&Step| verbose || step.action != Action::Keep;
-    let rows: Vec<Vec<String>> = plan
-        .steps
-        .iter()
-        .filter(shown)
-        .map(|step| {
-            let files: Vec<String> = step.files.iter().map(|f| f.display().to_string()).collect();
-            let end = report.record_of(step);
-            vec![
-                verb(&step.action).to_owned(),
-                step.label.clone(),
-                end.map(|r| r.not_after.to_kubeadm()).unwrap_or_default(),
-                files.join(" "),
-                step.reason.to_string(),
-            ]
-        })
-        .collect();
+    let (rows, rest) = telling.told();
     // Writing to a String cannot fail.
     if rows.is_empty() {
         let _ = writeln!(text, "{}: complete, nothing to do", dir.display());
     } else {
         let heading = if dry_run { "would be made in" } else { "made in" };
         let _ = writeln!(text, "{heading} {}:\n", dir.display());
-        text.push_str(&output::table(&COLUMNS, &rows, wide));
+        text.push_str(&output::table(&COLUMNS, rows, wide));
+        if rest > 0 {
+            let _ =
+                writeln!(text, "... and {rest} more; -o wide and .certkit/log.jsonl have them all");
+        }
     }
-    for (label, end) in &report.clamped {
+    for (label, end) in &telling.clamped {
         let _ = writeln!(text, "\n{label} ends with its CA, {end}, earlier than declared");
     }
-    for note in once(&plan.notes) {
+    for note in once(&telling.notes) {
         let _ = writeln!(text, "\nnote: {}", here(&note, dir));
     }
-    if let Some(backup) = &report.aftermath.backup {
+    if let Some(backup) = &telling.backup {
         let _ = writeln!(text, "\nwhat was replaced is kept in {}", backup.display());
     }
-    text.push_str(&taken_up(outcomes, wide));
-    let waits = waiting(plan, dir, &mut text);
+    text.push_str(&taken_up(&telling.outcomes, wide));
+    let waits = waiting(telling, dir, &mut text);
     // Nothing can be started as long as certificates are missing.
-    if !dry_run && !plan.is_empty() && !waits {
-        next(report, dir, &mut text);
+    if !dry_run && telling.changes && !waits {
+        next(telling, dir, &mut text);
     }
     text
+}
+
+fn row(report: &Report, step: &Step) -> Vec<String> {
+    let files: Vec<String> = step.files.iter().map(|f| f.display().to_string()).collect();
+    let end = report.record_of(step);
+    vec![
+        verb(&step.action).to_owned(),
+        step.label.clone(),
+        end.map(|r| r.not_after.to_kubeadm()).unwrap_or_default(),
+        files.join(" "),
+        step.reason.to_string(),
+    ]
 }
 
 fn verb(action: &Action) -> &'static str {
@@ -108,19 +100,13 @@ fn verb(action: &Action) -> &'static str {
 }
 
 /// What waits for a signature from elsewhere, if anything does.
-fn waiting(plan: &Plan, dir: &Path, text: &mut String) -> bool {
-    let requests: Vec<_> = plan
-        .steps
-        .iter()
-        .filter(|s| matches!(s.action, Action::Request(_)) || s.reason == Reason::Waiting)
-        .collect();
-    if requests.is_empty() {
+fn waiting(telling: &Telling, dir: &Path, text: &mut String) -> bool {
+    if telling.requests.is_empty() {
         return false;
     }
     let _ = writeln!(text, "\nwaiting for signatures from elsewhere:");
-    for step in requests {
-        let file = step.files.first().map(|f| f.display().to_string()).unwrap_or_default();
-        let _ = writeln!(text, "  {file}  ({})", step.label);
+    for (file, label) in &telling.requests {
+        let _ = writeln!(text, "  {}  ({label})", file.display());
     }
     let folder = dir.join("csr");
     let _ = writeln!(
@@ -132,32 +118,32 @@ fn waiting(plan: &Plan, dir: &Path, text: &mut String) -> bool {
     true
 }
 
-/// Hosts whose command is told; of more only the first one's.
-const TOLD: usize = 5;
-
 /// What to do now. Flags come from the same catalogue, so they fit.
-fn next(report: &change::Report, dir: &Path, text: &mut String) {
+fn next(telling: &Telling, dir: &Path, text: &mut String) {
     // Where it was made before, it may be offline by now.
-    let is_root = |step: &Step| step.label == roles::ROOT.id.name() && step.action != Action::Keep;
-    let root = report.cluster.single_root && report.plan.steps.iter().any(is_root);
+    let root = telling.single_root && telling.is_new(roles::ROOT.id.name());
     let dir = quoted(&dir.display().to_string());
     let _ = writeln!(text, "\nnext:");
-    let hosts = &report.cluster.hosts;
-    if report.cluster.workspace {
-        let told = if hosts.len() > TOLD { 1 } else { hosts.len() };
-        for host in &hosts[..told] {
+    let hosts = &telling.hosts;
+    if telling.keys_on_hosts {
+        let _ = writeln!(
+            text,
+            "  certkit --dir {dir} deploy   asks hosts for their requests, and carries the rest"
+        );
+    } else if telling.workspace {
+        let told = if hosts.count > telling::NAMED { 1 } else { hosts.count };
+        for host in &hosts.names[..told] {
             let _ = writeln!(
                 text,
-                "  certkit --dir {dir} export {0} | ssh {0} tar -x -C /etc/kubernetes",
-                host.name
+                "  certkit --dir {dir} export {host} | ssh {host} tar -x -C /etc/kubernetes",
             );
         }
-        if told < hosts.len() {
-            let _ = writeln!(text, "  the same for the other {} hosts", hosts.len() - told);
+        if told < hosts.count {
+            let _ = writeln!(text, "  the same for the other {} hosts", hosts.count - told);
         }
     }
-    let host = match hosts.first().filter(|_| report.cluster.workspace) {
-        Some(host) => format!(" --host {}", host.name),
+    let host = match hosts.names.first().filter(|_| telling.workspace) {
+        Some(host) => format!(" --host {host}"),
         None => String::new(),
     };
     let _ = writeln!(
@@ -175,33 +161,23 @@ fn next(report: &change::Report, dir: &Path, text: &mut String) {
     }
 }
 
+/// A step as data.
+fn data(report: &Report, step: &Step) -> Value {
+    telling::step(report, step, verb(&step.action))
+}
+
 /// The report for programs.
-pub fn json(report: &change::Report, outcomes: &[Uptake], dry_run: bool) -> String {
-    let steps: Vec<_> = report
-        .plan
-        .steps
-        .iter()
-        .map(|step| {
-            let issued = report.record_of(step);
-            serde_json::json!({
-                "action": verb(&step.action),
-                "name": step.label,
-                "files": step.files,
-                "reason": step.reason.to_string(),
-                "notAfter": issued.map(|r| r.not_after.to_string()),
-                "fingerprint": issued.map(|r| r.fingerprint.clone()),
-            })
-        })
-        .collect();
-    let document = serde_json::json!({
+pub fn json(telling: &Telling) -> String {
+    let document = json!({
         "apiVersion": "certkit/v1",
         "kind": "InitReport",
-        "dryRun": dry_run,
-        "steps": steps,
-        "notes": report.plan.notes,
-        "backup": report.aftermath.backup,
-        "warnings": report.aftermath.warnings,
-        "components": components(outcomes),
+        "dryRun": telling.dry_run,
+        "steps": telling.steps,
+        "failed": failed(&telling.shortfall),
+        "notes": telling.notes,
+        "backup": telling.backup,
+        "warnings": telling.warnings,
+        "components": components(&telling.outcomes),
     });
     format!("{document:#}\n")
 }

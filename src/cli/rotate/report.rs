@@ -8,6 +8,7 @@ use crate::{
     cli::{
         self, Exit,
         output::{self, grid::Column},
+        telling::{self, HostTally, Telling, Words},
         words::{here, once, quoted},
     },
     model::{
@@ -16,16 +17,17 @@ use crate::{
         takeup::TakeUp,
     },
     ops::{
-        change::Report,
+        change::{self, Report, parts::Shortfall},
         takeup::{self, State, Uptake},
     },
 };
 
-/// How it is to be told.
+/// How steps are told.
+pub const WORDS: Words = Words { row, data, tells_kept: |step| step.reason == Reason::Waiting };
+
+/// How a report is told to people.
 #[derive(Clone, Copy, Debug)]
 pub struct RotateTelling {
-    /// Nothing was changed.
-    pub dry_run: bool,
     /// Somebody is watching: say too that there was nothing to do.
     pub talk: bool,
     /// Tell too what stays as it is.
@@ -44,47 +46,42 @@ const COLUMNS: [Column; 6] = [
 ];
 
 /// The plan, or what became of it. With nothing due it is empty unless somebody is watching.
-pub fn table(report: &Report, outcomes: &[Uptake], dir: &Path, view: RotateTelling) -> String {
-    let RotateTelling { dry_run, talk, verbose, wide } = view;
+pub fn table(telling: &Telling, dir: &Path, view: RotateTelling) -> String {
+    let RotateTelling { talk, verbose, wide } = view;
+    let dry_run = telling.dry_run;
     let mut text = String::new();
-    let plan = &report.plan;
-    let waiting = plan.steps.iter().any(|step| step.reason == Reason::Waiting);
     // Writing to a String cannot fail.
-    if plan.is_empty() && !waiting && !verbose {
-        if (talk || dry_run) && report.plan.blocked.is_empty() {
+    if !telling.changes && !telling.waiting && !verbose {
+        if (talk || dry_run) && telling.blocked.is_empty() {
             let _ = write!(text, "{}: nothing is due", dir.display());
-            if let Some((label, end)) = &report.plan.next {
+            if let Some((label, end)) = &telling.next {
                 let _ = write!(text, "; {label} ends first, {}", end.to_kubeadm());
             }
             text.push('\n');
         }
     } else {
-        let heading = match (dry_run, plan.is_empty()) {
+        let heading = match (dry_run, telling.changes) {
             (true, _) => "would be renewed in",
-            (false, true) => "in",
-            (false, false) => "renewed in",
+            (false, false) => "in",
+            (false, true) => "renewed in",
         };
-        let shown = |s: &&Step| verbose || s.action != Action::Keep || s.reason == Reason::Waiting;
-        let rows: Vec<_> = plan.steps.iter().filter(shown).map(|step| row(report, step)).collect();
         let _ = writeln!(text, "{} {}:\n", heading, dir.display());
-        // A mail of thousands of lines is not read.
-        let told = if dry_run || verbose || wide || rows.len() <= MANY { rows.len() } else { SOME };
-        text.push_str(&output::table(&COLUMNS, &rows[..told], wide));
-        if told < rows.len() {
-            let rest = rows.len() - told;
+        let (rows, rest) = telling.told();
+        text.push_str(&output::table(&COLUMNS, rows, wide));
+        if rest > 0 {
             let _ =
                 writeln!(text, "... and {rest} more; -o wide and .certkit/log.jsonl have them all");
         }
     }
-    for (label, end) in &report.clamped {
+    for (label, end) in &telling.clamped {
         let _ = writeln!(text, "\n{label} ends with its CA, {end}, earlier than asked for");
     }
-    if talk || dry_run || !plan.is_empty() {
-        for note in once(&plan.notes) {
+    if talk || dry_run || telling.changes {
+        for note in once(&telling.notes) {
             let _ = writeln!(text, "\nnote: {}", here(&note, dir));
         }
     }
-    if plan.changes().any(|step| matches!(step.action, Action::Request(_))) || waiting {
+    if telling.requested || telling.waiting {
         let folder = quoted(&dir.join("csr").display().to_string());
         let _ = writeln!(
             text,
@@ -93,7 +90,7 @@ pub fn table(report: &Report, outcomes: &[Uptake], dir: &Path, view: RotateTelli
             here(&format!("certkit import {folder}/*.crt"), dir)
         );
     }
-    if let Some(backup) = &report.aftermath.backup {
+    if let Some(backup) = &telling.backup {
         let _ = writeln!(
             text,
             "\nwhat was replaced is kept in {}; `{}` brings it back",
@@ -101,32 +98,26 @@ pub fn table(report: &Report, outcomes: &[Uptake], dir: &Path, view: RotateTelli
             here("certkit rotate --rollback", dir)
         );
     }
-    text.push_str(&taken_up(outcomes, wide));
-    if !report.issued.is_empty() && report.cluster.workspace {
-        text.push_str(&carry(report, dir));
+    text.push_str(&taken_up(&telling.outcomes, wide));
+    if telling.renewed.count > 0 && telling.keys_on_hosts {
+        let deploy = here("certkit deploy --changed", dir);
+        text.push_str(&format!("\ncarry each host's tree to it: {deploy}\n"));
+    } else if telling.renewed.count > 0 && telling.workspace {
+        text.push_str(&carry(&telling.renewed, dir));
     }
     text
 }
 
-/// Hosts whose command is told; of more only the first one's.
-const TOLD: usize = 5;
-
 /// How the trees of a workspace reach the hosts whose certificates are new.
-fn carry(report: &Report, dir: &Path) -> String {
-    let hosts = report.cluster.hosts.iter().map(|host| host.name.to_string());
-    let has_new = |host: &String| {
-        let root = Path::new("hosts").join(host);
-        report.issued.iter().flat_map(|record| &record.files).any(|file| file.starts_with(&root))
-    };
-    let hosts: Vec<String> = hosts.filter(has_new).collect();
-    let told = if hosts.len() > TOLD { 1 } else { hosts.len() };
+fn carry(hosts: &HostTally, dir: &Path) -> String {
+    let told = if hosts.count > telling::NAMED { 1 } else { hosts.count };
     let mut text = String::from("\ncarry each host's tree to it:\n");
-    for host in &hosts[..told] {
+    for host in &hosts.names[..told] {
         let line = format!("certkit export {host} | ssh {host} tar -x -C /etc/kubernetes");
         text += &format!("  {}\n", here(&line, dir));
     }
-    if told < hosts.len() {
-        text += &format!("  the same for the other {} hosts\n", hosts.len() - told);
+    if told < hosts.count {
+        text += &format!("  the same for the other {} hosts\n", hosts.count - told);
     }
     text
 }
@@ -161,11 +152,10 @@ fn key(choice: KeyChoice) -> &'static str {
     }
 }
 
-/// Rows of a report that is told whole, and those that are told of one with more.
-const MANY: usize = 100;
-const SOME: usize = 20;
+/// Rows of a report that is told whole, and those that are told of one with more: a mail of thousands of lines is not read.
+pub const LIMIT: (usize, usize) = (100, 20);
 
-/// Hosts that are named before the rest is counted.
+/// HostTally that are named before the rest is counted.
 const NAMED: usize = 3;
 
 /// One line for each component, and for all hosts of which the same is to be said.
@@ -227,43 +217,61 @@ fn words(outcome: &Uptake) -> String {
     words
 }
 
+/// A step as data.
+fn data(report: &Report, step: &Step) -> Value {
+    let issued = report.record_of(step);
+    json!({
+        "action": verb(&step.action),
+        "name": step.label,
+        "files": step.files,
+        "key": step.key().map(key),
+        "reason": step.reason.to_string(),
+        "differences": differences(&step.reason),
+        "notAfter": issued.map(|r| r.not_after.to_string()),
+        "serial": issued.map(|r| r.serial.clone()),
+        "fingerprint": issued.map(|r| r.fingerprint.clone()),
+        "replaced": issued.and_then(|r| r.replaced.clone()),
+    })
+}
+
 /// The same as one JSON document.
-pub fn json(report: &Report, outcomes: &[Uptake], dry_run: bool, exit: Exit) -> String {
-    let steps: Vec<Value> = report
-        .plan
-        .steps
-        .iter()
-        .map(|step| {
-            let issued = report.record_of(step);
-            json!({
-                "action": verb(&step.action),
-                "name": step.label,
-                "files": step.files,
-                "key": step.key().map(key),
-                "reason": step.reason.to_string(),
-                "differences": differences(&step.reason),
-                "notAfter": issued.map(|r| r.not_after.to_string()),
-                "serial": issued.map(|r| r.serial.clone()),
-                "fingerprint": issued.map(|r| r.fingerprint.clone()),
-                "replaced": issued.and_then(|r| r.replaced.clone()),
-            })
-        })
-        .collect();
-    let blocked: Vec<Value> = report.plan.blocked.iter().map(blocked).collect();
+pub fn json(telling: &Telling, exit: Exit) -> String {
+    let blocked: Vec<Value> = telling.blocked.iter().map(blocked).collect();
     let document = json!({
         "apiVersion": "certkit/v1",
         "kind": "RotateReport",
-        "dryRun": dry_run,
-        "declared": report.declared,
+        "dryRun": telling.dry_run,
+        "declared": telling.declared,
         "exitCode": exit as u8,
-        "steps": steps,
+        "steps": telling.steps,
         "blocked": blocked,
-        "notes": report.plan.notes,
-        "backup": report.aftermath.backup,
-        "warnings": report.aftermath.warnings,
-        "components": components(outcomes),
+        "failed": failed(&telling.shortfall),
+        "notes": telling.notes,
+        "backup": telling.backup,
+        "warnings": telling.warnings,
+        "components": components(&telling.outcomes),
     });
     format!("{document:#}\n")
+}
+
+/// The nodes that could not be changed, for a JSON document.
+pub fn failed(shortfall: &Shortfall) -> Vec<Value> {
+    let one = |(nodes, error): &(String, change::Error)| json!({"nodes": nodes, "why": with_causes(error), "hint": error.hint()});
+    shortfall.failed.iter().map(one).collect()
+}
+
+/// Says on standard error which nodes could not be changed.
+pub fn complain_of_parts(shortfall: &Shortfall) {
+    for (nodes, error) in &shortfall.failed {
+        cli::warn(format!("{nodes}: not changed: {}", with_causes(error)));
+    }
+    if shortfall.left > 0 {
+        cli::warn(format!("{} further nodes were not tried", shortfall.left));
+    }
+    let mut hints: Vec<String> =
+        shortfall.failed.iter().filter_map(|(_, error)| error.hint()).collect();
+    hints.dedup();
+    hints.into_iter().for_each(cli::hint);
 }
 
 fn differences(reason: &Reason) -> Vec<String> {
@@ -334,10 +342,17 @@ pub fn components(outcomes: &[Uptake]) -> Vec<Value> {
         .collect()
 }
 
-/// Says on standard error what stood against renewing, once for each obstacle.
-pub fn complain(report: &Report, outcomes: &[Uptake], dir: &Path) {
+/// Says on standard error what stood against renewing, and what failed.
+pub fn complain(telling: &Telling, dir: &Path) {
+    complain_of_blocked(&telling.blocked, dir);
+    complain_of_parts(&telling.shortfall);
+    complain_of(&telling.outcomes);
+}
+
+/// Says on standard error what stood against renewing, with a hint once for each obstacle.
+pub fn complain_of_blocked(all: &[Blocked], dir: &Path) {
     let mut hints: Vec<String> = Vec::new();
-    for blocked in &report.plan.blocked {
+    for blocked in all {
         let due = blocked.due.as_ref().map(|due| format!(" ({due})")).unwrap_or_default();
         cli::warn(format!("{}{due}: {}", blocked.label, blocked.obstacle));
         let hint = blocked.obstacle.hint();
@@ -348,7 +363,6 @@ pub fn complain(report: &Report, outcomes: &[Uptake], dir: &Path) {
     for hint in hints {
         cli::hint(here(&hint, dir));
     }
-    complain_of(outcomes);
 }
 
 /// Says on standard error which restarts, hooks and listeners failed.

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, path::Path};
 
 use serde_json::{Value, json};
 
-use super::{RotateArgs, report, take_up};
+use super::{RotateArgs, report, take_up_as};
 use crate::{
     cli::{self, Exit, Failure, Format, Global, output, output::grid::Column, watch},
     model::shown::with_causes,
@@ -37,8 +37,10 @@ pub fn run(args: &RotateArgs, global: &Global, dir: &Path) -> Result<Exit, Failu
     if let Some(recovered) = &done.recovered {
         global.note(recovered);
     }
-    let outcomes =
-        take_up(args, dir, &done.cluster, done.declared, &done.places, &done.served, &[]);
+    let outcomes = take_up_as(
+        args,
+        takeup::Request::new(dir, (&done.cluster, done.declared), &done.places, &done.served),
+    );
     let failed = outcomes.iter().any(takeup::Uptake::failed) || takeup::is_unproven(&outcomes);
     let exit = if failed || !done.damaged.is_empty() { Exit::Partly } else { Exit::Done };
     let text = match args.output {
@@ -149,7 +151,10 @@ fn list_table(changes: &[Kept], dir: &Path, verbose: bool, wide: bool) -> String
                 if rest > 0 {
                     let _ = write!(which, " and {rest} more");
                 }
-                let command = backup.command.clone().unwrap_or_else(|| "unknown".into());
+                let mut command = backup.command.clone().unwrap_or_else(|| "unknown".into());
+                if let Some(first) = first_of(changes, kept) {
+                    let _ = write!(command, ", with {first}");
+                }
                 (command, backup.files.len().to_string(), which)
             }
             Err(error) => {
@@ -168,6 +173,12 @@ fn list_table(changes: &[Kept], dir: &Path, verbose: bool, wide: bool) -> String
     output::table(&columns, &changes.iter().map(row).collect::<Vec<_>>(), wide)
 }
 
+/// The first part of the change that this one is another part of; the last change comes first.
+fn first_of<'c>(changes: &'c [Kept], part: &Kept) -> Option<&'c str> {
+    let first = changes.iter().rev().find(|one| one.is_with(part))?;
+    (first.id != part.id).then_some(&first.id)
+}
+
 /// The same as one JSON document.
 fn list_json(changes: &[Kept]) -> String {
     let change = |kept: &Kept| {
@@ -177,6 +188,7 @@ fn list_json(changes: &[Kept]) -> String {
             "time": rollback::time(&kept.id).map(|time| time.to_string()),
             "command": backup.ok().and_then(|backup| backup.command.as_deref()),
             "files": backup.map(|backup| files(&backup.files)).unwrap_or_default(),
+            "partOf": first_of(changes, kept),
             "damaged": backup.err().map(|error| with_causes(error)),
         })
     };

@@ -5,8 +5,14 @@ use proptest::{collection, prelude::*};
 use super::*;
 use crate::model::{
     algorithm::KeyAlgorithm,
-    catalogue::{self, CERTIFICATES},
-    cluster::Subnet,
+    catalogue::{self, CERTIFICATES, roles},
+    cluster::{
+        Signers, Subnet,
+        signers::{
+            AccountAdmitted, DnsName, EtcdClients, FrontProxies, NodesAdmitted, PeopleAdmitted,
+            PlainName, PodsAdmitted, Requester,
+        },
+    },
     der::tlv,
     duration::Span,
 };
@@ -59,6 +65,28 @@ fn the_documented_example_is_written_as_it_was_read() {
 }
 
 #[test]
+fn where_keys_are_made_reads_back_and_what_is_none_is_named_with_its_line() {
+    let of = |keys: &str| {
+        let draft = crate::document::read(format!("{EXAMPLE}{keys}").as_bytes(), "f");
+        draft.and_then(|draft| draft.complete("f"))
+    };
+    assert_eq!(of("").unwrap().host_keys, HostKeys::default());
+    assert_eq!(of("keys: workspace\n").unwrap().host_keys, HostKeys::default());
+    assert_eq!(of("keys: host\n").unwrap().host_keys, HostKeys::ALL);
+    let nodes = HostKeys { nodes: true, ..HostKeys::default() };
+    assert_eq!(of("keys: {nodes: host, etcd: workspace}\n").unwrap().host_keys, nodes);
+    for (wrong, said) in [
+        ("keys: here\n", "keys: is neither `host` nor `workspace`"),
+        ("keys: {nodes: 1}\n", "keys.nodes: is neither"),
+        ("keys: {hosts: host}\n", "keys.hosts"),
+        ("keys: host\nkubeconfigStyle: embedded\n", "keys: an embedded key would"),
+    ] {
+        let error = of(wrong).unwrap_err().to_string();
+        assert!(error.contains(said), "{wrong}: {error}");
+    }
+}
+
+#[test]
 fn owners_read_back_and_what_is_none_is_named_with_its_line() {
     let declared =
         format!("{EXAMPLE}owner: {{etcd: etcd:etcd, kube-apiserver: 1000:1000, kubelet: 0}}\n");
@@ -105,6 +133,39 @@ fn names_of_certificates_made_elsewhere_read_back() {
     for bad in ["DNS:a b", "DNS:", "IP:x", "other:", "other:0", "other:0g", "a b"] {
         assert!(read_san(bad).is_err(), "{bad}");
     }
+}
+
+#[test]
+fn signers_admit_nobody_that_cannot_be() {
+    let read = |signers: &str| {
+        let text = format!("{EXAMPLE}signers: {signers}\n").replace("kube-proxy]", "workload]");
+        crate::document::read(text.as_bytes(), "f").and_then(|draft| draft.complete("f"))
+    };
+    for (wrong, why) in [
+        ("{people: {groups: ['system:masters']}}", "begins with system:"),
+        ("{people: {groups: ['SYSTEM:nodes']}}", "begins with system:"),
+        ("{people: {groups: ['']}}", "is empty"),
+        ("{people: {validity: 7d}}", "is not between 1h and 1d"),
+        ("{nodes: {validity: 10m}}", "is not between 1h and 1d"),
+        ("{people: {requesters: ['system:anonymous']}}", "is everybody"),
+        ("{etcd: {}}", "needs at least one of `clients`"),
+        ("{etcd: {clients: [{requester: a}]}}", "needs `requester` and `commonName`"),
+        ("{frontProxy: {}}", "needs at least one of `requesters`"),
+        ("{pods: {}}", "needs at least one of `serviceAccounts`"),
+        ("{pods: {serviceAccounts: [{namespace: a}]}}", "needs `namespace` and `name`"),
+        ("{pods: {serviceAccounts: [{namespace: '*', name: '*'}]}}", "only letters"),
+        ("{pods: {trustDomain: A, serviceAccounts: [{namespace: a, name: b}]}}", "has capitals"),
+        ("{people: {group: []}}", "did you mean `groups`?"),
+    ] {
+        let said = read(wrong).unwrap_err().to_string();
+        assert!(said.contains(why), "{wrong}: {said}");
+    }
+    assert!(read("").unwrap().signers.are_closed());
+    assert!(read("{}").unwrap().signers.are_closed());
+    assert!(read("{nodes: null}").unwrap().signers.are_closed());
+    let text = EXAMPLE.to_owned() + "signers: {nodes: {}}\n";
+    let read = crate::document::read(text.as_bytes(), "f").unwrap().complete("f");
+    assert!(read.unwrap_err().to_string().contains("needs the addon `workload`"));
 }
 
 fn strange() -> impl Strategy<Value = String> {
@@ -211,6 +272,46 @@ fn id() -> impl Strategy<Value = String> {
     (0..CERTIFICATES.len()).prop_map(|index| CERTIFICATES[index].id.to_string())
 }
 
+fn signers() -> impl Strategy<Value = Signers> {
+    let requester = || "[!-~]{1,12}".prop_map(|text| text.parse::<Requester>().unwrap());
+    let plain = || "[a-z][!-~]{0,5}".prop_map(|text| text.parse::<PlainName>().unwrap());
+    let dns = || label().prop_filter_map("no name", |text| text.parse::<DnsName>().ok());
+    let account = (dns(), prop::option::of(dns()), collection::vec(dns(), 0..3))
+        .prop_map(|(namespace, name, services)| AccountAdmitted { namespace, name, services });
+    let hours = |hours: i64| format!("{hours}h");
+    let pods = (prop::option::of(dns()), collection::vec(account, 1..3), 1..24_i64);
+    (
+        prop::option::of(1..24_i64),
+        prop::option::of((
+            collection::vec(plain(), 0..3),
+            collection::vec(requester(), 0..3),
+            1..24_i64,
+        )),
+        prop::option::of((collection::vec((requester(), plain()), 1..3), 1..24_i64)),
+        prop::option::of((collection::vec(requester(), 1..3), 1..24_i64)),
+        prop::option::of(pods),
+    )
+        .prop_map(move |(nodes, people, etcd, front_proxy, pods)| Signers {
+            nodes: nodes.map(|n| NodesAdmitted { validity: hours(n).parse().unwrap() }),
+            people: people.map(|(groups, requesters, n)| PeopleAdmitted {
+                groups,
+                requesters,
+                validity: hours(n).parse().unwrap(),
+            }),
+            etcd: etcd
+                .map(|(clients, n)| EtcdClients { clients, validity: hours(n).parse().unwrap() }),
+            front_proxy: front_proxy.map(|(requesters, n)| FrontProxies {
+                requesters,
+                validity: hours(n).parse().unwrap(),
+            }),
+            pods: pods.map(|(trust_domain, accounts, n)| PodsAdmitted {
+                trust_domain,
+                accounts,
+                validity: hours(n).parse().unwrap(),
+            }),
+        })
+}
+
 prop_compose! {
     /// A cluster without faults.
     fn cluster()(
@@ -228,6 +329,7 @@ prop_compose! {
         addons in prop::sample::subsequence(catalogue::addons(), 0..3),
         overrides in collection::btree_map(id(), over(), 0..3),
         (embedded, single_root) in any::<(bool, bool)>(),
+        keys in any::<(bool, bool, bool)>(),
         host_dir in prop::option::of("/[ -~ä]{0,12}"),
         (ports, owners) in (
             collection::vec(prop::option::of(1_u16..), 3),
@@ -242,6 +344,7 @@ prop_compose! {
                                      "kubelet-config.yaml", "etcd-members"]),
             0..3,
         ),
+        signers in signers(),
     ) -> Cluster {
         let stacked = etcd < 2 || (etcd == 3 && counts.1 == 0);
         let mut hosts = Vec::new();
@@ -294,8 +397,18 @@ prop_compose! {
         cluster.overrides = overrides;
         if embedded {
             cluster.kubeconfig_style = KubeconfigStyle::Embedded;
+        } else {
+            let (control_plane, etcd, nodes) = keys;
+            cluster.host_keys = HostKeys { control_plane, etcd, nodes };
         }
         cluster.single_root = single_root;
+        cluster.signers = signers;
+        if !cluster.has(roles::WORKLOAD_CA.present) {
+            (cluster.signers.nodes, cluster.signers.pods) = (None, None);
+        }
+        if matches!(cluster.etcd, Etcd::External { .. }) {
+            cluster.signers.etcd = None;
+        }
         cluster.host_dir = host_dir.filter(|dir| !dir.split('/').any(|part| part == ".."));
         cluster
     }

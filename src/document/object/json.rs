@@ -18,7 +18,8 @@ pub(super) fn read<R: Read>(
     let mut reader = serde_json::Deserializer::from_reader(source);
     loop {
         let mut stopped = false;
-        let result = Root { sink: &mut *sink, stopped: &mut stopped }.deserialize(&mut reader);
+        let root = Root { sink: &mut *sink, stopped: &mut stopped, whole: None };
+        let result = root.deserialize(&mut reader);
         if stopped {
             return Ok(ControlFlow::Break(()));
         }
@@ -48,10 +49,18 @@ fn bare(message: &str) -> &str {
 struct Root<'s, 'e> {
     sink: &'s mut Sink<'e>,
     stopped: &'s mut bool,
+    /// Of a list of one kind of objects, as the API answers: that kind and its version, which its items do not say.
+    whole: Option<(String, Json)>,
 }
 
 impl Root<'_, '_> {
-    fn take<E: Error>(&mut self, item: Json) -> Result<(), E> {
+    fn take<E: Error>(&mut self, mut item: Json) -> Result<(), E> {
+        if let (Json::Object(fields), Some((kind, version))) = (&mut item, &self.whole)
+            && !fields.contains_key("kind")
+        {
+            fields.insert("kind".to_owned(), kind.as_str().into());
+            fields.insert("apiVersion".to_owned(), version.clone());
+        }
         if self.sink.take(Ok(node(item))).is_break() {
             *self.stopped = true;
             return Err(E::custom("stopped"));
@@ -88,6 +97,7 @@ impl<'de> Visitor<'de> for Root<'_, '_> {
         while let Some(key) = map.next_key::<String>()? {
             if key == "items" {
                 is_list = true;
+                self.whole = kind_of_items(&fields);
                 map.next_value_seed(Items(&mut self))?;
             } else {
                 fields.insert(key, map.next_value::<Json>()?);
@@ -98,6 +108,13 @@ impl<'de> Visitor<'de> for Root<'_, '_> {
             false => self.take(Json::Object(fields)),
         }
     }
+}
+
+/// What the items of `ConfigMapList` are; a `List` holds anything, and its items say what they are.
+fn kind_of_items(fields: &serde_json::Map<String, Json>) -> Option<(String, Json)> {
+    let kind = fields.get("kind")?.as_str()?.strip_suffix("List")?;
+    let version = fields.get("apiVersion").filter(|version| version.is_string())?;
+    (!kind.is_empty()).then(|| (kind.to_owned(), version.clone()))
 }
 
 struct Items<'r, 's, 'e>(&'r mut Root<'s, 'e>);

@@ -463,3 +463,58 @@ proptest::proptest! {
         let _ = all(&format!("{{{noise}"));
     }
 }
+
+#[test]
+fn items_of_a_list_of_one_kind_are_of_that_kind() {
+    let (items, result) = all(&format!(
+        r#"{{"kind":"ConfigMapList","apiVersion":"v1","metadata":{{"continue":"x"}},"items":[
+           {{"metadata":{{"name":"cm","namespace":"n","uid":"7"}},"data":{{"ca.crt":"{pem}"}}}}]}}
+           {{"kind":"SecretList","apiVersion":"v1","items":[
+           {{"metadata":{{"name":"s"}},"data":{{"tls.crt":"{encoded}"}},"type":"kubernetes.io/tls"}}]}}"#,
+        pem = PEM.replace('\n', "\\n"),
+        encoded = base64(PEM),
+    ));
+    assert_eq!(result.unwrap(), Extent { secrets: 1, others: 1, faulty: 0 });
+    assert_eq!(items[0].kind.as_deref(), Some("ConfigMap"));
+    assert_eq!(items[0].uid.as_deref(), Some("7"));
+    assert_eq!(keys(&items[0]), ["ca.crt"]);
+    assert_eq!(items[1].secret_type.as_deref(), Some("kubernetes.io/tls"));
+}
+
+#[test]
+fn when_values_changed_is_what_certkit_says_or_the_apiserver_put_down() {
+    let managed = r#"[
+        {"manager": "a", "time": "2026-01-02T00:00:00Z", "fieldsV1": {"f:data": {"f:ca.crt": {}}}},
+        {"manager": "b", "time": "2026-01-03T00:00:00Z", "fieldsV1": {"f:binaryData": {}}},
+        {"manager": "c", "time": "2026-01-04T00:00:00Z", "fieldsV1": {"f:metadata": {}}},
+        {"manager": "d", "time": "yesterday", "fieldsV1": {"f:data": {}}}]"#;
+    let own = r#""labels": {"app.kubernetes.io/managed-by": "certkit"}"#;
+    let says = r#""annotations": {"certkit/changed": "2026-01-01T12:00:00Z"}"#;
+    let began = r#""creationTimestamp": "2026-01-01T00:00:00Z""#;
+    for (metadata, changed) in [
+        (format!("{began}, \"managedFields\": {managed}"), Some("2026-01-03T00:00:00Z")),
+        (
+            format!("{began}, {own}, {says}, \"managedFields\": {managed}"),
+            Some("2026-01-01T12:00:00Z"),
+        ),
+        // Whoever else says so is not believed.
+        (format!("{began}, {says}, \"managedFields\": {managed}"), Some("2026-01-03T00:00:00Z")),
+        (format!("{began}, {own}, \"managedFields\": 7"), Some("2026-01-01T00:00:00Z")),
+        (began.to_owned(), Some("2026-01-01T00:00:00Z")),
+        ("\"labels\": null".to_owned(), None),
+    ] {
+        for kind in ["ConfigMap", "Secret"] {
+            let text = format!(
+                "{{\"apiVersion\": \"v1\", \"kind\": \"{kind}\", \"metadata\": {{\"name\": \"a\", {metadata}}}, \
+                 \"data\": {{\"ca.crt\": \"eA==\"}}}}"
+            );
+            let mut said = Vec::new();
+            objects(std::io::Cursor::new(text.clone()), "a", &mut |item| {
+                said.push(item.changed.map(|at| at.to_string()));
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+            assert_eq!(said, [changed.map(str::to_owned)], "{text}");
+        }
+    }
+}

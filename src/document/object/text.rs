@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use super::{Item, ObjectValue, is_certificate_key, placed};
+use super::{Item, ObjectValue, changed, is_certificate_key, placed};
 use crate::document::{data, yaml::Node};
 
 /// The field by which webhooks, API services and resource definitions say whom to trust.
@@ -47,6 +47,8 @@ pub(super) fn item(node: &Node) -> Item {
         place: placed(node),
         namespace: metadata.and_then(|metadata| text(metadata, "namespace")),
         name: metadata.and_then(|metadata| text(metadata, "name")),
+        uid: metadata.and_then(|metadata| text(metadata, "uid")),
+        changed: metadata.and_then(changed),
         ..Item::default()
     };
     let by_key: &[&str] = match kind.as_deref() {

@@ -31,6 +31,7 @@ const fn named(common_name: &'static str) -> SubjectRule {
 const KUBEADM: &str = "kubeadm 1.36, cmd/kubeadm/app/phases/certs/certlist.go";
 const KUBEADM_KUBECONFIG: &str = "kubeadm 1.36, cmd/kubeadm/app/phases/kubeconfig/kubeconfig.go";
 const SERVING: &str = "Kubernetes 1.36, staging/src/k8s.io/apiserver/pkg/server/options/serving.go";
+const CONTROLLER: &str = "templates/deploy/controller.yaml";
 const KONNECTIVITY: &str = "https://kubernetes.io/docs/tasks/extend-kubernetes/setup-konnectivity/";
 const ISTIO: &str = "https://istio.io/latest/docs/tasks/security/cert-management/plugin-ca-cert/";
 
@@ -409,6 +410,52 @@ pub static CERTIFICATES: &[CertSpec] = &[
                 pem: Some("pki/konnectivity/server-client.pem"),
                 server: ApiServer::Local,
             },
+        )
+    },
+    CertSpec {
+        sans: &[
+            SanRule::HostName,
+            SanRule::HostAddresses,
+            SanRule::Loopback,
+            SanRule::Dns("certkit-controller.kube-system.svc"),
+        ],
+        subject: named("certkit-controller"),
+        purpose: Purpose::Server,
+        present: Condition::Addon("controller"),
+        source: CONTROLLER,
+        ..leaf(
+            "certkit-controller",
+            "serves the health and metrics of `certkit controller` (10261)",
+            "ca",
+            files!("certkit-controller"),
+        )
+    },
+    CertSpec {
+        subject: named("certkit-controller"),
+        present: Condition::Addon("controller"),
+        source: CONTROLLER,
+        ..leaf(
+            "certkit-controller.conf",
+            "`certkit controller` as a client of the apiserver; rights come from RBAC",
+            "ca",
+            Home::Kubeconfig {
+                file: "certkit-controller.conf",
+                pem: Some("pki/certkit-controller-client.pem"),
+                server: ApiServer::Local,
+            },
+        )
+    },
+    // Nothing of Kubernetes trusts it: whoever has a certificate of it is nobody to the apiserver, kubelets and etcd.
+    CertSpec {
+        issuer: Issuer::Own,
+        purpose: Purpose::Ca { path_len: Some(0) },
+        present: Condition::Addon("workload"),
+        source: CONTROLLER,
+        ..ca(
+            "workload-ca",
+            "signs certificates of pods and of nodes for each other, by `certkit controller --sign`",
+            "workload-ca",
+            authority!("workload/ca"),
         )
     },
     CertSpec {

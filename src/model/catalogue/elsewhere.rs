@@ -277,6 +277,26 @@ pub static ELSEWHERE: &[Elsewhere] = &[
         source: "Istio, security/pkg/cmd, pilot/pkg/features (DEFAULT_WORKLOAD_CERT_TTL)",
     },
     Elsewhere {
+        authority: "workload-ca",
+        what: "ConfigMap certkit-workload-ca, from which pods have what they trust in each other: write it anew at each \
+               stage; pods read it within two minutes",
+        stages: TRUST,
+        command: "kubectl create configmap certkit-workload-ca --namespace NAMESPACE $(certkit flags workloads) \
+                  --dry-run=client -o yaml | kubectl apply -f -",
+        found: named(None, "certkit-workload-ca", ObjectKey::Pem("ca.crt")),
+        mended: Mended::Bundle,
+        source: "docs/pod-certificates.md",
+    },
+    Elsewhere {
+        authority: "workload-ca",
+        what: "pods and nodes hold certificates of the old CA until they are renewed: within a day",
+        stages: &[Stage::Switched],
+        command: "kubectl get podcertificaterequests --all-namespaces",
+        found: Whereabouts::Nowhere("their certificates are in pods and on nodes alone"),
+        mended: Mended::Itself,
+        source: "docs/pod-certificates.md",
+    },
+    Elsewhere {
         authority: "sa",
         what: "pods hold tokens that the old key signed for up to a year (an hour where they are read from projected \
                volumes and renewed), tokens in Secrets for ever",

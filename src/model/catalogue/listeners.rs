@@ -89,4 +89,13 @@ pub static LISTENERS: &[Listener] = &[
         address_setting: Some("agent-bind-address"),
         source: KONNECTIVITY,
     },
+    Listener {
+        component: "certkit-controller",
+        port: 10261,
+        certificate: CertId("certkit-controller"),
+        loopback: true,
+        port_setting: "listen",
+        address_setting: None,
+        source: "templates/deploy/controller.yaml",
+    },
 ];

@@ -171,6 +171,23 @@ pub static PATHS: &[Path] = &[
         ..api_client("konnectivity-to-apiserver", "konnectivity-server", "konnectivity-server.conf")
     },
     Path {
+        dials: Dials::HostAddress,
+        settings: &[("certkit-controller", "kubeconfig"), ("kube-apiserver", "client-ca-file")],
+        breaks: "kubelets' requests for certificates wait",
+        present: Condition::Addon("controller"),
+        ..api_client("controller-to-apiserver", "certkit-controller", "certkit-controller.conf")
+    },
+    Path {
+        server: Credential::Cert(CertId("certkit-controller")),
+        server_trusts: None,
+        dials: Dials::HostAddress,
+        settings: &[("certkit-controller", "tls-cert-file")],
+        protection: Protection::ServerTls,
+        breaks: "no metrics of the controller",
+        present: Condition::Addon("controller"),
+        ..mutual("monitoring-to-controller", "monitoring", "certkit-controller", "10261")
+    },
+    Path {
         client: Credential::Cert(CertId("apiserver-etcd-client")),
         server: Credential::Cert(CertId("etcd-server")),
         client_trusts: Some(CertId("etcd-ca")),
@@ -289,7 +306,8 @@ pub static PATHS: &[Path] = &[
             why: "nodes talk to each other as hosts: the pod network's packets, not connections that a \
                   certificate could be shown on",
             remedy: "a CNI that encrypts between nodes (WireGuard or IPsec), and a firewall around \
-                     etcd's and the kubelets' ports",
+                     etcd's and the kubelets' ports; programs of nodes that do make connections get \
+                     certificates by the path node-to-node-certificates",
         },
         breaks: "pods on different nodes cannot reach each other",
         ..mutual("node-to-node", "nodes", "nodes", "any")
@@ -324,10 +342,35 @@ pub static PATHS: &[Path] = &[
         server_trusts: None,
         protection: Protection::Unprotectable {
             why: "Kubernetes gives pods no certificates for talking to each other",
-            remedy: "a service mesh with a CA of its own (certkit init --addon istio), or network \
-                     policies and encryption in the CNI",
+            remedy: "certificates of pods, without a mesh (certkit init --addon workload), a service mesh \
+                     with a CA of its own (certkit init --addon istio), or network policies and \
+                     encryption in the CNI",
         },
         breaks: "an application's own affair",
         ..mutual("pod-to-pod", "pods", "pods", "any")
+    },
+    Path {
+        client: Credential::Other(
+            "a certificate of workload-ca (SPIFFE id of its service account)",
+        ),
+        server: Credential::Other(
+            "a certificate of workload-ca (SPIFFE id of its service account)",
+        ),
+        client_trusts: Some(CertId("workload-ca")),
+        server_trusts: Some(CertId("workload-ca")),
+        settings: &[("workloads", "trust.ca\\.crt")],
+        breaks: "pods that show each other certificates refuse each other",
+        present: Condition::Addon("workload"),
+        ..mutual("pod-to-pod-certificates", "pods", "pods", "any")
+    },
+    Path {
+        client: Credential::Other("a certificate of workload-ca (the node's names)"),
+        server: Credential::Other("a certificate of workload-ca (the node's names)"),
+        client_trusts: Some(CertId("workload-ca")),
+        server_trusts: Some(CertId("workload-ca")),
+        settings: &[("workloads", "trust.ca\\.crt")],
+        breaks: "programs of nodes that show each other certificates refuse each other",
+        present: Condition::Addon("workload"),
+        ..mutual("node-to-node-certificates", "nodes", "nodes", "any")
     },
 ];

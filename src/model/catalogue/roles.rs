@@ -15,6 +15,12 @@ pub const FRONT_PROXY_CA: &CertSpec = certificate("front-proxy-ca");
 /// Signs everything that talks etcd; somebody else's where etcd is.
 pub const ETCD_CA: &CertSpec = certificate("etcd-ca");
 
+/// The apiserver as a client of aggregated API servers: its name is the one that they believe.
+pub const FRONT_PROXY: &CertSpec = certificate("front-proxy-client");
+
+/// Signs what pods and nodes show each other; nothing of Kubernetes trusts it.
+pub const WORKLOAD_CA: &CertSpec = certificate("workload-ca");
+
 /// What the apiserver serves: names the endpoint, the service `kubernetes` and the DNS domain.
 pub const API_SERVING: &CertSpec = certificate("apiserver");
 
@@ -65,6 +71,8 @@ pub const CONTROLLER_MANAGER: &ComponentSpec = component("kube-controller-manage
 /// Gives pods their nodes.
 pub const SCHEDULER: &ComponentSpec = component("kube-scheduler");
 
+/// `certkit controller`.
+pub const CONTROLLER: &ComponentSpec = component("certkit-controller");
 /// What the apiserver dials nodes through, where that addon is.
 pub const KONNECTIVITY: &ComponentSpec = component("konnectivity-server");
 

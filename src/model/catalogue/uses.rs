@@ -72,6 +72,7 @@ const API: &str = "kube-apiserver";
 const KCM: &str = "kube-controller-manager";
 const SCHEDULER: &str = "kube-scheduler";
 const KUBELET: &str = "kubelet";
+const CONTROLLER: &str = "certkit-controller";
 const KONNECTIVITY: Condition = Condition::Addon("konnectivity");
 
 const SELF_SIGNED: &str = "a certificate signed by itself, new at every start";
@@ -869,6 +870,42 @@ pub static USES: &[Use] = &[
         "where the server listens for agents",
     )
     .when(KONNECTIVITY),
+    flag(
+        CONTROLLER,
+        "kubeconfig",
+        Value::Kubeconfig(CertId("certkit-controller.conf")),
+        Reload::Poll(10),
+        "KUBECONFIG, ~/.kube/config, or the pod's service account",
+        "who it is to the apiserver",
+    )
+    .when(Condition::Addon("controller")),
+    flag(
+        CONTROLLER,
+        "listen",
+        Value::Literal("0.0.0.0:10261"),
+        Reload::Nothing,
+        "nothing is served",
+        "where health and metrics are",
+    )
+    .when(Condition::Addon("controller")),
+    flag(
+        CONTROLLER,
+        "tls-cert-file",
+        Value::Cert(CertId("certkit-controller")),
+        Reload::Poll(1),
+        "nothing is served",
+        "what it shows to those who ask how it is",
+    )
+    .when(Condition::Addon("controller")),
+    flag(
+        CONTROLLER,
+        "tls-private-key-file",
+        Value::Key(CertId("certkit-controller")),
+        Reload::Poll(1),
+        "nothing is served",
+        "the key of tls-cert-file",
+    )
+    .when(Condition::Addon("controller")),
     field(
         "egress-selector",
         "egressSelections.0.name",
@@ -923,6 +960,16 @@ pub static USES: &[Use] = &[
         "the key of clientCert",
     )
     .when(KONNECTIVITY),
+    // What pods and nodes that show each other certificates have mounted.
+    field(
+        "workloads",
+        "trust.ca\\.crt",
+        Value::Bundle(CertId("workload-ca")),
+        Reload::Watch,
+        "they believe nobody",
+        "what pods and nodes trust in each other",
+    )
+    .when(Condition::Addon("workload")),
     // Istio: files of the secret istio-system/cacerts.
     field(
         "istiod",

@@ -5,7 +5,12 @@
 pub mod known;
 mod secure;
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use super::{evidence::Evidence, finding::Finding};
 use crate::model::{
@@ -93,6 +98,9 @@ impl Told {
         };
         if let Ok(port) = told.parse::<u16>() {
             return (port != 0).then_some((bound, port)).into_iter().collect();
+        }
+        if let Ok(socket) = told.parse::<SocketAddr>() {
+            return vec![(address(&socket.ip().to_string()), socket.port())];
         }
         let urls = told.split(',').filter(|url| url.trim().starts_with("https://"));
         let of_url = |url: &str| {

@@ -16,9 +16,9 @@ pub use conclude::{Tally, conclude, name, summary};
 use super::evidence::{Evidence, is_local, role, server_of};
 use crate::model::catalogue::{
     CERTIFICATES, CertId, CertSpec, Condition, Credential, Dials, ETCD_PEER_NAME, PATHS, Path,
-    Purpose, SanRule, Scope, roles,
+    Protection, Purpose, SanRule, Scope, roles,
 };
-use crate::model::san::has_name;
+use crate::model::{observed::FoundKey, san::has_name};
 
 /// Every member talks to every other up to so many pairs; beyond, each talks to the first.
 const ALL_PAIRS: usize = 64;
@@ -211,8 +211,7 @@ impl Index {
     fn new(evidence: &Evidence<'_>) -> Self {
         let mut by_id: BTreeMap<CertId, Vec<usize>> = BTreeMap::new();
         for (index, held) in evidence.held().iter().enumerate() {
-            let here = !held.certificates.is_missing()
-                && !matches!(held.key, crate::model::observed::FoundKey::Missing);
+            let here = !held.certificates.is_missing() && !matches!(held.key, FoundKey::Missing);
             if here {
                 by_id.entry(evidence.layout.instances[index].spec.id).or_default().push(index);
             }
@@ -229,7 +228,7 @@ impl Index {
         let all = self.of(id);
         let sound = |i: &&usize| {
             evidence.held()[**i].certificate().is_some()
-                && matches!(evidence.held()[**i].key, crate::model::observed::FoundKey::Present(_))
+                && matches!(evidence.held()[**i].key, FoundKey::OnHost(_) | FoundKey::Present(_))
         };
         all.iter().find(sound).or(all.first()).copied()
     }
@@ -247,6 +246,10 @@ fn own(evidence: &Evidence<'_>, index: &Index, path: &'static Path, all: &mut Ve
     let clients: Vec<End> = match path.client {
         Credential::Cert(id) => index.of(id).iter().map(|i| End::Instance(*i)).collect(),
         Credential::Token(_) => token_ends(evidence, path),
+        // Who shows nothing is let in, and verifies the server all the same.
+        Credential::None if matches!(path.protection, Protection::ServerTls) => {
+            token_ends(evidence, path)
+        }
         Credential::None | Credential::Other(_) => return,
     };
     let root = |end: &End| match end {

@@ -56,12 +56,20 @@ fn certificate(evidence: &Evidence<'_>, index: usize, found: &mut Vec<Finding>) 
     match &held.certificates {
         Piece::Bad(why) => found.push(bad(&label, why).file(held.place.cert()).about(index)),
         Piece::Missing if evidence.declared() || !held.is_absent() => {
+            let instance = &evidence.layout.instances[index];
             let what = match held.key {
+                FoundKey::Missing if instance.key_on_host => {
+                    "the certificate is not there: its host, which makes its key, has not asked for it"
+                }
                 FoundKey::Missing => "the certificate is not there",
                 _ => "the key is there and its certificate is not",
             };
             let finding = Finding::new(Code::Missing, &label, what);
-            found.push(finding.file(held.place.cert()).about(index));
+            let finding = finding.file(held.place.cert()).about(index);
+            found.push(match instance.key_on_host {
+                true => finding.hint("certkit deploy"),
+                false => finding,
+            });
         }
         Piece::Missing | Piece::Present(_) => {}
     }
@@ -126,7 +134,13 @@ fn key(evidence: &Evidence<'_>, index: usize, found: &mut Vec<Finding>) {
             let what = format!("the key does not belong to {}", held.place.cert().display());
             found.push(finding(Code::KeyMismatch, what).file(held.place.cert()));
         }
-        (FoundKey::Missing | FoundKey::Present(_) | FoundKey::Unsupported(_), _) => {}
+        (
+            FoundKey::Missing
+            | FoundKey::OnHost(_)
+            | FoundKey::Present(_)
+            | FoundKey::Unsupported(_),
+            _,
+        ) => {}
     }
 }
 
@@ -146,7 +160,7 @@ fn key_pairs(evidence: &Evidence<'_>, found: &mut Vec<Finding>) {
             FoundKey::Unreadable(why) => {
                 found.push(finding(Code::Unreadable, why.clone()).file(&pair.private_file));
             }
-            FoundKey::Unsupported(_) => {}
+            FoundKey::OnHost(_) | FoundKey::Unsupported(_) => {}
             FoundKey::Missing => {
                 if evidence.declared() || !pair.public.is_missing() {
                     let what = "the private key is not there".to_owned();

@@ -15,7 +15,7 @@ use crate::model::{
     catalogue::{ETCD_PEER_NAME, KeyPolicy},
     duration::{Span, Threshold},
     layout::{Instance, Place},
-    observed::{CertView, FoundKey, Piece},
+    observed::{CertView, FoundKey, Held, Piece},
     profile::{Profile, Validity},
     resolve,
     san::San,
@@ -29,13 +29,21 @@ pub const DEFAULT_WITHIN: [Threshold; 2] =
 
 /// Whether so little of this life is left that it is time to renew.
 pub fn is_due(validity: Validity, within: Option<Threshold>, now: Timestamp) -> bool {
+    validity.not_after.since(now).0 <= threshold(validity, within)
+}
+
+/// From when on it is.
+fn due(validity: Validity, within: Option<Threshold>) -> Timestamp {
+    validity.not_after.plus(Span(-threshold(validity, within)))
+}
+
+/// How many seconds before its end.
+fn threshold(validity: Validity, within: Option<Threshold>) -> i64 {
     let life = validity.not_after.since(validity.not_before);
-    let left = validity.not_after.since(now).0;
-    let threshold = match within {
+    match within {
         Some(threshold) => threshold.seconds(life),
         None => DEFAULT_WITHIN.into_iter().map(|t| t.seconds(life)).min().unwrap_or_default(),
-    };
-    left <= threshold
+    }
 }
 
 /// The instances that a name stands for: a row's id, on all hosts, or one of an instance's files.
@@ -76,6 +84,9 @@ impl Reconciler<'_> {
             return;
         }
         let has_key = !held.key.is_missing();
+        if instance.key_on_host {
+            return self.kept_on_host(index);
+        }
         match held.certificate() {
             Some(certificate) => self.existing(index, certificate),
             None if instance.spec.is_ca() && has_key => {
@@ -93,6 +104,39 @@ impl Reconciler<'_> {
             None if has_key => self.make(index, KeyChoice::Existing, Reason::CertificateMissing),
             None => self.make(index, KeyChoice::New, Reason::Missing),
         }
+    }
+
+    /// The same where its host alone has the key: what that asks for is issued, and nothing of the key stays here.
+    fn kept_on_host(&mut self, index: usize) {
+        let (instance, held) = (self.spec_of(index), self.held(index));
+        let file = held.place.cert().clone();
+        let reason = match held.certificate() {
+            _ if held.key.is_missing() => {
+                self.plan.notes.push(awaited(&file));
+                return self.step(Action::Keep, instance.label(), vec![file], Reason::Awaited);
+            }
+            None => Reason::CertificateMissing,
+            Some(certificate) if !held.key.is_of(certificate) => Reason::Requested,
+            Some(certificate) => {
+                self.existing(index, certificate);
+                if held.strays {
+                    self.without_key(index);
+                }
+                return;
+            }
+        };
+        self.make(index, KeyChoice::Existing, reason);
+    }
+
+    /// Takes out of the tree a key that its host is to have alone.
+    fn without_key(&mut self, index: usize) {
+        let (instance, place) = (self.spec_of(index), &self.held(index).place);
+        let label = format!("{} (key)", instance.label());
+        let action = match place.cert() == place.key() {
+            true => Action::Resend(Box::new(self.ordered(index, KeyChoice::Existing))),
+            false => Action::Remove,
+        };
+        self.step(action, label, vec![place.key().clone()], Reason::Strays);
     }
 
     /// Whether its kubeconfig names files of another machine, of which nothing can be said here.
@@ -127,6 +171,7 @@ impl Reconciler<'_> {
             self.contradict(&[cert_file], why, hint);
         }
         self.issued(index, certificate);
+        self.plan.lasts(certificate.validity.not_after);
         if !has_key && !is_ca {
             self.make(index, KeyChoice::New, Reason::KeyMissing);
             return;
@@ -150,7 +195,7 @@ impl Reconciler<'_> {
                 ));
             }
         }
-        let files = if has_key { held.place.files() } else { vec![cert_file.clone()] };
+        let files = if has_key { instance.files_at(&held.place) } else { vec![cert_file.clone()] };
         self.step(Action::Keep, instance.label(), files, Reason::Right);
     }
 
@@ -224,7 +269,8 @@ impl Reconciler<'_> {
     fn ask_or_issue(&mut self, index: usize, key: KeyChoice, request: bool, reason: Reason) {
         if request && self.held(index).requested {
             let instance = self.spec_of(index);
-            let files = vec![request_file(instance), request_key_file(instance)];
+            let mut files = vec![request_file(instance)];
+            files.extend((!instance.key_on_host).then(|| request_key_file(instance)));
             return self.step(Action::Keep, instance.label(), files, Reason::Waiting);
         }
         let order = self.ordered(index, key);
@@ -244,7 +290,16 @@ impl Reconciler<'_> {
             return;
         }
         let Some(certificate) = held.certificate() else {
-            if is_named {
+            if instance.key_on_host {
+                let file = held.place.cert();
+                self.plan.notes.push(match held.requested {
+                    true => format!(
+                        "{}: its host has asked for it; `certkit init` makes it",
+                        file.display()
+                    ),
+                    false => awaited(file),
+                });
+            } else if is_named {
                 let hint = "run `certkit init` to make it";
                 self.block(index, None, broken(held.place.cert(), "is missing", hint));
             } else if self.observed.declared && !held.requested {
@@ -268,16 +323,23 @@ impl Reconciler<'_> {
         let reason = match reasons.len() {
             0 => {
                 let end = certificate.validity.not_after;
+                self.plan.lasts(due(certificate.validity, renewal.within));
                 if self.plan.next.as_ref().is_none_or(|(_, next)| end < *next) {
                     self.plan.next = Some((instance.label(), end));
                 }
-                let files = held.place.files();
+                let files = instance.files_at(&held.place);
                 return self.step(Action::Keep, instance.label(), files, Reason::Right);
             }
             1 => reasons.remove(0),
             _ => Reason::Several(reasons),
         };
         let key = self.key(index, certificate, renewal);
+        if instance.key_on_host && renewal.key == Some(KeyChoice::New) {
+            return self.block(index, Some(reason), Obstacle::KeyOnHost);
+        }
+        if renewal.csr_only && instance.key_on_host && !held.requested {
+            return self.block(index, Some(reason), Obstacle::KeyOnHost);
+        }
         if renewal.csr_only {
             return self.ask_or_issue(index, key, true, reason);
         }
@@ -314,12 +376,13 @@ impl Reconciler<'_> {
         }
         match &held.key {
             FoundKey::Missing => reasons.push(Reason::KeyMissing),
+            FoundKey::OnHost(_) if !held.key.is_of(certificate) => reasons.push(Reason::Requested),
             key if !key.is_of(certificate) => reasons.push(Reason::KeyMismatch),
             _ => {}
         }
         if self.observed.declared {
             let mut differences = differences(instance, self.cluster, held);
-            if renewal.key != Some(KeyChoice::Existing) {
+            if renewal.key != Some(KeyChoice::Existing) && !instance.key_on_host {
                 differences.extend(self.algorithm_difference(index, certificate));
             }
             if !differences.is_empty() {
@@ -349,6 +412,9 @@ impl Reconciler<'_> {
     /// The key of the new certificate. What is missing or another's cannot be kept, and what is asked for
     /// comes before what the catalogue says.
     fn key(&self, index: usize, certificate: &CertView, renewal: &Renewal) -> KeyChoice {
+        if self.spec_of(index).key_on_host {
+            return KeyChoice::Existing;
+        }
         let usable = self.held(index).key.is_of(certificate);
         let drifted =
             self.observed.declared && self.algorithm_difference(index, certificate).is_some();
@@ -363,6 +429,7 @@ impl Reconciler<'_> {
     /// The key of a certificate that is made anew for no fault of its own: as the catalogue says.
     pub(super) fn kept_or_new(&self, index: usize, certificate: &CertView) -> KeyChoice {
         match self.spec_of(index).spec.key {
+            _ if self.spec_of(index).key_on_host => KeyChoice::Existing,
             KeyPolicy::Keep if self.algorithm_difference(index, certificate).is_none() => {
                 KeyChoice::Existing
             }
@@ -370,18 +437,28 @@ impl Reconciler<'_> {
         }
     }
 
+    /// Whether a CA can sign a successor of a certificate, whoever signed that.
+    pub(super) fn signing<'s>(
+        &self,
+        authority: &'s Held,
+        certificate: &'s CertView,
+        is_signed: Option<bool>,
+    ) -> Signing<'s> {
+        Signing {
+            authority,
+            issuer: &certificate.issuer,
+            is_signed,
+            is_bound: true,
+            can_open: self.policy.can_open,
+            now: self.now,
+        }
+    }
+
     fn obstacle(&self, index: usize, certificate: &CertView, is_named: bool) -> Option<Obstacle> {
         // One that is renewed by this very plan was found fit to sign.
         let above = self.layout.issuer(index).filter(|above| !self.renewed.contains(above))?;
-        let signing = Signing {
-            authority: self.held(above),
-            issuer: &certificate.issuer,
-            is_signed: self.held(index).is_signed(),
-            is_bound: self.observed.declared || is_named,
-            can_open: self.policy.can_open,
-            now: self.now,
-        };
-        signing.obstacle()
+        let signing = self.signing(self.held(above), certificate, self.held(index).is_signed());
+        Signing { is_bound: self.observed.declared || is_named, ..signing }.obstacle()
     }
 
     /// All that is needed to make a certificate. Where nothing is declared, the one in place says what a new one is
@@ -467,6 +544,11 @@ impl Reconciler<'_> {
             embeds: true,
         }))
     }
+}
+
+/// That a certificate waits for whoever makes its key.
+fn awaited(file: &Path) -> String {
+    format!("{}: waits for its host's request; `certkit deploy` asks for it", file.display())
 }
 
 /// A life as long as that of the one in place; nobody means one that is over at once.

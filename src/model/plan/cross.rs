@@ -4,7 +4,7 @@
 use super::{
     Action, CertRef, KeyChoice, Reason,
     kubeconfig::KubeconfigContent,
-    obstacle::{Obstacle, Signing, broken},
+    obstacle::{Obstacle, broken},
     reconcile::Reconciler,
 };
 use crate::model::{
@@ -69,26 +69,18 @@ impl Reconciler<'_> {
             let why = "allows no CA below it (pathLenConstraint), so it can vouch for none";
             return Some(broken(held.place.cert(), why, "leave out --cross-sign"));
         }
-        let signing = Signing {
-            authority: held,
-            issuer: &active.issuer,
-            is_signed: None,
-            is_bound: true,
-            can_open: self.policy.can_open,
-            now: self.now,
-        };
-        signing.obstacle()
+        self.signing(held, active, None).obstacle()
     }
 
     /// Has nobody send any more what only the one that is dropped vouches for.
     pub(super) fn send_no_longer(
         &mut self,
         index: usize,
-        generations: &Generations<'_>,
+        leaves: &[usize],
+        gone: &[&CertView],
         bundle: &[CertRef],
     ) {
-        let active = generations.active.map(|ca| &ca.profile.subject);
-        let gone: Vec<&CertView> = generations.others().chain(generations.previous).collect();
+        let active = self.held(index).certificate().map(|ca| &ca.profile.subject);
         let is_gone = |ca: &CertView| {
             let by = |old: &&&CertView| {
                 let subject = &old.profile.subject;
@@ -97,7 +89,7 @@ impl Reconciler<'_> {
             gone.iter().find(by).is_some()
         };
         let is_above = self.layout.is_above(index);
-        for leaf in 0..self.layout.instances.len() {
+        for leaf in leaves.iter().copied() {
             let Some(signer) = self.layout.issuer(leaf) else { continue };
             let is_below = match is_above {
                 true => self.layout.issuer(signer) == Some(index),

@@ -100,16 +100,27 @@ impl Reconciler<'_> {
                 // What has no original, such as the key of an external CA, has no copy.
                 HeldCopy::Missing { .. } if !self.files.contains(&copy.from) => {}
                 HeldCopy::Missing { .. } => {
-                    self.step(Action::Copy { from: copy.from.clone(), mode: copy.mode }, label, vec![copy.to.clone()], Reason::Missing);
+                    self.step(
+                        Action::Copy { from: copy.from.clone(), mode: copy.mode },
+                        label,
+                        vec![copy.to.clone()],
+                        Reason::Missing,
+                    );
                 }
                 HeldCopy::Same => {
                     self.step(Action::Keep, label, vec![copy.to.clone()], Reason::Right);
                 }
-                HeldCopy::Differs | HeldCopy::Alone => self.contradict(
-                    &[&copy.to, &copy.from],
-                    format!("is not the same as {}", copy.from.display()),
-                    "move the copy away and run `certkit init` to copy it anew, or restore the original",
-                ),
+                HeldCopy::Differs | HeldCopy::Alone => {
+                    let what = format!("is not the same as {}", copy.from.display());
+                    let anew = "move the copy away and run `certkit init` to copy it anew, or restore the original";
+                    let hint = match self.late(copy) {
+                        Some(id) => format!(
+                            "`certkit rotate-ca {id} --next` brings a stage to nodes that it has not come to; else {anew}"
+                        ),
+                        None => anew.to_owned(),
+                    };
+                    self.contradict(&[&copy.to, &copy.from], what, hint);
+                }
                 HeldCopy::Bad(why) => self.bad(&copy.to, why),
             }
         }

@@ -38,6 +38,8 @@ pub enum Obstacle {
         /// The CA's certificate.
         authority: PathBuf,
     },
+    /// Its host makes its keys, and is not asked by what was asked for.
+    KeyOnHost,
     /// It would end as soon as what is there does: with its CA.
     AuthorityEnds {
         /// The CA's certificate.
@@ -100,6 +102,7 @@ impl fmt::Display for Obstacle {
             Self::External { authority } => {
                 write!(f, "not renewable here: the key of {} is elsewhere", authority.display())
             }
+            Self::KeyOnHost => f.write_str("its key is its host's, which alone makes a new one"),
             Self::Sealed { key } => {
                 write!(f, "not renewable without a password: {} is encrypted", key.display())
             }
@@ -158,6 +161,7 @@ impl Obstacle {
                  new term"
                     .into()
             }
+            Self::KeyOnHost => "`certkit deploy --new-keys HOST` asks the host for requests".into(),
             Self::Narrows { remedy, .. } => remedy.clone(),
             Self::Broken { hint, .. } => hint.clone(),
             Self::Bundleless { .. } => "declare a bundle first".into(),

@@ -1,7 +1,7 @@
 //! Reconciling: what is there, compared with what is to be, and under a policy the steps from the one to the other.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     path::{Path, PathBuf},
 };
 
@@ -40,6 +40,9 @@ pub fn reconcile(
     }
     for (index, step) in &policy.keys {
         reconciler.succeed_key(*index, *step);
+    }
+    for index in &policy.catches_up {
+        reconciler.catch_up(*index);
     }
     if policy.completes {
         reconciler.derived();
@@ -80,7 +83,7 @@ pub(super) struct Reconciler<'a> {
     /// The CAs that wait for a signature from elsewhere: nothing can be signed with them yet.
     pub awaited: BTreeSet<usize>,
     /// The files of the steps so far: what will exist.
-    pub files: BTreeSet<PathBuf>,
+    pub files: HashSet<PathBuf>,
     /// Whether a server's certificate is among those that renewing looks at.
     serves: bool,
 }
@@ -109,7 +112,7 @@ impl<'a> Reconciler<'a> {
             made: BTreeSet::new(),
             renewed: BTreeSet::new(),
             awaited: BTreeSet::new(),
-            files: BTreeSet::new(),
+            files: HashSet::new(),
             serves: policy.renewal.as_ref().is_some_and(|renewal| serves(layout, renewal)),
         }
     }
@@ -262,7 +265,9 @@ impl<'a> Reconciler<'a> {
         let Some(view) = &held.kubeconfig else { return };
         // One without its credential is of no use.
         let above = self.layout.issuer(index);
-        if above.is_some_and(|above| self.awaited.contains(&above)) && held.certificate().is_none()
+        if held.certificate().is_none()
+            && (above.is_some_and(|above| self.awaited.contains(&above))
+                || instance.key_on_host && held.key.is_missing())
         {
             return;
         }
@@ -349,7 +354,10 @@ impl<'a> Reconciler<'a> {
                 let place = &order.place;
                 // What is kept of a credential of two files is not touched; renewing tells both all the same.
                 let with_key = order.key == super::KeyChoice::New || self.policy.renewal.is_some();
-                let files = if with_key { place.files() } else { vec![place.cert().clone()] };
+                let files = match with_key {
+                    true => self.spec_of(index).files_at(place),
+                    false => vec![place.cert().clone()],
+                };
                 (Action::Issue(Box::new(order)), files)
             }
         };

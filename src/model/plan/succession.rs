@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{
     Action, CertRef, KeyChoice, KeyRef, Order, Reason, Step,
     kubeconfig::{KubeconfigContent, KubeconfigWrite},
-    obstacle::{Blocked, Obstacle, Signing, broken},
+    obstacle::{Blocked, Obstacle, broken},
     reconcile::Reconciler,
     request_file, request_key_file,
 };
@@ -15,7 +15,7 @@ use crate::model::{
     catalogue::Home,
     layout::{PUBLIC, Place, SECRET},
     name::Name,
-    observed::{CertView, FoundKey, HeldKeyPair},
+    observed::{CertView, FoundKey, HeldCopy, HeldKeyPair},
     resolve,
     san::San,
 };
@@ -44,16 +44,20 @@ impl Reconciler<'_> {
                 (true, false) => self.chain_again(below, &bundle, Reason::Stage(step.end())),
                 (false, true) => {
                     let after = cross.clone();
-                    self.reissue(below, (index, step.issuer()), &bundle, after, step);
+                    self.reissue(below, (index, step.issuer()), &bundle, after, step.end());
                 }
                 (false, false) => {}
             }
         }
+        let leaves: Vec<usize> = (0..self.layout.instances.len()).collect();
         if step == Move::Drop {
-            self.send_no_longer(index, &generations, &bundle);
+            let gone: Vec<&CertView> = generations.others().chain(generations.previous).collect();
+            self.send_no_longer(index, &leaves, &gone, &bundle);
         }
         if !step.reissues() {
-            self.carry(index, step, &bundle);
+            let of_it = |leaf: &usize| self.layout.issuer(*leaf) == Some(index);
+            let clients: Vec<usize> = leaves.into_iter().filter(of_it).collect();
+            self.carry(&clients, &bundle, step.end());
         }
         self.copy_again(index, step);
     }
@@ -129,15 +133,7 @@ impl Reconciler<'_> {
             }
             Move::Drop | Move::TakeBack | Move::Split | Move::Join => return None,
         };
-        let signing = Signing {
-            authority: signer,
-            issuer: &active.issuer,
-            is_signed: None,
-            is_bound: true,
-            can_open: self.policy.can_open,
-            now: self.now,
-        };
-        match signing.obstacle()? {
+        match self.signing(signer, active, None).obstacle()? {
             Obstacle::External { .. } => {
                 let back = "put it back for this step, and take it away again after it";
                 let missing = format!("is missing; where it is kept elsewhere, {back}");
@@ -318,6 +314,14 @@ impl Reconciler<'_> {
             {
                 all.extend(self.trusted(above));
             }
+            // What stays as it is has nobody read it again.
+            let held = self.observed.derived[number].present();
+            let is_one =
+                |(held, one): (&CertView, &CertRef)| *one == CertRef::There(held.der.clone());
+            if held.is_some_and(|held| held.len() == all.len() && held.iter().zip(&all).all(is_one))
+            {
+                continue;
+            }
             let kind = if derived.is_chain { "chain" } else { "bundle" };
             let label = format!("{} ({kind})", self.spec_of(index).label());
             let files = vec![derived.path.clone()];
@@ -326,17 +330,18 @@ impl Reconciler<'_> {
     }
 
     /// Has a leaf signed by another generation of its CA; what its kubeconfig trusts goes with it.
-    fn reissue(
+    pub(super) fn reissue(
         &mut self,
         index: usize,
         signer: (usize, Slot),
         bundle: &[CertRef],
         cross: Option<CertRef>,
-        step: Move,
+        stage: Stage,
     ) {
         let held = self.held(index);
         let Some(certificate) = held.certificate() else { return };
-        let key = match held.key.is_of(certificate) {
+        let is_usable = held.key.is_of(certificate) || self.spec_of(index).key_on_host;
+        let key = match is_usable {
             true => self.kept_or_new(index, certificate),
             false => KeyChoice::New,
         };
@@ -350,11 +355,11 @@ impl Reconciler<'_> {
         } else if let Some(kubeconfig) = self.trusting(index, bundle) {
             let label = format!("{} (kubeconfig)", self.spec_of(index).label());
             let files = vec![kubeconfig.file.clone()];
-            self.step(Action::Amend(kubeconfig), label, files, Reason::Stage(step.end()));
+            self.step(Action::Amend(kubeconfig), label, files, Reason::Stage(stage));
         }
         let label = self.spec_of(index).label();
         let files = order.place.files();
-        self.step(Action::Issue(Box::new(order)), label, files, Reason::Stage(step.end()));
+        self.step(Action::Issue(Box::new(order)), label, files, Reason::Stage(stage));
     }
 
     /// What a server sends after a certificate of this generation: the CA itself, where it is below another one, for
@@ -367,23 +372,20 @@ impl Reconciler<'_> {
         signer.map(|ca| CertRef::There(ca.der.clone())).into_iter().collect()
     }
 
-    /// Writes what kubeconfigs trust of a CA into those that embed it.
-    fn carry(&mut self, index: usize, step: Move, bundle: &[CertRef]) {
-        for client in 0..self.layout.instances.len() {
-            if self.layout.issuer(client) != Some(index) {
-                continue;
-            }
+    /// Writes what kubeconfigs trust of a CA into those of its clients that embed it.
+    pub(super) fn carry(&mut self, clients: &[usize], bundle: &[CertRef], stage: Stage) {
+        for client in clients {
             let is_written = |step: &Step| match &step.action {
-                Action::Resend(order) => order.instance == client && order.kubeconfig.is_some(),
+                Action::Resend(order) => order.instance == *client && order.kubeconfig.is_some(),
                 _ => false,
             };
             if self.plan.steps.iter().any(is_written) {
                 continue;
             }
-            let Some(kubeconfig) = self.trusting(client, bundle) else { continue };
-            let label = format!("{} (kubeconfig)", self.spec_of(client).label());
+            let Some(kubeconfig) = self.trusting(*client, bundle) else { continue };
+            let label = format!("{} (kubeconfig)", self.spec_of(*client).label());
             let files = vec![kubeconfig.file.clone()];
-            self.step(Action::Amend(kubeconfig), label, files, Reason::Stage(step.end()));
+            self.step(Action::Amend(kubeconfig), label, files, Reason::Stage(stage));
         }
     }
 
@@ -404,9 +406,16 @@ impl Reconciler<'_> {
     pub(super) fn exactly(&self, index: usize, bundle: &[CertRef]) -> Option<Vec<CertRef>> {
         let view = self.held(index).readable_kubeconfig()?;
         let there = view.authorities.present().filter(|_| view.authority_file.is_none())?;
-        let generations = Generations::of(self.layout, self.observed, self.layout.issuer(index)?);
+        let authority = self.layout.issuer(index)?;
+        let generations = Generations::of(self.layout, self.observed, authority);
+        // Of a node that a stage has not come to, its own file says what DIR's no longer does.
+        let gone = match self.policy.catches_up.contains(&authority) {
+            true => self.no_longer_trusted(index, authority),
+            false => Vec::new(),
+        };
         let known = |ca: &CertView| {
-            let all = generations.trusted.iter().chain(generations.active);
+            let all =
+                generations.trusted.iter().chain(generations.active).chain(gone.iter().copied());
             all.chain(generations.next).chain(generations.previous).any(|own| own.der == ca.der)
         };
         let mut all = bundle.to_vec();
@@ -430,13 +439,13 @@ impl Reconciler<'_> {
 
     /// Copies again what these files are originals of, from what they will be made from.
     fn follow(&mut self, sources: &[(PathBuf, PathBuf)], step: Move) {
-        for copy in &self.layout.copies {
+        for (copy, found) in self.layout.copies.iter().zip(&self.observed.copies) {
             let Some((_, from)) = sources.iter().find(|(file, _)| *file == copy.from) else {
                 continue;
             };
-            let action = Action::Copy { from: from.clone(), mode: copy.mode };
-            let label = copy.from.display().to_string();
-            self.step(action, label, vec![copy.to.clone()], Reason::Stage(step.end()));
+            if *found != HeldCopy::Same || self.files.contains(&copy.from) {
+                self.copy(copy, from, step.end());
+            }
         }
     }
 

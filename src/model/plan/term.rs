@@ -7,7 +7,7 @@ use super::{
     Action, CertRef, KeyChoice, Order, Reason,
     credential::as_long,
     kubeconfig::{KubeconfigContent, KubeconfigWrite},
-    obstacle::{Obstacle, Signing, broken},
+    obstacle::{Obstacle, broken},
     reconcile::Reconciler,
     request_file, request_key_file,
 };
@@ -182,15 +182,7 @@ impl Reconciler<'_> {
             _ => {}
         }
         let above = self.layout.issuer(index).filter(|above| !self.renewed.contains(above))?;
-        let signing = Signing {
-            authority: self.held(above),
-            issuer: &old.issuer,
-            is_signed: held.is_signed(),
-            is_bound: true,
-            can_open: self.policy.can_open,
-            now: self.now,
-        };
-        signing.obstacle()
+        self.signing(self.held(above), old, held.is_signed()).obstacle()
     }
 
     /// These certificates, each CA that is renewed in the place of its old self.

@@ -9,6 +9,7 @@ use crate::{
     },
     parallel,
     pki::{
+        inspect::Certificate,
         issue::{self, IssuingCa},
         key::{CaKey, KeyFormat, PrivateKey},
     },
@@ -162,18 +163,23 @@ impl Workshop<'_> {
             KeyChoice::Existing => None,
         };
         let old_key = self.keys.get(&index);
-        // A key that is kept was always observed with the plan that keeps it.
-        let key = fresh.as_ref().or(old_key).expect("observed"); // invariant of plans
+        let key = fresh.as_ref().or(old_key);
         let made = if request {
+            // Whoever asks elsewhere has the key, or makes one.
+            let key = key.expect("observed"); // invariant of plans
             Made::Request(issue::csr(&order.profile, key).map_err(error)?)
         } else {
             // No leaf is ever planned without a CA.
             let issuer = self.issuer(order.signer.expect("a CA")); // invariant of plans
             let copied = self.certificates.get(&index).and_then(|all| all.first());
+            // A key that is on its host alone is known by what that asks for, else by what it has.
+            let on_host = || self.asked.get(&index).or(copied.map(Certificate::public_key));
+            let public_key = key.map(PrivateKey::public_key).or_else(on_host);
             let order_of = issue::Issuance {
                 profile: &order.profile,
                 validity: order.validity,
-                public_key: key.public_key(),
+                // A key that is kept was always observed with the plan that keeps it.
+                public_key: public_key.expect("observed"), // invariant of plans
             };
             let issued = match copied.filter(|_| order.copies) {
                 Some(old) => issue::reissue(&order_of, issuer, old),

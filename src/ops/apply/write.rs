@@ -55,14 +55,12 @@ impl Workshop<'_> {
             written: BTreeMap::new(),
         };
         for (number, step) in steps.iter().enumerate() {
-            let before = prepared.transaction.paths().count();
+            let before = prepared.transaction.count();
             self.write(step, &mut prepared)?;
-            let added = prepared.transaction.paths().skip(before);
+            let added = prepared.transaction.paths_after(before);
             prepared.written.insert(number, added.map(Path::to_path_buf).collect());
         }
-        for (path, owner) in &self.owners {
-            prepared.transaction.own(path, *owner);
-        }
+        prepared.transaction.own(&self.owners);
         Ok(prepared)
     }
 
@@ -167,6 +165,9 @@ impl Workshop<'_> {
     ) -> Result<(), Error> {
         self.place(order, &mut prepared.transaction)?;
         let index = order.instance;
+        if self.asked.contains_key(&index) {
+            prepared.transaction.remove(&order.request.0);
+        }
         let Some(product) = self.products.get(&index) else { return Ok(()) };
         let Made::Certificate { certificate, clamped, .. } = &product.made else { return Ok(()) };
         if *clamped {

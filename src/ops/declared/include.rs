@@ -48,6 +48,17 @@ pub(super) fn take_in(
     Ok(())
 }
 
+/// The files that a draft includes, and the folders that are looked into for such.
+pub(super) fn sources(dir: &Path, draft: &Draft, name: &str) -> Result<Vec<PathBuf>, Error> {
+    let mut all: BTreeSet<PathBuf> = draft
+        .include
+        .iter()
+        .map(|pattern| dir.join(Path::new(pattern).parent().unwrap_or(Path::new(""))))
+        .collect();
+    all.extend(files(dir, draft, name, &Texts::new())?.into_iter().map(|file| dir.join(file)));
+    Ok(all.into_iter().collect())
+}
+
 /// The files that a draft's patterns name, relative to DIR: in the order of the patterns, those of each by name.
 pub(super) fn files(
     dir: &Path,

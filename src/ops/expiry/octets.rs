@@ -47,6 +47,11 @@ impl<'a> Sample<'a> {
         Self { file: Some(file), demand, name: path, path, inside: None }
     }
 
+    /// Objects of a cluster, at `path` in its API.
+    pub fn objects(path: &'a str) -> Self {
+        Self { file: None, demand: Demand::Sound, name: path, path, inside: None }
+    }
+
     /// Whether it must be read to its end before anything can be said of it.
     pub fn wants_all(&self, head: &[u8]) -> bool {
         let kind = content::sniff(head, false, self.demand);
@@ -361,7 +366,7 @@ impl Octets<'_> {
     }
 
     /// The certificates of one object; entries that hold none are passed over. False when no more are wanted.
-    fn object(&self, item: object::Item, whole: &Sample<'_>, emit: &mut Emit<'_>) -> bool {
+    pub fn object(&self, item: object::Item, whole: &Sample<'_>, emit: &mut Emit<'_>) -> bool {
         let text = shown::name;
         let is_secret = item.kind.as_deref().is_none_or(|kind| kind == "Secret")
             && (item.kind.is_some() || item.name.is_some());

@@ -10,7 +10,7 @@ use std::{
 
 use self::gather::Gatherer;
 use super::{
-    Fault, Request,
+    Connect, Fault, Request,
     authority::{Issuing, Known},
     row, shown,
 };
@@ -140,7 +140,7 @@ pub struct Gathered {
     pub rows: Vec<Row>,
     /// The CAs.
     pub known: Vec<Known>,
-    /// The servers' certificates.
+    /// The servers' certificates, where listeners are asked.
     pub servers: Vec<OnDisk>,
     /// Who signs, by the id of the CA: in this tree, or in DIR above it.
     pub issuing: BTreeMap<CertId, Arc<Issuing>>,
@@ -357,7 +357,13 @@ impl HostTree {
     }
 
     fn gather(&self, request: &Request<'_>, all: &mut Gathered) {
-        let mut gatherer = Gatherer { tree: self, details: request.details, now: request.now, all };
+        let mut gatherer = Gatherer {
+            tree: self,
+            details: request.details,
+            connects: request.connect != Connect::None,
+            now: request.now,
+            all,
+        };
         for spec in CERTIFICATES.iter().filter(|s| s.is_ca()) {
             gatherer.authority(spec);
         }

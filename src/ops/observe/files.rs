@@ -2,8 +2,10 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    ffi::{OsStr, OsString},
     fs::File,
-    path::{Path, PathBuf},
+    io::ErrorKind,
+    path::{Component, Path, PathBuf},
     sync::Arc,
 };
 
@@ -14,6 +16,7 @@ use crate::{
     model::{
         observed::{Bundle, Piece},
         shown::with_causes,
+        stale::HOSTS,
     },
     ops::read,
     pki::inspect,
@@ -27,6 +30,8 @@ pub struct Files<'a> {
     root: Option<File>,
     /// What a change that is not made yet would make of files.
     change: HashMap<&'a Path, After<'a>>,
+    /// Whether hosts' folders are there, by their names: of one that is not nothing need be looked for.
+    hosts: HashMap<OsString, bool>,
     /// Bundles by their content.
     bundles: HashMap<Vec<u8>, Bundle>,
     /// Bundles by the paths that were met already.
@@ -35,6 +40,13 @@ pub struct Files<'a> {
     pub secrets: BTreeSet<PathBuf>,
     /// Files that something names.
     pub used: BTreeSet<PathBuf>,
+}
+
+/// What was met at one door.
+#[derive(Default)]
+pub struct FileNotes {
+    secrets: BTreeSet<PathBuf>,
+    used: BTreeSet<PathBuf>,
 }
 
 impl<'a> Files<'a> {
@@ -49,6 +61,7 @@ impl<'a> Files<'a> {
             dir,
             root: None,
             change: HashMap::new(),
+            hosts: HashMap::new(),
             bundles: HashMap::new(),
             known: HashMap::new(),
             secrets: BTreeSet::new(),
@@ -61,18 +74,53 @@ impl<'a> Files<'a> {
         Self { change: change.outcomes().collect(), ..Self::new(dir) }
     }
 
+    /// Another door to the same files, for another thread; what it met is handed on by [`Files::notes`].
+    pub fn fork(&self) -> Self {
+        Self {
+            root: self.root.as_ref().and_then(|root| root.try_clone().ok()),
+            change: self.change.clone(),
+            ..Self::followed(self.dir)
+        }
+    }
+
+    /// What was met since this was last asked.
+    pub fn notes(&mut self) -> FileNotes {
+        let (secrets, used) = (std::mem::take(&mut self.secrets), std::mem::take(&mut self.used));
+        FileNotes { secrets, used }
+    }
+
+    /// Keeps in mind what was met at another door.
+    pub fn take_over(&mut self, notes: FileNotes) {
+        self.secrets.extend(notes.secrets);
+        self.used.extend(notes.used);
+    }
+
     /// DIR.
     pub fn dir(&self) -> &'a Path {
         self.dir
     }
 
     /// Whether there is something at this path, relative to DIR.
-    pub fn exists(&self, path: &Path) -> bool {
+    pub fn exists(&mut self, path: &Path) -> bool {
         match self.change.get(path) {
             Some(After::Nothing) => false,
             Some(After::File(_) | After::Symlink(_)) => true,
-            None => self.dir.join(path).exists(),
+            None => !self.is_of_no_folder(path) && self.dir.join(path).exists(),
         }
+    }
+
+    /// Whether a path is in the folder of a host that has none: as all of a new fleet's are.
+    fn is_of_no_folder(&mut self, path: &Path) -> bool {
+        let mut parts = path.components();
+        let is_hosts = parts.next() == Some(Component::Normal(OsStr::new(HOSTS)));
+        let Some(Component::Normal(name)) = parts.next().filter(|_| is_hosts) else { return false };
+        if let Some(is_there) = self.hosts.get(name) {
+            return !is_there;
+        }
+        let found = self.dir.join(HOSTS).join(name).symlink_metadata();
+        let is_there = !found.is_err_and(|error| error.kind() == ErrorKind::NotFound);
+        self.hosts.insert(name.to_owned(), is_there);
+        !is_there
     }
 
     /// A file's content. A path that begins at the root is taken as it is.
@@ -98,7 +146,10 @@ impl<'a> Files<'a> {
         content
     }
 
-    fn on_disk(&self, path: &Path) -> Piece<Zeroizing<Vec<u8>>> {
+    fn on_disk(&mut self, path: &Path) -> Piece<Zeroizing<Vec<u8>>> {
+        if self.is_of_no_folder(path) {
+            return Piece::Missing;
+        }
         match &self.root {
             Some(root) if path.is_relative() => read::below(root, self.dir, path),
             _ => read::file(&self.dir.join(path)),

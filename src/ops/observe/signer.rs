@@ -13,6 +13,7 @@ use crate::{
         layout::Layout,
         observed::{CertView, Held, Signer, Trust},
     },
+    parallel,
     pki::inspect::Certificate,
 };
 
@@ -38,16 +39,15 @@ pub fn signers(
             Some((*id, read.collect()))
         })
         .collect();
-    (0..instances.len())
-        .map(|index| {
-            let leaf = found.get(&index)?.first()?;
-            let id = instances[index].issuer?;
-            let expected = layout.authority(id).and_then(|above| found.get(&above));
-            let Some(expected) = expected else { return Some(Signer::NoCa) };
-            let others = trusted.get(&id).map(Vec::as_slice).unwrap_or_default();
-            Some(signer(leaf, expected, others, &authorities, found))
-        })
-        .collect()
+    let all: Vec<usize> = (0..instances.len()).collect();
+    parallel::map(&all, parallel::processors(), 64, |index| {
+        let leaf = found.get(index)?.first()?;
+        let id = instances[*index].issuer?;
+        let expected = layout.authority(id).and_then(|above| found.get(&above));
+        let Some(expected) = expected else { return Some(Signer::NoCa) };
+        let others = trusted.get(&id).map(Vec::as_slice).unwrap_or_default();
+        Some(signer(leaf, expected, others, &authorities, found))
+    })
 }
 
 fn signer(

@@ -37,7 +37,7 @@ const LINE: u64 = 4 << 20;
 pub fn offenders(
     files: &[PathBuf],
     since: Timestamp,
-    known: &BTreeSet<&str>,
+    known: &BTreeSet<String>,
 ) -> Result<Vec<Offender>, String> {
     let mut first: Option<Timestamp> = None;
     let mut found: BTreeMap<(String, String), Offender> = BTreeMap::new();
@@ -119,7 +119,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.log");
         std::fs::write(&path, lines.join("\n")).unwrap();
-        offenders(&[path], since.parse().unwrap(), &BTreeSet::from(["aa"]))
+        offenders(&[path], since.parse().unwrap(), &BTreeSet::from(["aa".to_owned()]))
     }
 
     #[test]

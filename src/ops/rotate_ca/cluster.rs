@@ -14,7 +14,7 @@ use std::{
 };
 
 use crate::{
-    document::{DocumentError, kubeconfig, object, patch},
+    document::{DocumentError, object, patch},
     model::{
         authority::Generations,
         catalogue::{
@@ -24,8 +24,8 @@ use crate::{
         observed::CertView,
         shown::{quoted, with_causes},
     },
-    ops::{observe::Observation, password},
-    pki::{inspect, pem},
+    ops::{observe::Observation, password, trust},
+    pki::{inspect::Certificate, pem},
 };
 
 /// How long one question may take.
@@ -238,7 +238,7 @@ fn examine(
         let held = match objects.value {
             ObjectKey::Pem(key) if entry.key == key => certificates(octets),
             ObjectKey::CaBundle if entry.key.ends_with(object::CA_BUNDLE) => certificates(octets),
-            ObjectKey::Kubeconfig => of_kubeconfig(octets),
+            ObjectKey::Kubeconfig => der(&trust::in_kubeconfig(octets)),
             _ => continue,
         };
         let is_stale = ca.is_stale(&held);
@@ -275,18 +275,11 @@ fn examine(
 }
 
 fn certificates(pem: &[u8]) -> Vec<Vec<u8>> {
-    let all = inspect::from_pem(pem).unwrap_or_default();
-    all.iter().map(|certificate| certificate.der().to_vec()).collect()
+    der(&trust::in_pem(pem))
 }
 
-/// What the clusters of a kubeconfig are verified by; nothing of anything else.
-fn of_kubeconfig(octets: &[u8]) -> Vec<Vec<u8>> {
-    let view = kubeconfig::parse(octets).unwrap_or_default();
-    let embedded = |cluster: &kubeconfig::ClusterView| match &cluster.ca {
-        Some(kubeconfig::Material::Data(pem)) => certificates(pem),
-        _ => Vec::new(),
-    };
-    view.clusters.iter().flat_map(embedded).collect()
+fn der(all: &[Certificate]) -> Vec<Vec<u8>> {
+    all.iter().map(|certificate| certificate.der().to_vec()).collect()
 }
 
 /// Brings up to date what certkit may, and says in each copy whether it did. What could not be is returned.

@@ -3,14 +3,12 @@
 
 use std::{collections::BTreeSet, os::unix::fs::MetadataExt as _, path::Path};
 
-use super::{
-    Request, Subject, audit, split,
-    unseen::{self, Unseen},
-};
+use super::{Request, Subject, audit, split, unseen};
 use crate::{
     model::{
         authority::{Generations, Move, Slot},
         catalogue::{CertId, WORKLOAD_DAYS, roles},
+        cluster::Cluster,
         duration::Span,
         layout::Layout,
         observed::{CertView, HeldCopy, Piece, Signer},
@@ -46,47 +44,84 @@ const TOLD: usize = 5;
 /// How long one listener is asked.
 const PROBE: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// Certificates that files of the PKI show, by their fingerprints.
+#[derive(Debug, Default)]
+pub struct FileCertificates {
+    /// All.
+    all: BTreeSet<String>,
+    /// Those that the CA signed that should have.
+    right: BTreeSet<String>,
+}
+
+impl FileCertificates {
+    /// Adds those that were observed.
+    pub fn add(&mut self, observation: &Observation) {
+        for held in &observation.observed.instances {
+            let Some(certificate) = held.certificate() else { continue };
+            self.all.insert(certificate.fingerprint.clone());
+            if held.signer == Some(Signer::Expected) {
+                self.right.insert(certificate.fingerprint.clone());
+            }
+        }
+    }
+}
+
 impl Gates<'_> {
-    /// Everything that stands against these moves.
-    pub fn refusals(&self, policy: &Policy) -> Vec<String> {
+    /// What in these files stands against these moves.
+    pub fn of_files(&self, policy: &Policy) -> Vec<String> {
         let mut refusals = Vec::new();
         for (index, step) in &policy.succession {
             match step {
                 Move::Switch => self.known_everywhere(*index, &mut refusals),
-                Move::Drop | Move::TakeBack => {
-                    self.needed_nowhere(*index, *step, &mut refusals);
-                    if *step == Move::Drop && self.layout.signs_elsewhere(*index) {
-                        refusals.extend(self.workloads(*index));
-                    }
-                }
+                Move::Drop | Move::TakeBack => self.needed_nowhere(*index, *step, &mut refusals),
                 Move::Split | Move::Join | Move::Introduce | Move::SwitchBack => {}
             }
         }
         for (index, step) in &policy.keys {
             self.keys_known_everywhere(*index, *step, &mut refusals);
         }
-        self.deployed(policy, &mut refusals);
+        refusals
+    }
+
+    /// What else stands against them, in a cluster whose files show these certificates.
+    pub fn of_all(
+        &self,
+        policy: &Policy,
+        cluster: &Cluster,
+        shown: &FileCertificates,
+    ) -> Vec<String> {
+        let mut refusals = Vec::new();
+        let drops = policy.succession.iter().filter(|(_, step)| **step == Move::Drop);
+        let drops: Vec<usize> = drops.map(|(index, _)| *index).collect();
+        let asked = self.layout.cluster.signers.authorities();
+        for index in &drops {
+            let id = self.layout.instances[*index].spec.id;
+            if self.layout.signs_elsewhere(*index) || asked.iter().any(|signer| signer.id == id) {
+                refusals.extend(self.workloads(*index));
+            }
+        }
+        self.deployed(policy, cluster, &mut refusals);
         self.listeners(policy, &mut refusals);
-        let mut unseen = Unseen::default();
+        let mut right = shown.right.clone();
         let cluster_ca = self.layout.authority(roles::CLUSTER_CA.id);
-        if let Some(index) = cluster_ca.filter(|ca| policy.succession.get(ca) == Some(&Move::Drop))
-        {
-            let brought = self.request.certificates;
-            unseen = unseen::judge(self.layout, self.observation, index, self.dir, brought);
-            refusals.append(&mut unseen.refusals);
+        if let Some(index) = cluster_ca.filter(|ca| drops.contains(ca)) {
+            let (brought, all) = (self.request.certificates, &shown.all);
+            let unseen =
+                unseen::judge(self.layout, self.observation, index, self.dir, brought, all);
+            refusals.extend(unseen.refusals);
+            right.extend(unseen.right);
         }
         // What a root is replaced by changes no certificate that a client shows.
-        let mut drops = policy.succession.iter().filter(|(_, step)| **step == Move::Drop);
-        if drops.any(|(index, _)| !self.layout.is_above(*index))
+        if drops.iter().any(|index| !self.layout.is_above(*index))
             && !self.request.audit_logs.is_empty()
         {
-            self.audited(&unseen.right, &mut refusals);
+            self.audited(&right, cluster, &mut refusals);
         }
         refusals
     }
 
     /// Hosts that `certkit deploy` carries files to must have, and have read, what the stage before made.
-    fn deployed(&self, policy: &Policy, refusals: &mut Vec<String>) {
+    fn deployed(&self, policy: &Policy, cluster: &Cluster, refusals: &mut Vec<String>) {
         let needs_all = |step: &Move| {
             matches!(step, Move::Switch | Move::SwitchBack | Move::Drop | Move::TakeBack)
         };
@@ -94,7 +129,7 @@ impl Gates<'_> {
         if !moves.any(needs_all) {
             return;
         }
-        let behind = deployed::behind(self.layout.cluster, self.dir);
+        let behind = deployed::behind(cluster, self.dir);
         let told = behind.iter().take(TOLD).map(|(host, why)| {
             format!(
                 "{host} {why}: `certkit deploy {host}`, with --restart or after a restart there"
@@ -231,8 +266,8 @@ impl Gates<'_> {
         let end = since.plus(Span::days(WORKLOAD_DAYS));
         (end > self.now).then(|| {
             format!(
-                "{}: certificates of workloads that lead to the generation before alone may be valid until {end}, if \
-                 they live a day, and later if istiod is told so; it goes on with --force",
+                "{}: certificates of workloads or people that lead to the generation before alone may be valid until {end}, if \
+                 they live a day, and later if who signs them is told so (istiod); it goes on with --force",
                 instance.spec.id
             )
         })
@@ -285,20 +320,12 @@ impl Gates<'_> {
     }
 
     /// Who used, as the apiserver's audit log has it, a certificate that is none of those on disk now.
-    fn audited(&self, right: &[String], refusals: &mut Vec<String>) {
-        let observed = &self.observation.observed;
-        let known: BTreeSet<&str> = observed
-            .instances
-            .iter()
-            .filter(|held| held.signer == Some(Signer::Expected))
-            .filter_map(|held| Some(held.certificate()?.fingerprint.as_str()))
-            .chain(right.iter().map(String::as_str))
-            .collect();
+    fn audited(&self, known: &BTreeSet<String>, cluster: &Cluster, refusals: &mut Vec<String>) {
         let since = self.now.plus(Span(-self.request.quiet_for.0));
-        match audit::offenders(self.request.audit_logs, since, &known) {
+        match audit::offenders(self.request.audit_logs, since, known) {
             Err(why) => refusals.push(why),
             Ok(offenders) => {
-                refusals.extend(offenders.iter().map(|one| unseen::told(self.layout, one)));
+                refusals.extend(offenders.iter().map(|one| unseen::told(cluster, one)));
             }
         }
     }

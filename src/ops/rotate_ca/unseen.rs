@@ -2,11 +2,15 @@
 //! this machine, or was brought here, it can be said who signed it; of all others the audit log knows no more than that
 //! they were used.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     model::{
         authority::Generations,
+        cluster::Cluster,
         layout::{KUBELET_DIR, KUBELET_FILES, Layout, kubelet_dir},
         observed::{CertView, Piece},
         shown::{quoted, with_causes},
@@ -30,20 +34,19 @@ pub struct Unseen {
     pub refusals: Vec<String>,
 }
 
-/// What this machine's kubelet got itself, those of hosts that `certkit deploy` was at, and what was brought in files, judged by who signed it.
+/// What this machine's kubelet got itself, those of hosts that `certkit deploy` was at, and what was brought in files, judged by who signed it. Those
+/// that files of the PKI show, by their fingerprints, are looked at elsewhere.
 pub fn judge(
     layout: &Layout<'_>,
     observation: &Observation,
     index: usize,
     dir: &Path,
     brought: &[PathBuf],
+    shown: &BTreeSet<String>,
 ) -> Unseen {
     let mut unseen = Unseen::default();
     let generations = Generations::of(layout, &observation.observed, index);
-    let told = |certificate: &CertView| {
-        let all = observation.observed.instances.iter().filter_map(|held| held.certificate());
-        all.into_iter().any(|own| own.fingerprint == certificate.fingerprint)
-    };
+    let told = |certificate: &CertView| shown.contains(&certificate.fingerprint);
     let id = layout.instances[index].spec.id;
     let mut one = |file: &Path, certificate: &Certificate, is_brought: bool| {
         let by = |ca: &CertView| {
@@ -77,7 +80,7 @@ pub fn judge(
         }
     }
     // What each host's kubelet had when somebody was last there.
-    for (host, deployed) in deployed::all(dir) {
+    for (host, deployed) in deployed::each(dir) {
         for own in &deployed.own {
             let path = PathBuf::from(format!("{host}:{}", own.file.display()));
             let all = inspect::from_pem(own.certificate.as_bytes()).unwrap_or_default();
@@ -115,11 +118,11 @@ const RENEW: &str = "the kubelet asks for another one only when this one is old;
                      `certkit deploy --check` looks again";
 
 /// What is said of somebody who used a certificate that is none of those known.
-pub fn told(layout: &Layout<'_>, offender: &Offender) -> String {
+pub fn told(cluster: &Cluster, offender: &Offender) -> String {
     let Offender { user, address, agent, fingerprint, last } = offender;
     let node = user
         .strip_prefix("system:node:")
-        .filter(|name| layout.cluster.hosts.iter().any(|host| host.name.as_ref() == *name));
+        .filter(|name| cluster.hosts.iter().any(|host| host.name.as_ref() == *name));
     let who = format!("{} from {} ({})", quoted(user), quoted(address), quoted(agent));
     // No secret, though as long as one.
     let is_digest = fingerprint.len() == 64 && fingerprint.bytes().all(|b| b.is_ascii_hexdigit());

@@ -11,6 +11,7 @@ use crate::{
     pki::{
         crypto::{self, Curve},
         key::PublicKey,
+        pem::{self, Block},
     },
 };
 
@@ -22,6 +23,16 @@ pub struct SigningRequest {
 }
 
 impl SigningRequest {
+    /// Reads the first request in a PEM file.
+    pub fn from_pem(content: &[u8]) -> Result<Self, InspectError> {
+        let of = |block| match block {
+            Block::Csr(der) => Some(der),
+            _ => None,
+        };
+        let found = pem::read(content)?.into_iter().find_map(of);
+        Self::from_der(&found.ok_or(InspectError::NoRequest)?)
+    }
+
     /// Reads DER and verifies the request's own signature.
     pub fn from_der(der: &[u8]) -> Result<Self, InspectError> {
         let (rest, parsed) = X509CertificationRequest::from_der(der)

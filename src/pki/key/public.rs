@@ -85,6 +85,16 @@ impl PublicKey {
         }
     }
 
+    /// Whether it is an RSA key whose public exponent is below 65537, which OpenSSL and ring refuse at their default
+    /// levels, or above what Go reads (`crypto/rsa`: 31 bits).
+    pub fn has_odd_exponent(&self) -> bool {
+        let Ok(Parts { oid: OID_RSA, bits, .. }) = parts(&self.der) else { return false };
+        let Ok(key) = RsaPublicKeyRef::from_der(bits) else { return true };
+        let exponent = key.public_exponent.as_bytes();
+        let value = exponent.iter().fold(0, |sum: u64, b| sum << 8 | u64::from(*b));
+        exponent.len() > 4 || !(65_537..1 << 31).contains(&value)
+    }
+
     /// The bits of the key itself, which key identifiers are made of.
     pub(in crate::pki) fn bits(&self) -> &[u8] {
         // The structure was checked when this was made.

@@ -152,6 +152,128 @@ fn a_record_that_somebody_else_may_have_written_is_not_believed() {
     assert!(matches!(open(&disk).map(|_| ()), Err(Error::Outside { .. })));
 }
 
+/// A change that makes a directory, and changes what is there.
+fn with_directory() -> Transaction {
+    let mut transaction = Transaction::new("1");
+    transaction.write("new/x", "1", 0o600).write("new/deep/y", "2", 0o600);
+    transaction.write("there", "new", 0o600);
+    transaction
+}
+
+fn before_directory() -> SimulatedDisk {
+    let disk = SimulatedDisk::new();
+    disk.put(&format!("{DIR}/there"), "old", 0o600, 0);
+    disk
+}
+
+/// A disk on which that change was decided, and its process killed before anything was visible.
+fn decided() -> SimulatedDisk {
+    let done = before_directory();
+    commit(&done, with_directory()).unwrap();
+    let first = format!("rename {DIR}/new");
+    let at = done.calls().iter().position(|call| *call == first).unwrap();
+    let disk = before_directory().with_fault(Fault::Crash(at));
+    commit(&disk, with_directory()).unwrap_err();
+    disk.fork()
+}
+
+fn content(disk: &SimulatedDisk, name: &str) -> Option<String> {
+    match disk.tree().get(&format!("{DIR}/{name}"))? {
+        Seen::File { content, .. } => Some(content.clone()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_new_directory_becomes_visible_by_one_call() {
+    let disk = before_directory();
+    let committed = commit(&disk, with_directory()).unwrap();
+    let files = ["new/x", "new/deep/y", "there"].map(|name| std::path::Path::new(DIR).join(name));
+    assert_eq!(committed.written, files);
+    let calls = disk.calls();
+    let shown: Vec<&String> = calls.iter().filter(|call| call.starts_with("rename")).collect();
+    let own = |name: &str| format!("rename {DIR}/{name}");
+    assert_eq!(shown[1..3], [&own("new"), &own("there")], "{shown:?}");
+    assert_eq!(shown.len(), 4, "the decision, the two changes, and what is owed: {shown:?}");
+    let disk = decided();
+    assert!(content(&disk, "new/x").is_none());
+    let engine = open(&disk).unwrap();
+    let Some(Recovery::RolledForward { files: found }) = &engine.recovered else {
+        panic!("{:?}", engine.recovered)
+    };
+    assert_eq!(*found, files);
+    assert_eq!(content(&disk, "new/deep/y").as_deref(), Some("2"));
+}
+
+/// Another program makes the directory first, or changes what was staged for it.
+#[test]
+fn a_new_directory_that_cannot_be_put_in_place_is_in_no_other_changes_way() {
+    let temporary = || {
+        let names = decided().tree().into_keys().find(|path| path.ends_with("/deep/y"));
+        names.unwrap().trim_end_matches("/deep/y").to_owned()
+    };
+    let theirs = |disk: &SimulatedDisk| disk.put(&format!("{DIR}/new/theirs"), "theirs", 0o600, 0);
+    let changed = |disk: &SimulatedDisk| {
+        disk.overwrite(&format!("{}/deep/y", temporary()), "forged").unwrap();
+    };
+    let faults: [&dyn Fn(&SimulatedDisk); 2] = [&theirs, &changed];
+    for fault in faults {
+        let disk = decided();
+        fault(&disk);
+        let mut engine = open(&disk).unwrap();
+        let Some(Recovery::Unfinished { files, left, .. }) = &engine.recovered else {
+            panic!("{:?}", engine.recovered)
+        };
+        assert_eq!((files.len(), left.len()), (3, 2), "{left:?}");
+        assert_eq!(content(&disk, "there").as_deref(), Some("new"));
+        assert!(content(&disk, "new/x").is_none());
+        // Nothing in it is changed meanwhile, not even what that change did not have.
+        for name in ["new/x", "new/other"] {
+            let mut transaction = Transaction::new("2");
+            transaction.write(name, "other", 0o600);
+            let refused = engine.commit(transaction).unwrap_err();
+            assert!(matches!(refused, Error::Unfinished { .. }), "{refused:?}");
+        }
+        let mut transaction = Transaction::new("2");
+        transaction.write("newer", "other", 0o600);
+        engine.commit(transaction).unwrap();
+    }
+}
+
+#[test]
+fn a_record_of_a_new_directory_names_nothing_else() {
+    let record = |path: &str, directory: &str| {
+        let sha256 = sha256(b"staged");
+        format!(
+            r#"{{"version":2,"transaction":"1","roots":[],"metadata":false,"directories":[],
+            "backup":null,"copies":[],"entries":[{{"change":"directory","path":"{directory}",
+            "temporary":".new.certkit-1"}},{{"change":"write","path":"{path}","temporary":null,
+            "sha256":"{sha256}"}}],"log":null}}"#
+        )
+    };
+    for (path, directory, believed) in [
+        ("new/x", "new", true),
+        ("new/deep/x", "new", true),
+        ("x", "new", false),
+        ("newer/x", "new", false),
+        ("new/../x", "new", false),
+        ("new/x", "../new", false),
+        (".certkit/new/x", ".certkit/new", false),
+    ] {
+        let disk = SimulatedDisk::new();
+        let staged = path.replacen("new/", ".new.certkit-1/", 1);
+        disk.put(&format!("{DIR}/{staged}"), "staged", 0o600, 0);
+        disk.put(&format!("{DIR}/.certkit/journal"), &record(path, directory), 0o600, 0);
+        let opened = open(&disk).map(|_| ());
+        assert_eq!(opened.is_ok(), believed, "{path}: {opened:?}");
+        if believed {
+            assert_eq!(content(&disk, path).as_deref(), Some("staged"));
+        } else {
+            assert!(matches!(opened, Err(Error::DamagedJournal { .. })), "{opened:?}");
+        }
+    }
+}
+
 #[test]
 fn a_record_names_no_path_that_a_change_cannot_have() {
     let edits = [

@@ -81,10 +81,20 @@ fn no_symlink_leads_a_write_out_of_the_directory() {
     symlink("real/a.key", dir.join("one.key")).unwrap();
     symlink(dir.join("absolute/b.key"), dir.join("two.key")).unwrap();
     symlink("loop", dir.join("loop")).unwrap();
+    symlink("nowhere", dir.join("dangling")).unwrap();
     seed(&dir);
     let before = listing(temporary.path());
-    let refused =
-        ["pki/a.key", "up/a.key", "pki/new/a.key", "link.key", "records/a", "loop/a", "loop"];
+    let refused = [
+        "pki/a.key",
+        "up/a.key",
+        "pki/new/a.key",
+        "link.key",
+        "records/a",
+        "loop/a",
+        "loop",
+        "dangling/a",
+        "dangling/new/a",
+    ];
     for path in refused {
         let error = commit(&dir, |transaction| {
             transaction.write("fine", "x", 0o600).write(path, "evil", 0o600);

@@ -431,7 +431,7 @@ fn a_decided_change_of_a_dead_run_is_finished() {
     assert!(recovered.to_string().contains("a.key"), "{recovered}");
     assert_eq!(read(dir.join("a.key")), "somebody else's");
 
-    for damaged in ["", "{", &record[..record.len() - 1], &record.replace("\":1,", "\":2,")] {
+    for damaged in ["", "{", &record[..record.len() - 1], &record.replace("\":1,", "\":3,")] {
         fs::write(dir.join(".certkit/journal"), damaged).unwrap();
         let before = listing(&dir);
         let error = Store::open(&dir, None, NOW).err().unwrap();
@@ -463,6 +463,8 @@ fn many_files_are_synced_at_once_and_are_all_there() {
     assert_eq!(committed.written.len(), 120);
     assert_eq!(read(dir.join("hosts/h77/pki/a.key")), "77");
     assert_eq!(mode(dir.join("hosts/h77/pki/a.key")), 0o600);
+    assert_eq!(mode(dir.join("hosts/h77/pki")), 0o755);
+    assert!(listing(&dir).iter().all(|(name, ..)| !name.contains("certkit-")));
 }
 
 #[test]

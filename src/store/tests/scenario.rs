@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::super::METADATA;
 use super::super::backup::{self, Backup};
 use super::super::disk::Disk;
 use super::super::engine::{self, Committed, Engine};
@@ -130,8 +131,9 @@ impl Scenario {
             transaction.write("history", "2", 0o644).log("second".to_owned());
             commit(&disk, transaction).unwrap();
             let engine = open(&disk).unwrap();
-            for (name, _) in recover::owed(&engine.gate).unwrap() {
-                engine.gate.unlink(&place::own(&name)).unwrap();
+            let names = engine.gate.list(METADATA).unwrap();
+            for name in names.iter().filter(|name| name.starts_with(journal::OWED)) {
+                engine.gate.unlink(&place::own(name)).unwrap();
             }
             drop(engine);
             disk.settle();
@@ -217,7 +219,7 @@ fn owed(disk: &SimulatedDisk) -> Result<BTreeSet<PathBuf>, String> {
     let Ok(root) = disk.open_dir(Path::new(DIR)) else { return Ok(BTreeSet::new()) };
     let gate = Gate::new(disk.clone(), PathBuf::from(DIR), root).with_annex(Some(Path::new(ANNEX)));
     let mut files = BTreeSet::new();
-    for (_, owed) in recover::owed(&gate).map_err(|error| format!("{error:?}"))? {
+    for owed in recover::owed(&gate, |_| true).map_err(|error| format!("{error:?}"))? {
         files.extend(owed.map_err(|error| format!("{error:?}"))?);
     }
     Ok(files)

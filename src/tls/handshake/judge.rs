@@ -10,6 +10,7 @@ use rustls::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_name,
     },
+    crypto::verify_tls13_signature_with_raw_key,
     pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime},
     server::{
         ParsedCertificate, WebPkiClientVerifier,
@@ -17,7 +18,7 @@ use rustls::{
     },
 };
 
-use super::{ClientAddress, PeerRule, RefusalReason, SetupError, certificate, refusal};
+use super::{ClientAddress, PeerRule, RefusalReason, SetupError, certificate, proxy, refusal};
 use crate::model::timestamp::Timestamp;
 
 /// Whose certificates are judged.
@@ -265,10 +266,21 @@ impl ServerCertVerifier for Judge {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match &self.all {
+        let verified = match &self.all {
             Verifier::Clients(verifier) => verifier.verify_tls13_signature(message, cert, dss),
             Verifier::Servers(verifier) => verifier.verify_tls13_signature(message, cert, dss),
-        }
+        };
+        // In memory both ends speak TLS 1.3, so no other signature is ever made with it.
+        verified.or_else(|error| match proxy::key() {
+            Some(key) => verify_tls13_signature_with_raw_key(
+                message,
+                &key.public,
+                dss,
+                &super::super::provider().signature_verification_algorithms,
+            )
+            .map_err(|_| error),
+            None => Err(error),
+        })
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

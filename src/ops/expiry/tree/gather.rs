@@ -26,6 +26,8 @@ pub struct Gatherer<'a> {
     pub tree: &'a HostTree,
     /// Whether details are wanted.
     pub details: bool,
+    /// Whether listeners are asked, so that what they should serve is kept.
+    pub connects: bool,
     /// The time it is judged at.
     pub now: Timestamp,
     /// Where they go.
@@ -104,7 +106,9 @@ impl Gatherer<'_> {
         found: Vec<Option<Result<Certificate, String>>>,
     ) {
         for (index, found) in found.into_iter().enumerate() {
-            if let (0, true, Some(Ok(certificate))) = (index, spec.is_server(), &found) {
+            if let (0, true, Some(Ok(certificate))) =
+                (index, self.connects && spec.is_server(), &found)
+            {
                 self.all.servers.push(OnDisk {
                     id: spec.id,
                     host: self.tree.host.clone(),

@@ -17,12 +17,14 @@ pub fn told(file: &Path, document: &Flat) -> Vec<Told> {
     match document.get("kind") {
         Some("ClusterConfiguration") => return kubeadm(file, document),
         Some("Kustomization") => return kustomization(file, document),
+        Some("SettingList") => return data(file, document, "settings."),
         Some(_) => return Vec::new(),
         None => {}
     }
     match (document.get("0.op"), document.get("0.component")) {
         (Some(_), _) => patch(file, document),
-        (None, Some(_)) => data(file, document),
+        // As 0.1 printed it.
+        (None, Some(_)) => data(file, document, ""),
         (None, None) => Vec::new(),
     }
 }
@@ -92,11 +94,11 @@ fn kustomization(file: &Path, document: &Flat) -> Vec<Told> {
     component.map(|c| fields(file, c.id, &found)).into_iter().collect()
 }
 
-/// Settings as `certkit flags --format json` prints them.
-fn data(file: &Path, document: &Flat) -> Vec<Told> {
+/// Settings as `certkit flags --format json` prints them, below this path.
+fn data(file: &Path, document: &Flat, list: &str) -> Vec<Told> {
     let mut all: Vec<Told> = Vec::new();
     for n in 0.. {
-        let at = |key: &str| document.get(&format!("{n}.{key}"));
+        let at = |key: &str| document.get(&format!("{list}{n}.{key}"));
         let Some(component) = at("component").and_then(argv::component) else { break };
         let name = |key| at(key).filter(|name| !name.is_empty() && *name != "null");
         let value = at("value").unwrap_or_default();

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Tries what `make dist` made, on this machine, as root: the binary in an empty root; the package installed, upgraded,
-# purged. Nothing of it is left, and nothing in /etc/kubernetes is touched.
+# purged. Nothing of it is left, and nothing in /etc/kubernetes is touched. With --package it is the package alone.
 set -euo pipefail
 
-dist=${1:?usage: packaging/try.sh FOLDER, as target/dist}
+only=
+[ "${1:-}" != --package ] || { only=package; shift; }
+dist=${1:?usage: tests/packaging/try.sh [--package] FOLDER, as target/dist}
 dist=$(cd "$dist" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -13,17 +15,19 @@ fail() {
 }
 
 (cd "$dist" && sha256sum --quiet -c SHA256SUMS) || fail "the sums are not those of the files"
-binary=$(find "$dist" -name 'certkit-*-linux')
-deb=$(find "$dist" -name '*.deb')
-sbom=$(find "$dist" -name '*.cdx.json')
-grep -q '"bomFormat": *"CycloneDX"' "$sbom" || fail "the SBOM is no CycloneDX"
-grep -q '"name": *"rustls"' "$sbom" || fail "the SBOM does not list what is inside"
+if [ -z "$only" ]; then
+  binary=$(find "$dist" -name 'certkit-*-linux')
+  sbom=$(find "$dist" -name '*.cdx.json')
+  grep -q '"bomFormat": *"CycloneDX"' "$sbom" || fail "the SBOM is no CycloneDX"
+  grep -q '"name": *"rustls"' "$sbom" || fail "the SBOM does not list what is inside"
 
-# In a root with nothing else in it.
-mkdir "$work/tree"
-install -m 755 "$binary" "$work/tree/certkit"
-chroot "$work/tree" /certkit init -q --dir /pki --name demo --host cp1=10.0.0.11
-chroot "$work/tree" /certkit verify -q --dir /pki || fail "the binary does not work by itself"
+  # In a root with nothing else in it.
+  mkdir "$work/tree"
+  install -m 755 "$binary" "$work/tree/certkit"
+  chroot "$work/tree" /certkit init -q --dir /pki --name demo --host cp1=10.0.0.11
+  chroot "$work/tree" /certkit verify -q --dir /pki || fail "the binary does not work by itself"
+fi
+deb=$(find "$dist" -name '*.deb')
 
 ! dpkg -s certkit >/dev/null 2>&1 || fail "certkit is installed here already"
 before=$(find /etc/kubernetes 2>/dev/null | sort || true)
@@ -54,4 +58,4 @@ done <<<"$files"
 left=$(find /etc/systemd /var/lib/systemd -name '*certkit*' 2>/dev/null || true)
 [ -z "$left" ] || fail "purge left $left"
 [ "$before" = "$(find /etc/kubernetes 2>/dev/null | sort || true)" ] || fail "/etc/kubernetes changed"
-echo "package: works alone, installs, upgrades, purges"
+echo "package: ${only:-works alone,} installs, upgrades, purges"

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # What is handed out, into target/dist: a static binary, a Debian package, an SBOM, and their SHA-256 sums. The same
-# sources give the same bytes, wherever they lie: paths are mapped, times are the commit's.
+# sources give the same bytes, wherever they lie: paths are mapped, times are the commit's. `same.sh` compares two builds.
+#
+# CERTKIT_BINARY=FILE packs that program instead of one that is built here, and makes no SBOM: to try the packing alone.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 target=${CARGO_TARGET_DIR:-target}
 mkdir -p "$target"
@@ -21,16 +23,26 @@ CFLAGS=${CFLAGS# }
 export SOURCE_DATE_EPOCH RUSTFLAGS CFLAGS CARGO_INCREMENTAL=0 LC_ALL=C TZ=UTC
 umask 022
 
+# Tools are built for this machine, as ever: what has macros of its own cannot be static.
 tool() {
-  command -v "$1" >/dev/null || cargo install "$1" --locked
+  command -v "$1" >/dev/null || env -u RUSTFLAGS -u CFLAGS -u CARGO_TARGET_DIR cargo install "$1" --locked
 }
 
 rm -rf "$out"
 mkdir -p "$out/units" "$out/man" "$out/completions"
 
-# With a target of its own, these flags are the program's alone and not its build scripts'.
-cargo build --release --locked --target "$triple"
 certkit=$target/$triple/release/certkit
+if [ -n "${CERTKIT_BINARY:-}" ]; then
+  install -D "$CERTKIT_BINARY" "$certkit"
+else
+  # With a target of its own, these flags are the program's alone and not its build scripts'.
+  cargo build --release --locked --target "$triple"
+  # A loader is what it would need first.
+  ! readelf --program-headers --wide "$certkit" | grep -q INTERP || {
+    echo "dist: $certkit needs libraries of the machine it runs on" >&2
+    exit 1
+  }
+fi
 name=certkit-$version-${triple%%-*}-linux
 install -m 755 "$certkit" "$out/$name"
 
@@ -53,13 +65,15 @@ if [ ! -e target ]; then
   trap 'rm -f target' EXIT
   ln -s "$target" target
 fi
-env -u RUSTFLAGS cargo deb --no-build --no-strip --target "$triple" --output "$out/certkit_${version}_$(dpkg --print-architecture).deb"
+env -u RUSTFLAGS cargo deb --no-build --no-strip ${CERTKIT_BINARY:+--fast} --target "$triple" --output "$out/certkit_${version}_$(dpkg --print-architecture).deb"
 
-tool cargo-cyclonedx
-env -u RUSTFLAGS cargo cyclonedx --format json --target "$triple" --override-filename certkit.cdx
-# It names the folder of the sources.
-sed "s|$PWD|/certkit|g" certkit.cdx.json >"$out/$name.cdx.json"
-rm certkit.cdx.json
+if [ -z "${CERTKIT_BINARY:-}" ]; then
+  tool cargo-cyclonedx
+  env -u RUSTFLAGS cargo cyclonedx --format json --target "$triple" --override-filename certkit.cdx
+  # It names the folder of the sources, and the package only where that is called otherwise.
+  sed -e "s|$PWD|/certkit|g" -e "s|///certkit#$version|///certkit#certkit@$version|g" certkit.cdx.json >"$out/$name.cdx.json"
+  rm certkit.cdx.json
+fi
 
 rm -r "$out/units" "$out/man" "$out/completions"
 (cd "$out" && sha256sum -- certkit* >SHA256SUMS)

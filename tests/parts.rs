@@ -1,0 +1,466 @@
+//! A cluster of many nodes is changed part by part, which is one change to people.
+
+mod support;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use support::{
+    certkit, need, optional, run, run_to_exit, stdout, temp_dir_in_memory,
+    tree::{difference, files, snapshot},
+};
+
+/// A full part and a bit, and one of that bit: builds with debug assertions have smaller parts.
+const NODES: usize = if cfg!(debug_assertions) { 110 } else { 1010 };
+const LATE: &str = if cfg!(debug_assertions) { "n0104" } else { "n1004" };
+
+/// As many hosts as make looking whether anything has changed worth it, and a few.
+const MANY: usize = 510;
+
+fn declare(dir: &Path, nodes: usize) {
+    let mut text = String::from(
+        "apiVersion: certkit/v1\nkind: Cluster\nname: many\nendpoint: api.example.com:6443\nlayout: workspace\n\
+         controlPlane:\n- {name: cp1, addresses: [10.0.0.1]}\nnodes:\n",
+    );
+    for n in 0..nodes {
+        let (b, c) = (n / 250, n % 250 + 1);
+        writeln!(text, "- {{name: n{n:04}, addresses: [10.1.{b}.{c}]}}").unwrap();
+    }
+    fs::create_dir_all(dir).unwrap();
+    fs::write(dir.join("certkit.yaml"), text).unwrap();
+}
+
+fn json(dir: &Path, arguments: &[&str]) -> Value {
+    let text = stdout(certkit().arg("--dir").arg(dir).args(arguments).args(["-o", "json"]));
+    serde_json::from_str(&text).expect("a document")
+}
+
+fn steps(report: &Value) -> impl Iterator<Item = (&str, &str)> {
+    let steps = report["steps"].as_array().expect("steps").iter();
+    steps.map(|step| (step["action"].as_str().unwrap(), step["name"].as_str().unwrap()))
+}
+
+/// The changes that can be undone, and which others each is one with.
+fn changes(dir: &Path) -> Vec<(String, Option<String>)> {
+    let list = json(dir, &["rotate", "--rollback", "--list"]);
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let all = list["changes"].as_array().unwrap().iter();
+    all.map(|one| (text(&one["id"]).unwrap(), text(&one["partOf"]))).collect()
+}
+
+/// The lines of the log by their certificate's or file's name, of one command.
+fn logged(dir: &Path, command: &str) -> BTreeMap<String, usize> {
+    let mut names = BTreeMap::new();
+    for line in fs::read_to_string(dir.join(".certkit/log.jsonl")).unwrap().lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        if line["command"] == command && line["action"] == "issue" {
+            *names.entry(line["name"].as_str().unwrap().to_owned()).or_default() += 1;
+        }
+    }
+    names
+}
+
+/// What every file holds, but for certkit's own records.
+fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let own = |path: &PathBuf| !path.starts_with(".certkit");
+    let all = files(dir).into_iter().filter(own);
+    all.map(|file| (file.clone(), fs::read(dir.join(file)).unwrap())).collect()
+}
+
+#[test]
+fn many_nodes_are_changed_and_undone_as_one() {
+    let folder = temp_dir_in_memory();
+    let dir = folder.path();
+    declare(dir, NODES);
+    // A dry run says the same as the run, what is the cluster's own once.
+    let planned = json(dir, &["init", "--dry-run"]);
+    let made = json(dir, &["init"]);
+    assert_eq!(steps(&planned).collect::<Vec<_>>(), steps(&made).collect::<Vec<_>>());
+    let issued = steps(&made).filter(|(action, _)| *action == "issue");
+    let mut names: Vec<&str> = issued.map(|(_, name)| name).collect();
+    names.sort_unstable();
+    let nodes = names.iter().filter(|name| name.contains("(n")).count();
+    assert_eq!(nodes, 2 * NODES);
+    assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "each once");
+    assert!(names.contains(&"ca") && names.contains(&"apiserver (cp1)"));
+    let parts = changes(dir);
+    assert_eq!(parts.len(), 2, "{parts:?}");
+    assert_eq!([&parts[0].1, &parts[1].1], [&Some(parts[1].0.clone()), &None]);
+    assert_eq!(fs::read_dir(dir.join("hosts")).unwrap().count(), NODES + 1);
+    run(certkit().args(["verify", "-q", "--dir"]).arg(dir));
+
+    // Nothing to do changes nothing, but for the note that it is so.
+    let before = snapshot(dir);
+    assert!(stdout(certkit().arg("--dir").arg(dir).arg("init")).contains("nothing to do"));
+    assert_eq!(stdout(certkit().arg("--dir").arg(dir).arg("rotate")), "");
+    let _ = fs::remove_dir_all(dir.join(".certkit/settled"));
+    assert_eq!(difference(&before, &snapshot(dir)), Vec::<String>::new());
+
+    // A name that stands for nothing is refused before anything is changed; one in the last part is found.
+    run_to_exit(certkit().arg("--dir").arg(dir).args(["rotate", "kubelet.conf", "nothing"]), 64);
+    assert_eq!(difference(&before, &snapshot(dir)), Vec::<String>::new());
+    let name = format!("kubelet.conf ({LATE})");
+    let one = json(dir, &["rotate", &name, "apiserver"]);
+    let renewed: Vec<_> = steps(&one).filter(|(action, _)| *action == "renew").collect();
+    assert_eq!(renewed, [("renew", "apiserver (cp1)"), ("renew", name.as_str())]);
+
+    // All parts of a change come back together, and only the newest changes are kept.
+    let before = contents(dir);
+    let all = json(dir, &["rotate", "--all", "--backups", "2"]);
+    assert_eq!(all["backup"].as_str().map(|path| path.ends_with("-5")), Some(true), "{all}");
+    let renewed = steps(&all).filter(|(action, _)| *action == "renew").count();
+    assert_eq!(renewed, logged(dir, "init").len() - 3, "all but the CAs");
+    let kept: Vec<_> = changes(dir).into_iter().map(|(_, of)| of.is_some()).collect();
+    assert_eq!(kept, [true, false, true, false]);
+    let undone = json(dir, &["rotate", "--rollback"]);
+    assert_eq!(undone["undone"].as_array().unwrap().len(), 2);
+    assert!(contents(dir) == before, "it is not as it was");
+}
+
+#[test]
+fn a_node_that_cannot_be_made_is_named_and_all_others_are() {
+    let folder = temp_dir_in_memory();
+    let dir = folder.path();
+    declare(dir, NODES);
+    fs::create_dir(dir.join("hosts")).unwrap();
+    // No folder can be where a file is.
+    for node in ["n0003", LATE] {
+        fs::write(dir.join("hosts").join(node), "in the way").unwrap();
+    }
+    let output = run_to_exit(certkit().arg("--dir").arg(dir).args(["init", "-o", "json"]), 4);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let failed = report["failed"].as_array().unwrap();
+    let nodes: Vec<&str> = failed.iter().map(|one| one["nodes"].as_str().unwrap()).collect();
+    assert_eq!(nodes, ["n0003", LATE]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains(LATE) && told.contains(&format!("hosts/{LATE}")), "{told}");
+    for node in ["n0003", LATE] {
+        fs::remove_file(dir.join("hosts").join(node)).unwrap();
+    }
+    // What is left is made, and nothing else.
+    let report = json(dir, &["init"]);
+    let issued: Vec<_> = steps(&report).filter(|(action, _)| *action == "issue").collect();
+    assert_eq!(
+        issued,
+        [
+            ("issue", "kubelet (n0003)"),
+            ("issue", "kubelet.conf (n0003)"),
+            ("issue", &format!("kubelet ({LATE})")),
+            ("issue", &format!("kubelet.conf ({LATE})")),
+        ]
+    );
+    assert!(logged(dir, "init").values().all(|times| *times == 1));
+}
+
+#[test]
+fn what_nobody_declares_is_removed_part_by_part_and_comes_back_as_one() {
+    let folder = temp_dir_in_memory();
+    let dir = folder.path();
+    declare(dir, NODES);
+    run(certkit().arg("--dir").arg(dir).args(["init", "-q"]));
+    let before = contents(dir);
+    declare(dir, 1);
+    let planned = json(dir, &["prune", "--dry-run"]);
+    let folder = dir.join("hosts").join(LATE).join("pki");
+    let set = |flag: &str| Command::new("chattr").arg(flag).arg(&folder).output().unwrap();
+    let stands = need("chattr").is_some() && set("+i").status.success();
+    if stands {
+        let mut prune = certkit();
+        let output = run_to_exit(prune.arg("--dir").arg(dir).args(["prune", "-o", "json"]), 4);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["failed"].as_array().unwrap().len(), 1);
+        assert_eq!(report["failed"][0]["nodes"], format!("hosts/{LATE}"));
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(told.contains(&format!("hosts/{LATE}")), "{told}");
+        assert_eq!(fs::read_dir(dir.join("hosts")).unwrap().count(), 3);
+        assert!(set("-i").status.success());
+        run(certkit().arg("--dir").arg(dir).args(["rotate", "--rollback", "-q"]));
+        declare(dir, NODES);
+        assert!(contents(dir) == before, "it is not as it was");
+        declare(dir, 1);
+    } else {
+        optional("chattr on this file system");
+    }
+    let parts = changes(dir).len();
+    let pruned = json(dir, &["prune"]);
+    assert_eq!(pruned["files"], planned["files"]);
+    assert_eq!(changes(dir).len(), parts + 2);
+    assert_eq!(fs::read_dir(dir.join("hosts")).unwrap().count(), 2);
+    run(certkit().arg("--dir").arg(dir).args(["rotate", "--rollback", "-q"]));
+    declare(dir, NODES);
+    assert!(contents(dir) == before, "it is not as it was");
+}
+
+#[test]
+fn a_part_that_must_wait_for_another_certkit_waits_once() {
+    let folder = temp_dir_in_memory();
+    let dir = folder.path();
+    declare(dir, NODES);
+    run(certkit().arg("--dir").arg(dir).args(["init", "-q"]));
+    // Nothing is to be done before the last part, which somebody else does not let be changed.
+    fs::remove_file(dir.join("hosts").join(LATE).join("kubelet.conf")).unwrap();
+    let lock = fs::File::open(dir.join(".certkit/lock")).unwrap();
+    lock.lock().unwrap();
+    let start = Instant::now();
+    let output = run_to_exit(certkit().arg("--dir").arg(dir).args(["init", "-q"]), 3);
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+    assert!(!output.stderr.is_empty());
+    drop(lock);
+    run(certkit().arg("--dir").arg(dir).args(["init", "-q"]));
+}
+
+#[test]
+fn a_run_that_is_killed_among_its_parts_is_gone_on_with() {
+    let folder = temp_dir_in_memory();
+    let dir = folder.path();
+    declare(dir, NODES);
+    let mut init = certkit();
+    init.arg("--dir").arg(dir).args(["init", "-q"]).stdout(Stdio::null());
+    let mut child = init.spawn().expect("certkit");
+    // The log grows as a part is in place.
+    let log = dir.join(".certkit/log.jsonl");
+    let end = Instant::now() + Duration::from_secs(120);
+    while !log.exists() && Instant::now() < end {
+        thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    assert!(!child.wait().unwrap().success(), "it was faster");
+    run(certkit().arg("--dir").arg(dir).args(["init", "-q"]));
+    let times = logged(dir, "init");
+    assert_eq!(times.keys().filter(|name| name.contains("(n")).count(), 2 * NODES);
+    let twice: Vec<_> = times.iter().filter(|(_, times)| **times > 1).collect();
+    assert!(twice.is_empty(), "{twice:?}");
+    run(certkit().args(["verify", "-q", "--dir"]).arg(dir));
+}
+
+/// How far replacing the cluster's CA has come, and the nodes to which that has not come.
+fn standing(dir: &Path) -> (String, Vec<String>) {
+    let one = json(dir, &["rotate-ca", "ca"])["authorities"][0].clone();
+    let behind = one["behind"].as_array().unwrap().iter();
+    let behind = behind.map(|host| host.as_str().unwrap().to_owned()).collect();
+    (one["stage"].as_str().unwrap().to_owned(), behind)
+}
+
+fn bundle(dir: &Path, node: usize) -> Vec<u8> {
+    fs::read(dir.join(format!("hosts/n{node:04}/pki/ca-bundle.crt"))).unwrap()
+}
+
+#[test]
+fn a_stage_of_a_ca_comes_to_all_nodes_and_is_undone_as_one() {
+    let folder = temp_dir_in_memory();
+    let dir = folder.path();
+    declare(dir, NODES);
+    run(certkit().arg("--dir").arg(dir).args(["init", "-q"]));
+    for stage in ["introduced", "switched", "stable"] {
+        let parts = changes(dir).len();
+        let planned = json(dir, &["rotate-ca", "ca", "--next", "--dry-run"]);
+        let before = contents(dir);
+        let made = json(dir, &["rotate-ca", "ca", "--next"]);
+        assert_eq!(steps(&planned).collect::<Vec<_>>(), steps(&made).collect::<Vec<_>>());
+        assert_eq!(standing(dir), (stage.to_owned(), vec![]));
+        assert_eq!(changes(dir).len(), parts + 2);
+        let trusted = fs::read(dir.join("pki/ca-bundle.crt")).unwrap();
+        assert!((0..NODES).all(|node| bundle(dir, node) == trusted), "{stage}");
+        // The control plane takes it up once, whatever the number of parts.
+        let components = made["components"].as_array().unwrap().iter();
+        let all: Vec<_> =
+            components.map(|one| format!("{} {}", one["host"], one["component"])).collect();
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "{stage}");
+        for host in ["cp1", "n0000", LATE] {
+            assert!(all.iter().any(|one| one.contains(host)), "{stage}: {host}");
+        }
+        run(certkit().args(["verify", "-q", "--dir"]).arg(dir));
+        if stage == "switched" {
+            let issued = steps(&made).filter(|(action, _)| *action == "issue").count();
+            assert!(issued > 2 * NODES, "{issued}");
+            let after = contents(dir);
+            let undone = json(dir, &["rotate", "--rollback"]);
+            assert_eq!(undone["undone"].as_array().unwrap().len(), 2);
+            assert!(contents(dir) == before, "it is not as it was");
+            run(certkit().args(["rotate", "--rollback", "-q", "--dir"]).arg(dir));
+            assert!(contents(dir) == after, "it is not as it was made");
+        }
+    }
+}
+
+#[test]
+fn a_stage_that_is_killed_among_its_parts_is_finished_before_the_next() {
+    let folder = temp_dir_in_memory();
+    let dir = folder.path();
+    declare(dir, 2 * NODES);
+    run(certkit().arg("--dir").arg(dir).args(["init", "-q"]));
+    let log = dir.join(".certkit/log.jsonl");
+    for stage in ["introduced", "switched", "stable"] {
+        let before = fs::metadata(&log).unwrap().len();
+        let mut next = certkit();
+        next.arg("--dir").arg(dir).args(["rotate-ca", "ca", "--next", "-q"]).stdout(Stdio::null());
+        let mut child = next.spawn().expect("certkit");
+        let end = Instant::now() + Duration::from_secs(120);
+        while fs::metadata(&log).unwrap().len() == before && Instant::now() < end {
+            thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        assert!(!child.wait().unwrap().success(), "it was faster");
+        let (found, behind) = standing(dir);
+        assert_eq!(found, stage);
+        assert!(!behind.is_empty() && behind.len() < 2 * NODES, "{stage}: {}", behind.len());
+        // No path that worked is lost.
+        let verify = certkit().args(["verify", "-o", "json", "--dir"]).arg(dir).output().unwrap();
+        let report: Value = serde_json::from_slice(&verify.stdout).unwrap();
+        let sum = &report["handshakes"];
+        assert!(sum["work"].as_u64() > Some(0) && sum["work"] == sum["mustWork"], "{sum}");
+        let made = json(dir, &["rotate-ca", "ca", "--next"]);
+        assert!(made["notes"].to_string().contains("then run this again"), "{:#}", made["notes"]);
+        assert_eq!(standing(dir), (stage.to_owned(), vec![]));
+        let trusted = fs::read(dir.join("pki/ca-bundle.crt")).unwrap();
+        assert!((0..2 * NODES).all(|node| bundle(dir, node) == trusted), "{stage}");
+    }
+    // Each was issued once.
+    let times = logged(dir, "rotate-ca");
+    let of_node = |name: &&String| name.contains("(n") && !name.contains("(next)");
+    assert_eq!(times.keys().filter(of_node).count(), 4 * NODES);
+    let twice: Vec<_> = times.iter().filter(|(_, times)| **times > 1).collect();
+    assert!(twice.is_empty(), "{twice:?}");
+    run(certkit().args(["verify", "-q", "--dir"]).arg(dir));
+}
+
+#[test]
+fn a_node_that_a_stage_cannot_come_to_is_named_and_no_other_stage_begins() {
+    let folder = temp_dir_in_memory();
+    let dir = folder.path();
+    declare(dir, NODES);
+    run(certkit().arg("--dir").arg(dir).args(["init", "-q"]));
+    let nodes = ["n0003", LATE];
+    let set = |flag: &str| {
+        let folders = nodes.map(|node| dir.join("hosts").join(node).join("pki"));
+        Command::new("chattr").arg(flag).args(folders).output().unwrap().status.success()
+    };
+    if need("chattr").is_none() {
+        return;
+    }
+    if !set("+i") {
+        optional("chattr on this file system");
+        return;
+    }
+    // Once as the stage is taken, and once as it is finished.
+    for _ in 0..2 {
+        let mut next = certkit();
+        next.arg("--dir").arg(dir).args(["rotate-ca", "ca", "--next", "-o", "json"]);
+        let output = run_to_exit(&mut next, 4);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let failed = report["failed"].as_array().unwrap();
+        let failed: Vec<&str> = failed.iter().map(|one| one["nodes"].as_str().unwrap()).collect();
+        assert_eq!(failed, nodes);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(told.contains(&format!("hosts/{LATE}/pki")), "{told}");
+        assert_eq!(standing(dir), ("introduced".to_owned(), nodes.map(String::from).to_vec()));
+    }
+    assert_eq!(bundle(dir, NODES - 1), fs::read(dir.join("pki/ca-bundle.crt")).unwrap());
+    assert!(set("-i"));
+    let report = json(dir, &["rotate-ca", "ca", "--next"]);
+    assert_eq!(steps(&report).collect::<Vec<_>>(), [("copy", "pki/ca-bundle.crt"); 2]);
+    assert_eq!(standing(dir), ("introduced".to_owned(), vec![]));
+    run(certkit().args(["rotate-ca", "ca", "--next", "-q", "--dir"]).arg(dir));
+    assert_eq!(standing(dir), ("switched".to_owned(), vec![]));
+}
+
+/// What a command printed, and how many certificates of kubelets it opened on the way.
+#[track_caller]
+fn opened(dir: &Path, words: &[&str], at: Option<&str>) -> Option<(String, usize)> {
+    let trace = dir.with_extension("trace");
+    let mut command = Command::new(need("strace")?);
+    command.args(["-f", "-qq", "-e", "trace=openat,openat2", "-o"]).arg(&trace);
+    if let Some(at) = at {
+        command.arg(need("faketime")?).args(["-f", at]);
+    }
+    command.arg(certkit().get_program()).arg("--dir").arg(dir).args(words);
+    command.env("LC_ALL", "C").env("TZ", "UTC");
+    let printed = stdout(&mut command);
+    let text = fs::read_to_string(&trace).unwrap();
+    Some((printed, text.lines().filter(|line| line.contains("pki/kubelet.crt\"")).count()))
+}
+
+#[test]
+fn where_nothing_was_to_do_nothing_is_read_again_until_something_changes() {
+    let folder = temp_dir_in_memory();
+    let dir = folder.path().join("many");
+    declare(&dir, MANY);
+    run(certkit().arg("--dir").arg(&dir).arg("init"));
+    let init = |at| opened(&dir, &["init"], at);
+    let Some((done, read)) = init(None) else { return };
+    assert!(done.contains("complete, nothing to do") && read > MANY, "{read}: {done}");
+    // What has changed a moment ago could change again unseen.
+    thread::sleep(Duration::from_millis(3100));
+    let rotate = |at| opened(&dir, &["rotate"], at).expect("strace");
+    for (first, again) in [(init(None).unwrap(), init(None).unwrap()), (rotate(None), rotate(None))]
+    {
+        assert!(first.1 > MANY && again.1 == 0, "{} {}", first.1, again.1);
+        assert_eq!(first.0, again.0);
+    }
+    // Only what asks nothing else.
+    let (_, read) = opened(&dir, &["rotate", "--within", "31d"], None).unwrap();
+    assert!(read > MANY);
+    assert!(json(&dir, &["init"])["steps"].as_array().unwrap().len() > MANY);
+
+    // Whatever changes, and however: all is read again, and once more nothing is.
+    let kubelet = dir.join("hosts/cp1/pki/kubelet.crt");
+    let right = fs::read(&kubelet).unwrap();
+    let times = fs::metadata(&kubelet).unwrap().modified().unwrap();
+    let mut damaged = right.clone();
+    damaged[200] ^= 1;
+    let settle = || {
+        thread::sleep(Duration::from_millis(3100));
+        assert!(init(None).unwrap().1 > MANY);
+        assert_eq!(init(None).unwrap().1, 0);
+    };
+    fs::write(&kubelet, &damaged).unwrap();
+    fs::File::options().write(true).open(&kubelet).unwrap().set_modified(times).unwrap();
+    let refused = run_to_exit(certkit().arg("--dir").arg(&dir).arg("init"), 3);
+    assert!(
+        String::from_utf8_lossy(&refused.stderr).contains("cp1/pki/kubelet.crt"),
+        "{refused:?}"
+    );
+    fs::write(&kubelet, &right).unwrap();
+    settle();
+    let change = |words: &str| {
+        let words = words.replace("DIR", dir.to_str().unwrap());
+        run(Command::new("sh").args(["-ec", &words]));
+    };
+    change(
+        "rm DIR/hosts/n0499/pki/kubelet.key; mv DIR/hosts/n0007 DIR/away; mkdir DIR/hosts/n0007",
+    );
+    let (made, read) = init(None).unwrap();
+    assert!(made.contains("made in") && read > MANY, "{made}");
+    settle();
+    for one in ["chmod 640 DIR/hosts/n0002/pki/kubelet.crt", "echo >>DIR/certkit.yaml"] {
+        change(one);
+        settle();
+    }
+    // A link may lead to anything.
+    std::os::unix::fs::symlink("/etc/hostname", dir.join("hosts/n0003/link")).unwrap();
+    thread::sleep(Duration::from_millis(3100));
+    assert!(init(None).unwrap().1 > MANY && init(None).unwrap().1 > MANY);
+    fs::remove_file(dir.join("hosts/n0003/link")).unwrap();
+    settle();
+    // Whoever says something else than was found says nothing for long.
+    for note in ["init.json", "rotate.json"] {
+        fs::write(dir.join(".certkit/settled").join(note), "{\"version\":").unwrap();
+        assert!(init(None).unwrap().1 > MANY || note == "rotate.json");
+    }
+
+    // Time: a day later all is read again, and what is due is done.
+    rotate(None);
+    assert_eq!(rotate(Some("+1h")).1, 0);
+    assert!(rotate(Some("+25h")).1 > MANY);
+    assert!(rotate(Some("-1h")).1 > MANY);
+    let (renewed, _) = rotate(Some("+340d"));
+    assert!(renewed.contains("renewed in") || renewed.contains("renew"), "{renewed}");
+}
