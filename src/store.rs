@@ -33,7 +33,8 @@
 //!
 //! A run that is interrupted before 6 leaves that record: the next one tells whom this one should have told.
 //!
-//! The log's lines get there exactly once because the record holds the log's length before them.
+//! The log's lines get there exactly once because the record holds the log's length before them. A line alone is one
+//! append and one `fsync`, without a record; what a power cut left of one is cut off by the next run.
 
 mod backup;
 mod debt;
@@ -44,6 +45,7 @@ mod error;
 mod gate;
 mod journal;
 mod lock;
+mod log;
 mod place;
 mod plan;
 mod publish;

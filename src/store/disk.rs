@@ -40,6 +40,8 @@ pub(crate) trait Disk {
     fn status(&self, dir: &Self::Dir, name: &str) -> io::Result<Option<FileStatus>>;
     /// The whole content of a regular file of at most `limit` octets; a symbolic link is an error.
     fn read(&self, dir: &Self::Dir, name: &str, limit: u64) -> io::Result<Zeroizing<Vec<u8>>>;
+    /// The last `room` octets of a regular file, or all of it.
+    fn read_end(&self, dir: &Self::Dir, name: &str, room: u64) -> io::Result<Vec<u8>>;
     /// Where a symbolic link points.
     fn read_link(&self, dir: &Self::Dir, name: &str) -> io::Result<OsString>;
     /// The names in a directory, sorted.

@@ -9,6 +9,7 @@ use super::error::{Error, Operation};
 use super::gate::Gate;
 use super::journal::{self, Rest, Undecided};
 use super::lock;
+use super::log;
 use super::place;
 use super::plan::StagingPlan;
 use super::publish;
@@ -157,6 +158,10 @@ impl<D: Disk> Engine<D> {
         if plan.is_empty() {
             return Ok(Committed::default());
         }
+        if let Some(line) = plan.journal.line_alone() {
+            log::append_alone(&self.gate, line)?;
+            return Ok(Committed::default());
+        }
         if let Err(error) = journal::begin(&self.gate, &plan.journal) {
             return Err(self.abandon(&plan, false, error));
         }
@@ -209,6 +214,9 @@ impl<D: Disk> Engine<D> {
         }
         self.metadata |= recovered.metadata;
         self.rests = recovered.rests;
+        if self.locked {
+            log::mend(&self.gate)?;
+        }
         self.unfinished = false;
         Ok(())
     }

@@ -105,6 +105,13 @@ impl Journal {
         files.map(JournalEntry::path)
     }
 
+    /// The line of the log that is all there is to it, of a log that is there: that is one write, and needs no record.
+    pub(crate) fn line_alone(&self) -> Option<&Appendix> {
+        let makes = self.metadata || !self.entries.is_empty() || !self.directories.is_empty();
+        let line = self.log.as_ref().filter(|log| !makes && !log.created)?;
+        (line.lines.matches('\n').count() == 1).then_some(line)
+    }
+
     /// The new directories that become visible as a whole, with the names under which they are filled.
     pub(crate) fn fresh(&self) -> Fresh<'_> {
         let directories = self.entries.iter().filter(|entry| entry.is_directory());

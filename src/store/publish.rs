@@ -1,15 +1,14 @@
 //! Making a decided transaction visible, the first time or again after an interruption.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 
-use super::METADATA;
 use super::digest::sha256;
 use super::disk::{Disk, FileKind};
 use super::error::{Error, Operation};
 use super::gate::Gate;
-use super::journal::{self, JOURNAL, Journal, JournalEntry, LOG};
-use super::place::{StorePath, own};
+use super::journal::{self, JOURNAL, Journal, JournalEntry};
+use super::log;
+use super::place::StorePath;
 use super::stage;
 
 /// Renames everything into place, appends to the log and makes the journal the record of what is owed. That the log could not be written
@@ -23,19 +22,8 @@ pub(crate) fn publish<D: Disk>(
     for entry in &journal.entries {
         show(gate, entry)?;
     }
-    let mut unwritten = None;
-    if let (Some(mut file), Some(log)) = (log, &journal.log) {
-        let path = gate.full(own(LOG).as_str());
-        let written = gate.disk.write(&mut file, log.lines.as_bytes());
-        let written = written
-            .map_err(Error::io(Operation::Append, &path))
-            .and_then(|()| gate.disk.sync_file(&file).map_err(Error::io(Operation::Sync, &path)));
-        if let Err(error) = written {
-            // No half line; where that fails too, the log is as torn as what it is on.
-            let _ = gate.disk.set_length(&file, log.length);
-            unwritten = Some(error);
-        }
-    }
+    let lines = log.zip(journal.log.as_ref());
+    let unwritten = lines.and_then(|(file, lines)| log::append(gate, file, lines).err());
     sync(gate, &journal.entries)?;
     journal::owe(gate, JOURNAL, journal)?;
     Ok(unwritten)
@@ -59,7 +47,7 @@ pub(crate) fn publish_again<D: Disk>(
         failed.extend(shown.err().map(|error| (at, error)));
     }
     // The change is made whatever its log says: lines that cannot be written now are given up.
-    let _ = append_again(gate, journal);
+    let _ = journal.log.as_ref().map(|lines| log::append_again(gate, lines));
     let is_done = |at: usize| failed.iter().all(|(failed, _)| *failed != at);
     let done = journal.entries.iter().enumerate().filter(|(at, _)| is_done(*at));
     sync(gate, done.map(|(_, entry)| entry))?;
@@ -146,33 +134,6 @@ fn is_as_written<D: Disk>(
         }
         _ => false,
     })
-}
-
-/// Appends the lines unless they are there, whole; what is there of them is cut off first.
-fn append_again<D: Disk>(gate: &Gate<D>, journal: &Journal) -> Result<(), Error> {
-    let Some(log) = &journal.log else { return Ok(()) };
-    let place = own(LOG);
-    let path = gate.full(place.as_str());
-    let dir = gate.dir(METADATA)?;
-    let mut file = match gate.disk.append(&dir, LOG) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            gate.disk.create(&dir, LOG, 0o600).map_err(Error::io(Operation::Create, &path))?
-        }
-        opened => opened.map_err(Error::io(Operation::Append, &path))?,
-    };
-    let found = gate.disk.file_status(&file).map_err(Error::io(Operation::Inspect, &path))?;
-    if found.length > log.length {
-        let cut = gate.disk.set_length(&file, log.length);
-        cut.map_err(Error::io(Operation::Truncate, &path))?;
-    }
-    if let Err(error) = gate.disk.write(&mut file, log.lines.as_bytes()) {
-        // No half line; where that fails too, the log is as torn as what it is on.
-        let _ = gate.disk.set_length(&file, log.length);
-        return Err(Error::io(Operation::Append, &path)(error));
-    }
-    gate.disk.sync_file(&file).map_err(Error::io(Operation::Sync, &path))?;
-    // The log's name may be as new as its lines.
-    gate.sync_dir(METADATA)
 }
 
 /// Makes new names durable: only then it may be forgotten that they were wanted.

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +26,20 @@ const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::
 
 /// What an extended attribute, or the names of all of a file's, may hold at most (Linux' own limit).
 const ATTRIBUTES: usize = 64 << 10;
+
+impl RealDisk {
+    /// A regular file to read.
+    fn open_file(&self, dir: &Arc<File>, name: &str) -> io::Result<(File, FileStatus)> {
+        // Not blocking: what was a file a moment ago may be a FIFO now.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = File::from(fs::openat(&**dir, name, flags, Mode::empty())?);
+        let status = self.file_status(&file)?;
+        match status.kind {
+            FileKind::File => Ok((file, status)),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+        }
+    }
+}
 
 impl Disk for RealDisk {
     type Dir = Arc<File>;
@@ -82,13 +96,7 @@ impl Disk for RealDisk {
     }
 
     fn read(&self, dir: &Self::Dir, name: &str, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
-        // Not blocking: what was a file a moment ago may be a FIFO now.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = File::from(fs::openat(&**dir, name, flags, Mode::empty())?);
-        let status = self.file_status(&file)?;
-        if status.kind != FileKind::File {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
+        let (file, status) = self.open_file(dir, name)?;
         let too_large = || io::Error::new(io::ErrorKind::FileTooLarge, "it is too large");
         if status.length > limit {
             return Err(too_large());
@@ -97,6 +105,14 @@ impl Disk for RealDisk {
         let mut content = Zeroizing::new(Vec::with_capacity(status.length as usize + 1));
         file.take(limit + 1).read_to_end(&mut content)?;
         if content.len() as u64 > limit { Err(too_large()) } else { Ok(content) }
+    }
+
+    fn read_end(&self, dir: &Self::Dir, name: &str, room: u64) -> io::Result<Vec<u8>> {
+        let (mut file, status) = self.open_file(dir, name)?;
+        file.seek(SeekFrom::Start(status.length.saturating_sub(room)))?;
+        let mut end = Vec::new();
+        file.take(room).read_to_end(&mut end)?;
+        Ok(end)
     }
 
     fn read_link(&self, dir: &Self::Dir, name: &str) -> io::Result<OsString> {

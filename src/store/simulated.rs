@@ -264,6 +264,11 @@ impl Disk for SimulatedDisk {
         }
     }
 
+    fn read_end(&self, dir: &usize, name: &str, room: u64) -> io::Result<Vec<u8>> {
+        let content = self.read(dir, name, u64::MAX)?;
+        Ok(content[content.len().saturating_sub(room as usize)..].to_vec())
+    }
+
     fn read_link(&self, dir: &usize, name: &str) -> io::Result<OsString> {
         let state = self.0.borrow();
         state.alive()?;

@@ -8,8 +8,9 @@ use super::digest::sha256;
 use super::disk::Disk;
 use super::error::{Error, Operation};
 use super::gate::Gate;
-use super::journal::{JournalEntry, LOG};
-use super::place::{StorePath, own, parent};
+use super::journal::JournalEntry;
+use super::log;
+use super::place::{StorePath, parent};
 use super::plan::{Look, StagingPlan, Temporary};
 use crate::parallel::{self, progress};
 
@@ -49,7 +50,7 @@ pub(crate) fn stage<D: Disk>(
         }
         touched.insert(staged.parent().to_owned());
     }
-    let log = open_log(gate, plan)?;
+    let log = plan.journal.log.as_ref().map(|lines| log::open(gate, lines)).transpose()?;
     sync(gate, &touched, bulk)?;
     Ok(log)
 }
@@ -220,21 +221,6 @@ fn copy<D: Disk>(
     let manifest = backup::encode_manifest(&id, plan.command, &plan.backup);
     let place = backup::manifest_place(&backup::folder(&id));
     unsynced.add(&place, create(gate, &place, &manifest, &record)?)
-}
-
-/// Opens (or creates) the log and sets room aside: appending must not fail when all is decided.
-fn open_log<D: Disk>(gate: &Gate<D>, plan: &StagingPlan) -> Result<Option<D::File>, Error> {
-    let Some(log) = &plan.journal.log else { return Ok(None) };
-    let path = gate.full(own(LOG).as_str());
-    let dir = gate.dir(METADATA)?;
-    let file = if log.created {
-        gate.disk.create(&dir, LOG, 0o600).map_err(Error::io(Operation::Create, &path))?
-    } else {
-        gate.disk.append(&dir, LOG).map_err(Error::io(Operation::Append, &path))?
-    };
-    let reserved = gate.disk.reserve(&file, log.length, log.lines.len() as u64);
-    reserved.map_err(Error::io(Operation::Reserve, &path))?;
-    Ok(Some(file))
 }
 
 /// Directories are for everybody to pass, as kubeadm makes them; the store's own hold old keys.

@@ -138,7 +138,7 @@ proptest! {
 
 #[test]
 fn a_kill_or_power_cut_at_every_call_leaves_old_or_new() {
-    for scenario in [Scenario::full(), Scenario::first(), Scenario::bulk()] {
+    for scenario in [Scenario::full(), Scenario::first(), Scenario::bulk(), Scenario::line()] {
         let (done, calls) = scenario.done();
         let (before, new) = (scenario.disk(), view(&done).unwrap());
         for at in 0..=calls.len() {
@@ -154,10 +154,17 @@ fn a_kill_or_power_cut_at_every_call_leaves_old_or_new() {
     }
 }
 
+#[test]
+fn a_line_of_the_log_alone_is_one_write_and_one_sync() {
+    let (_, calls) = Scenario::line().done();
+    let log = format!("{DIR}/.certkit/log.jsonl");
+    assert_eq!(calls, ["fallocate", "write", "fsync"].map(|call| format!("{call} {log}")));
+}
+
 /// The proof that the tests above can fail, and that no sync is there for nothing.
 #[test]
 fn without_any_one_of_its_syncs_the_protocol_breaks() {
-    let scenarios = [Scenario::full(), Scenario::first(), Scenario::bulk()];
+    let scenarios = [Scenario::full(), Scenario::first(), Scenario::bulk(), Scenario::line()];
     for scenario in scenarios {
         let (done, calls) = scenario.done();
         let (before, new) = (scenario.disk(), view(&done).unwrap());

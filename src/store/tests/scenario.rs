@@ -103,6 +103,12 @@ impl Scenario {
         Self { extra: 60, ..Self::full() }
     }
 
+    /// A line of the log, and nothing else.
+    pub(super) fn line() -> Self {
+        let files = PATHS.iter().map(|_| (true, Step::Keep)).collect();
+        Self { dir_exists: true, has_history: true, files, log_lines: 1, extra: 0 }
+    }
+
     /// The disk before.
     pub(super) fn disk(&self) -> SimulatedDisk {
         let disk = SimulatedDisk::new();
