@@ -232,7 +232,6 @@ fn desk_output(machine: &Machine, arguments: &[&str]) -> std::process::Output {
 /// What the apiserver says of the kubelet, and of somebody in its place: before it verifies kubelets, and after.
 fn is_verified(plane: &mut Plane<'_>, machine: &Machine, worker: &Machine, kubelet: &mut Kubelet) {
     fs::write(worker.log().join("containers.log"), LOGGED.0).unwrap();
-    plane.until("no service account", |plane| call(plane, &["get", "serviceaccount", "default"]).0);
     plane.apply(POD);
     plane.until("kubectl logs does not pass", |plane| call(plane, LOGS) == (true, LOGGED.1.into()));
 

@@ -109,7 +109,6 @@ fn apiserver_and_kubelet_take_each_other_and_nobody_else() {
     arguments.push("--hostname-override=cp1".into());
     let mut kubelet = Kubelet::start(&machine, &arguments);
     plane.wait_for_node(&mut kubelet, "cp1");
-    plane.until("no service account", |plane| call(plane, &["get", "serviceaccount", "default"]).0);
     plane.apply(POD);
     passes(&mut plane);
 

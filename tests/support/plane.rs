@@ -150,6 +150,13 @@ impl<'m> Plane<'m> {
                 plane.super_admin_may(&lease)
             });
         }
+        // Without one no pod is let in; a controller makes it once there is the namespace.
+        for namespace in ["default", "kube-system"] {
+            let account = ["-n", namespace, "get", "serviceaccount", "default"];
+            self.until(&format!("no service account in {namespace}"), |plane| {
+                plane.super_admin_may(&account)
+            });
+        }
     }
 
     /// Waits until a kubelet has registered its node and says how it does.
