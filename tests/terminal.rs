@@ -257,6 +257,39 @@ fn a_signal_says_that_the_change_is_decided_and_what_finishes_it() {
 }
 
 #[test]
+fn a_signal_among_parts_says_how_many_nodes_are_done() {
+    let Some(strace) = need("strace") else { return };
+    let folder = temp_dir();
+    let config = folder.path().join("cluster.yaml");
+    // Several parts, whatever the build.
+    fs::write(&config, declaration(2100)).expect("written");
+    let dir = folder.path().join("pki");
+    let mut command = Command::new(strace);
+    // Slow enough to be met between its parts.
+    command.args(["-f", "-o", "/dev/null", "-e", "trace=syncfs"]);
+    command.args(["-e", "inject=syncfs:delay_enter=400000", "--"]).arg(certkit().get_program());
+    command.args(["init", "--config"]).arg(&config).arg("--dir").arg(&dir);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("strace");
+    let start = Instant::now();
+    let log = dir.join(".certkit/log.jsonl");
+    while fs::metadata(&log).map_or(0, |log| log.len()) == 0
+        || dir.join(".certkit/journal").exists()
+    {
+        assert!(start.elapsed() < Duration::from_secs(60), "no part is ever done");
+        thread::sleep(Duration::from_millis(5));
+    }
+    let children = format!("/proc/{0}/task/{0}/children", child.id());
+    let traced = fs::read_to_string(children).expect("strace's child");
+    signal(traced.trim().parse().expect("one process"), "INT");
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let number = said.strip_prefix("interrupted by SIGINT: of 2100 nodes ");
+    let number: Option<usize> = number.and_then(|rest| rest.split(' ').next()?.parse().ok());
+    assert!(number.is_some_and(|done| done < 2100 && done % 100 == 0), "{said}");
+    assert!(said.contains("hint: run it again: it does what is left"), "{said}");
+}
+
+#[test]
 fn a_signal_says_how_far_an_export_came() {
     let Some(strace) = need("strace") else { return };
     let folder = temp_dir();

@@ -65,11 +65,10 @@ pub fn changing<R>(global: &Global, change: ChangingWork<'_>, work: impl FnOnce(
             String::new()
         }
         Moment::Ended => match progress::now() {
-            Some(Progress { what: parts::WHAT, done, total: Some(total), .. }) => format!(
-                "of {total} nodes {done} are done in {}, and none in part\nhint: run it again: it does what is left",
-                dir.display()
-            ),
-            _ => what_is_changed(dir, before.unwrap_or_default()),
+            Some(Progress { what: parts::WHAT, done, total: Some(total), .. }) => {
+                Change::now(dir, before).of_nodes(dir, done, total)
+            }
+            _ => Change::now(dir, before).of_all(dir),
         },
     };
     interruptible(global, hooks, told, work)
@@ -228,23 +227,54 @@ fn end(signal: i32, said: &str) {
     let _ = low_level::emulate_default_handler(signal);
 }
 
-/// What became of a change of DIR that a signal ended; `before` is how long the log was.
-fn what_is_changed(dir: &Path, before: u64) -> String {
-    let pending = store::pending(dir).ok().flatten();
-    let decided = pending.as_ref().is_some_and(|pending| pending.decided);
-    let shown = dir.display();
-    if decided {
+/// What a change has come to.
+enum Change {
+    /// Nothing is changed.
+    Nothing,
+    /// What is to be changed is decided, and partly in place.
+    Decided,
+    /// It is in place: all of it, or what was decided so far.
+    Made,
+}
+
+impl Change {
+    /// What it has come to by now, where the log was so long `before`.
+    fn now(dir: &Path, before: Option<u64>) -> Self {
+        let pending = store::pending(dir).ok().flatten();
+        match pending.is_some_and(|pending| pending.decided) {
+            true => Self::Decided,
+            false if length(dir) > before.unwrap_or_default() => Self::Made,
+            false => Self::Nothing,
+        }
+    }
+
+    /// In words, of a change that is one.
+    fn of_all(&self, dir: &Path) -> String {
+        let shown = dir.display();
+        match self {
+            Self::Decided => format!(
+                "the change in {shown} is decided and partly in place; certkit's next change there completes it first\n\
+                 hint: certkit --dir {shown} rotate --within 0s"
+            ),
+            Self::Made => format!(
+                "all is in place in {shown}; who has to be restarted was not said, no hook was run\n\
+                 hint: certkit --dir {shown} rotate, with the same hooks and restarts: it does both first"
+            ),
+            Self::Nothing => format!("nothing in {shown} was changed\nhint: run it again"),
+        }
+    }
+
+    /// In words, of one that is made part by part.
+    fn of_nodes(&self, dir: &Path, done: usize, total: usize) -> String {
+        let rest = match self {
+            Self::Nothing => return self.of_all(dir),
+            Self::Decided => "the next ones are decided and partly in place",
+            Self::Made => "none in part",
+        };
         format!(
-            "the change in {shown} is decided and partly in place; certkit's next change there completes it first\n\
-             hint: certkit --dir {shown} rotate --within 0s"
+            "of {total} nodes {done} are done in {}, and {rest}\nhint: run it again: it does what is left",
+            dir.display()
         )
-    } else if length(dir) > before {
-        format!(
-            "all is in place in {shown}; who has to be restarted was not said, no hook was run\n\
-             hint: certkit --dir {shown} rotate, with the same hooks and restarts: it does both first"
-        )
-    } else {
-        format!("nothing in {shown} was changed\nhint: run it again")
     }
 }
 
