@@ -15,7 +15,7 @@ use std::{
 use serde_json::Value;
 use support::{
     certkit, need, optional, run, run_to_exit, stdout, temp_dir_in_memory,
-    tree::{difference, files, snapshot},
+    tree::{copy, difference, files, snapshot},
 };
 
 /// A full part and a bit, and one of that bit: builds with debug assertions have smaller parts.
@@ -370,6 +370,64 @@ fn a_node_that_a_stage_cannot_come_to_is_named_and_no_other_stage_begins() {
     assert_eq!(standing(dir), ("introduced".to_owned(), vec![]));
     run(certkit().args(["rotate-ca", "ca", "--next", "-q", "--dir"]).arg(dir));
     assert_eq!(standing(dir), ("switched".to_owned(), vec![]));
+}
+
+#[test]
+fn a_cluster_that_was_off_too_long_is_brought_back_part_by_part() {
+    let Some(faketime) = need("faketime") else { return };
+    let folder = temp_dir_in_memory();
+    let dir = folder.path().join("many");
+    declare(&dir, NODES);
+    let declared = fs::read_to_string(dir.join("certkit.yaml")).unwrap();
+    fs::write(dir.join("certkit.yaml"), declared + "validity: {ca: 2y, leaf: 1y}\n").unwrap();
+    let mut init = Command::new(faketime);
+    init.args(["-f", "-1000d"]).arg(certkit().get_program());
+    run(init.args(["init", "-q", "--dir"]).arg(&dir));
+    let old = folder.path().join("old");
+    copy(&dir.join("hosts").join(LATE), &old);
+    run_to_exit(certkit().args(["verify", "-q", "--dir"]).arg(&dir), 2);
+
+    // A dry run says what is made, each once.
+    let planned = json(&dir, &["recover", "--dry-run"]);
+    let done = json(&dir, &["recover"]);
+    let all = |report: &Value| -> BTreeSet<(String, String)> {
+        let files = |step: &Value| step["files"].to_string();
+        let all = report["steps"].as_array().unwrap().iter();
+        all.map(|step| (step["action"].as_str().unwrap().to_owned(), files(step))).collect()
+    };
+    assert_eq!(all(&planned), all(&done));
+    assert_eq!(steps(&planned).count(), steps(&done).count());
+    let authorities = steps(&done).filter(|step| *step == ("issue", "ca")).count();
+    assert_eq!(authorities, 1);
+    let started = |component: &str| {
+        let order = done["start"].as_array().unwrap().iter();
+        let of = order.filter(|one| one["component"] == component).collect::<Vec<_>>();
+        assert_eq!(of.len(), 1, "{component}");
+        of[0]["hosts"].as_array().unwrap().len()
+    };
+    assert_eq!([started("kubelet"), started("kube-apiserver")], [NODES + 1, 1]);
+    let parts = changes(&dir);
+    assert_eq!([&parts[0].1, &parts[1].1], [&Some(parts[1].0.clone()), &None]);
+    run(certkit().args(["verify", "-q", "--dir"]).arg(&dir));
+
+    // One to which it had not come gets it, and nothing else is changed.
+    let right = contents(&dir);
+    let late = dir.join("hosts").join(LATE);
+    fs::remove_dir_all(&late).unwrap();
+    copy(&old, &late);
+    let rest = json(&dir, &["recover"]);
+    let files = rest["steps"].as_array().unwrap().iter().flat_map(|s| s["files"].as_array());
+    let files: Vec<&str> = files.flatten().map(|file| file.as_str().unwrap()).collect();
+    let is_its = |file: &&str| file.starts_with(&format!("hosts/{LATE}/"));
+    assert!(!files.is_empty() && files.iter().all(is_its), "{files:?}");
+    let is_others = |(file, _): &(PathBuf, Vec<u8>)| !file.starts_with(format!("hosts/{LATE}"));
+    let others = |all: BTreeMap<PathBuf, Vec<u8>>| -> BTreeMap<PathBuf, Vec<u8>> {
+        all.into_iter().filter(is_others).collect()
+    };
+    assert!(others(contents(&dir)) == others(right));
+    run(certkit().args(["verify", "-q", "--dir"]).arg(&dir));
+    let again = stdout(certkit().args(["recover", "--dir"]).arg(&dir));
+    assert!(again.contains("nothing has expired"), "{again}");
 }
 
 /// What a command printed, and how many certificates of kubelets it opened on the way.

@@ -9,10 +9,14 @@ use super::{
     output::{self, grid::Column},
     password,
     rotate::{self, report},
-    rotate_ca, watch, when,
+    rotate_ca,
+    telling::{NAMED, Telling, Wanted},
+    watch, when,
 };
 use crate::{
-    model::{authority::Stage, catalogue::COMPONENTS, layout::Layout, timestamp::Timestamp},
+    model::{
+        authority::Stage, catalogue::COMPONENTS, layout::Layout, plan::Action, timestamp::Timestamp,
+    },
     ops::{
         change::{self, Report},
         recover,
@@ -42,7 +46,8 @@ pub struct RecoverArgs {
 
 const HELP: &str = "\
 For the cluster whose control plane does not start because what it starts with has expired. What has expired, or is
-about to, is made anew in one transaction, from the files alone: no API is asked. A CA that has expired gets a new term
+about to, is made anew from the files alone: no API is asked. All of it is one transaction; of a workspace with
+many nodes the control plane's is, and its nodes come a thousand at a time. A CA that has expired gets a new term
 and keeps its key and its name, so that everything it signed goes on leading to it; what holds the certificate itself is
 named. Kubelets' own client certificates are among what is made anew, where kubelet.conf names them. Works on kubeadm's
 trees, too. Then it is said what to start, in which order.
@@ -70,95 +75,126 @@ pub fn run(args: &RecoverArgs, global: &Global) -> Result<Exit, Failure> {
         backups: args.backups,
         ..change::Request::new(&dir, "recover", when(args.at)?, &passwords)
     };
-    let report = watch::changing(
+    let wanted = Wanted::of(args.output, args.dry_run, global.verbose, report::LIMIT);
+    let mut telling = Telling::new(rotate_ca::WORDS, wanted, args.dry_run);
+    let mut outcome = Outcome::default();
+    telling.shortfall = watch::changing(
         global,
         watch::ChangingWork { dir: &dir, dry_run: args.dry_run, hooks: false },
-        || recover::run(&change),
+        || {
+            recover::run(&change, |mut report, _| {
+                outcome.add(&report);
+                // What has not expired is not what is asked about.
+                report.plan.steps.retain(|step| step.action != Action::Keep);
+                telling.add(report, Vec::new());
+            })
+        },
     )?;
-    if let Some(recovered) = &report.recovered {
-        global.note(recovered);
-    }
-    report.aftermath.warnings.iter().for_each(super::warn);
-    let exit = match (report.plan.blocked.is_empty(), report.plan.is_empty()) {
+    telling.recovered.iter().for_each(|recovered| global.note(recovered));
+    telling.warnings.iter().for_each(super::warn);
+    let is_whole = telling.blocked.is_empty() && telling.shortfall.failed.is_empty();
+    let exit = match (is_whole, telling.changes) {
         (true, _) => Exit::Done,
-        (false, true) => Exit::Failed,
-        (false, false) => Exit::Partly,
+        (false, false) => Exit::Failed,
+        (false, true) => Exit::Partly,
     };
     let text = match args.output {
-        Format::Json | Format::Yaml => super::document(json(&report, args.dry_run), args.output),
+        Format::Json | Format::Yaml => super::document(json(&telling, &outcome), args.output),
         Format::Table | Format::Wide if global.quiet => Ok(String::new()),
-        Format::Table | Format::Wide => {
-            Ok(table(&report, args.dry_run, args.output == Format::Wide))
-        }
+        Format::Table | Format::Wide => Ok(table(&telling, &outcome, args.output == Format::Wide)),
     };
-    let told = super::tell(!args.dry_run && !report.plan.is_empty(), exit, text);
-    report.aftermath.settle();
-    report::complain_of_blocked(&report.plan.blocked, &dir);
+    let told = super::tell(!args.dry_run && telling.changes, exit, text);
+    telling.settle();
+    report::complain_of_blocked(&telling.blocked, &dir);
+    report::complain_of_parts(&telling.shortfall);
     told
 }
 
-/// What is to be started, each host's in this order: nothing works before what it needs.
-fn start_order(report: &Report) -> Vec<(&'static str, Vec<String>)> {
-    let cluster = &report.cluster;
-    let runs = COMPONENTS.iter().filter(|c| cluster.has(c.present) && c.unit.is_some());
-    runs.map(|component| {
-        let hosts = cluster.hosts_in(component.scope).map(|host| host.name.to_string());
-        (component.id, hosts.collect())
-    })
-    .collect()
+/// What follows from a recovery.
+#[derive(Default)]
+struct Outcome {
+    /// What is to be started, each host's in this order: nothing works before what it needs.
+    order: Vec<(&'static str, Vec<String>)>,
+    /// The CAs that got a new term.
+    renewed: Vec<(&'static str, Stage)>,
 }
 
-/// The CAs that got a new term.
-fn renewed(report: &Report) -> Vec<(&'static str, Stage)> {
-    let layout = Layout::new(&report.cluster);
-    let steps = report.plan.changes().filter(|step| step.key().is_some());
-    let specs = steps.filter_map(|step| Some(layout.instances[step.instance()?].spec));
-    specs.filter(|spec| spec.is_ca()).map(|spec| (spec.id.name(), Stage::Introduced)).collect()
+impl Outcome {
+    /// Adds what follows from a report; of one about nodes alone, those nodes.
+    fn add(&mut self, report: &Report) {
+        let cluster = &report.cluster;
+        let runs = COMPONENTS.iter().filter(|c| cluster.has(c.present) && c.unit.is_some());
+        for component in runs {
+            let hosts = cluster.hosts_in(component.scope);
+            let new = hosts.filter(|host| !report.only_nodes || host.is_only_node());
+            let new = new.map(|host| host.name.to_string());
+            match self.order.iter_mut().find(|(id, _)| *id == component.id) {
+                Some((_, hosts)) => hosts.extend(new),
+                None => self.order.push((component.id, new.collect())),
+            }
+        }
+        let layout = Layout::new(cluster);
+        let steps = report.plan.changes().filter(|step| step.key().is_some());
+        let specs = steps.filter_map(|step| Some(layout.instances[step.instance()?].spec));
+        let renewed =
+            specs.filter(|spec| spec.is_ca()).map(|spec| (spec.id.name(), Stage::Introduced));
+        for one in renewed {
+            if !self.renewed.contains(&one) {
+                self.renewed.push(one);
+            }
+        }
+    }
 }
 
 const ORDER: [Column; 2] = [Column::new("START"), Column::new("ON").least(12)];
 
-fn table(report: &Report, dry_run: bool, wide: bool) -> String {
+fn table(telling: &Telling, Outcome { order, renewed }: &Outcome, wide: bool) -> String {
     let mut text = String::new();
-    if report.plan.is_empty() {
+    if !telling.changes {
         text.push_str("nothing has expired\n");
         return text;
     }
-    text.push_str(if dry_run { "would be made anew:\n\n" } else { "made anew:\n\n" });
-    text.push_str(&rotate_ca::steps(report, wide));
-    for note in &report.plan.notes {
+    text.push_str(if telling.dry_run { "would be made anew:\n\n" } else { "made anew:\n\n" });
+    text.push_str(&rotate_ca::steps(telling, wide));
+    for note in &telling.notes {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "\nnote: {note}");
     }
-    if let Some(backup) = &report.aftermath.backup {
+    if let Some(backup) = &telling.backup {
         let _ = writeln!(text, "\nwhat was replaced is kept in {}", backup.display());
     }
-    let rows: Vec<Vec<String>> = start_order(report)
-        .into_iter()
-        .map(|(component, hosts)| vec![component.to_owned(), hosts.join(" ")])
-        .collect();
+    let row = |(component, hosts): &(&str, Vec<String>)| {
+        let named = hosts.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(" ");
+        let on = match hosts.len() > NAMED && !wide {
+            true => format!("{named} and {} more", hosts.len() - NAMED),
+            false => hosts.join(" "),
+        };
+        vec![(*component).to_owned(), on]
+    };
+    let rows: Vec<Vec<String>> = order.iter().map(row).collect();
     text.push_str("\nstart, in this order (what runs already: restart):\n\n");
     text.push_str(&output::table(&ORDER, &rows, wide));
-    text.push_str(&rotate_ca::copies(&renewed(report), wide));
+    text.push_str(&rotate_ca::copies(renewed, wide));
     text
 }
 
-fn json(report: &Report, dry_run: bool) -> String {
-    let order: Vec<Value> = start_order(report)
-        .into_iter()
+fn json(telling: &Telling, Outcome { order, renewed }: &Outcome) -> String {
+    let order: Vec<Value> = order
+        .iter()
         .map(|(component, hosts)| json!({"component": component, "hosts": hosts}))
         .collect();
     let document = json!({
         "apiVersion": "certkit/v1",
         "kind": "RecoverReport",
-        "dryRun": dry_run,
-        "steps": rotate_ca::steps_json(report),
-        "blocked": report.plan.blocked.iter().map(rotate::report::blocked).collect::<Vec<_>>(),
-        "notes": report.plan.notes,
-        "backup": report.aftermath.backup,
-        "warnings": report.aftermath.warnings,
+        "dryRun": telling.dry_run,
+        "steps": telling.steps,
+        "failed": report::failed(&telling.shortfall),
+        "blocked": telling.blocked.iter().map(rotate::report::blocked).collect::<Vec<_>>(),
+        "notes": telling.notes,
+        "backup": telling.backup,
+        "warnings": telling.warnings,
         "start": order,
-        "copies": rotate_ca::copies_json(&renewed(report)),
+        "copies": rotate_ca::copies_json(renewed),
     });
     format!("{document:#}\n")
 }

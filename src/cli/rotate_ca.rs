@@ -203,8 +203,7 @@ pub fn run(args: &RotateCaArgs, global: &Global) -> Result<Exit, Failure> {
         apply_cluster: args.apply_cluster,
     };
     let wanted = Wanted::of(args.output, args.dry_run, global.verbose, LIMIT);
-    let words = Words { row, data, tells_kept: |_| false };
-    let mut telling = Telling::new(words, wanted, args.dry_run);
+    let mut telling = Telling::new(WORDS, wanted, args.dry_run);
     // Who takes it up is restarted once signals do again what they always do; but of many parts each at once.
     let mut only = None;
     let rotate_ca::Done { shortfall, moved, settings, standing, found } = watch::changing(
@@ -404,12 +403,7 @@ fn table(
     let mut text = String::new();
     if telling.changes {
         text.push_str(if dry_run { "would be changed:\n\n" } else { "changed:\n\n" });
-        let (rows, rest) = telling.told();
-        text.push_str(&output::table(&STEPS, rows, wide));
-        if rest > 0 {
-            let _ =
-                writeln!(text, "... and {rest} more; -o wide and .certkit/log.jsonl have them all");
-        }
+        text.push_str(&steps(telling, wide));
         text.push('\n');
     } else {
         text.push_str("nothing to do\n\n");
@@ -517,10 +511,18 @@ fn verb(action: &Action) -> &'static str {
     }
 }
 
-/// What a plan changes, a row for each step.
-pub fn steps(report: &Report, wide: bool) -> String {
-    let rows: Vec<Vec<String>> = report.plan.changes().map(|step| row(report, step)).collect();
-    output::table(&STEPS, &rows, wide)
+/// How the steps of a change of trust are told.
+pub const WORDS: Words = Words { row, data, tells_kept: |_| false };
+
+/// What is changed, a row for each step.
+pub fn steps(telling: &Telling, wide: bool) -> String {
+    let (rows, rest) = telling.told();
+    let mut text = output::table(&STEPS, rows, wide);
+    if rest > 0 {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "... and {rest} more; -o wide and .certkit/log.jsonl have them all");
+    }
+    text
 }
 
 /// What else holds a copy of the CAs that have come to these stages; nothing where nothing does.
@@ -542,11 +544,6 @@ pub fn copies_json(moved: &[(&'static str, Stage)]) -> Vec<Value> {
     elsewhere(moved)
         .map(|row| json!({"name": row.authority, "what": row.what, "command": row.command}))
         .collect()
-}
-
-/// What a plan changes, for a JSON document.
-pub fn steps_json(report: &Report) -> Vec<Value> {
-    report.plan.changes().map(|step| data(report, step)).collect()
 }
 
 fn data(report: &Report, step: &Step) -> Value {

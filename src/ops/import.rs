@@ -1,7 +1,7 @@
 //! `certkit import`: takes certificates back that were signed elsewhere, all or none.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -85,6 +85,38 @@ struct Pending {
     asked: Profile,
 }
 
+/// The requests that wait, by key.
+struct Requests {
+    by_key: HashMap<PublicKey, VecDeque<Pending>>,
+}
+
+impl Requests {
+    fn new(all: Vec<Pending>) -> Self {
+        let mut by_key: HashMap<PublicKey, VecDeque<Pending>> = HashMap::new();
+        for one in all {
+            by_key.entry(one.public_key.clone()).or_default().push_back(one);
+        }
+        Self { by_key }
+    }
+
+    /// The first one of this key, which then waits no longer.
+    fn take(&mut self, key: &PublicKey) -> Option<Pending> {
+        self.by_key.get_mut(key)?.pop_front()
+    }
+
+    /// Whether there was one of this key.
+    fn had(&self, key: &PublicKey) -> bool {
+        self.by_key.contains_key(key)
+    }
+
+    /// The instances of those that wait still, in their order.
+    fn left(&self) -> impl Iterator<Item = usize> {
+        let left: BTreeSet<usize> =
+            self.by_key.values().flatten().map(|one| one.instance).collect();
+        left.into_iter()
+    }
+}
+
 /// Checks every certificate against its request and publishes all, or names every mismatch.
 pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     let dir = request.dir;
@@ -166,7 +198,7 @@ fn check(
 ) -> Result<(Vec<Import>, Vec<String>), Error> {
     let instances = &layout.instances;
     let mut wrong = Vec::new();
-    let mut pending = pending(request.dir, layout, observation, &mut wrong);
+    let mut pending = Requests::new(pending(request.dir, layout, observation, &mut wrong));
     let mut imports: BTreeMap<usize, Import> = BTreeMap::new();
     for file in request.files {
         let name = file.display();
@@ -189,18 +221,14 @@ fn check(
         };
         let mut used = false;
         for (at, certificate) in all.iter().enumerate() {
-            let matching = pending.iter().position(|p| p.public_key == *certificate.public_key());
-            let Some(found) = matching else {
-                let taken = imports
-                    .values()
-                    .any(|i| i.certificate.public_key() == certificate.public_key());
-                if taken {
+            let Some(Pending { instance, key, asked, .. }) = pending.take(certificate.public_key())
+            else {
+                if pending.had(certificate.public_key()) {
                     wrong.push(format!("{name}: a second certificate for the same request"));
                 }
                 continue;
             };
             used = true;
-            let Pending { instance, key, asked, .. } = pending.remove(found);
             let others = all.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, c)| c);
             let others: Vec<&Certificate> = others.collect();
             let judged = Judged { request, layout, observation, certificate };
@@ -221,7 +249,7 @@ fn check(
     }
     match wrong.is_empty() {
         true => {
-            let waiting = pending.iter().map(|p| instances[p.instance].label()).collect();
+            let waiting = pending.left().map(|instance| instances[instance].label()).collect();
             Ok((imports.into_values().collect(), waiting))
         }
         false => Err(Error::Mismatches(wrong)),
