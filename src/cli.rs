@@ -3,6 +3,7 @@
 //! Each command is a file below with three parts: its arguments (clap), a function that turns them into
 //! a request, and the printing of what came back. Nothing is decided here.
 
+mod changing;
 mod check_expiration;
 mod completions;
 #[cfg(feature = "cluster")]

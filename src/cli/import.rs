@@ -1,9 +1,10 @@
 //! `certkit import`.
 
-use std::{fmt::Write as _, path::PathBuf, time::Duration};
+use std::{fmt::Write as _, path::PathBuf};
 
 use super::{
-    Exit, Failure, Format, Global, limit,
+    Exit, Failure, Format, Global,
+    changing::{BackupArgs, LockArgs},
     output::{self, grid::Column},
     watch, when,
 };
@@ -19,12 +20,10 @@ pub struct ImportArgs {
     /// PEM files with the certificates, each with the CAs between it and the CA in place, if any
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// How long to wait for another certkit that is changing DIR
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = limit)]
-    lock_timeout: Duration,
-    /// How many backups to keep
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    backups: usize,
+    #[command(flatten)]
+    lock: LockArgs,
+    #[command(flatten)]
+    kept: BackupArgs,
     /// Check everything and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -59,8 +58,8 @@ pub fn run(args: &ImportArgs, global: &Global) -> Result<Exit, Failure> {
         files: &args.files,
         dry_run: args.dry_run,
         now: when(args.at)?,
-        lock_wait: args.lock_timeout,
-        backups: args.backups,
+        lock_wait: args.lock.timeout,
+        backups: args.kept.backups,
     };
     let report = watch::changing(
         global,

@@ -7,7 +7,9 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use clap::{ValueEnum, builder::PossibleValuesParser};
 
 use super::{
-    Exit, Failure, Format, Global, password,
+    Exit, Failure, Format, Global,
+    changing::RehearsalArgs,
+    password,
     rotate::report::complain_of_parts,
     telling::{Telling, Wanted},
     watch, when,
@@ -91,12 +93,8 @@ pub struct InitArgs {
         "dns_domain", "key_algorithm", "ca_validity", "validity", "kubeconfig_style", "single_root",
         "workspace", "host_dir", "addons", "encrypt_ca_keys"])]
     adopt: bool,
-    /// Print what would be done and change nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// With --dry-run: plan as of this RFC 3339 time
-    #[arg(long, value_name = "TIME", requires = "dry_run")]
-    at: Option<crate::model::timestamp::Timestamp>,
+    #[command(flatten)]
+    rehearsal: RehearsalArgs,
     /// How to print
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     output: Format,
@@ -155,12 +153,12 @@ pub fn run(args: &InitArgs, global: &Global) -> Result<Exit, Failure> {
         return take_over(args, global, &dir);
     }
     told_twice(&args.hosts, "--host ")?;
-    let now = when(args.at)?;
+    let now = when(args.rehearsal.at)?;
     let settled = match args.is_plain() && !global.verbose {
         true => Settled::look(&dir, "init", now),
         false => None,
     };
-    let mut telling = telling(args.dry_run, args.output, global);
+    let mut telling = telling(args.rehearsal.dry_run, args.output, global);
     if settled.as_ref().is_some_and(|settled| settled.known().is_some()) {
         return tell(&telling, &dir, args.output, global);
     }
@@ -170,10 +168,10 @@ pub fn run(args: &InitArgs, global: &Global) -> Result<Exit, Failure> {
         false => password::passwords(global)?,
     };
     let change = change::Request {
-        dry_run: args.dry_run,
+        dry_run: args.rehearsal.dry_run,
         ..change::Request::new(&dir, "init", now, &passwords)
     };
-    let work = watch::ChangingWork { dir: &dir, dry_run: args.dry_run, hooks: false };
+    let work = watch::ChangingWork { dir: &dir, dry_run: args.rehearsal.dry_run, hooks: false };
     telling.shortfall = watch::changing(global, work, || {
         init::run(&cluster, &change, |report, _| add(&mut telling, report, &dir))
     })?;
@@ -190,7 +188,7 @@ impl InitArgs {
         overlay(&mut draft, self);
         draft == Draft::default()
             && self.config.is_none()
-            && !self.dry_run
+            && !self.rehearsal.dry_run
             && !self.encrypt_ca_keys
             && self.output == Format::Table
     }
@@ -239,8 +237,8 @@ pub fn tell(
 fn take_over(args: &InitArgs, global: &Global, dir: &std::path::Path) -> Result<Exit, Failure> {
     let request = adopt::Request {
         dir,
-        dry_run: args.dry_run,
-        now: when(args.at)?,
+        dry_run: args.rehearsal.dry_run,
+        now: when(args.rehearsal.at)?,
         lock_wait: Duration::from_secs(10),
     };
     let report = match adopt::run(&request) {
@@ -253,7 +251,7 @@ fn take_over(args: &InitArgs, global: &Global, dir: &std::path::Path) -> Result<
             let document = serde_json::json!({
                 "apiVersion": "certkit/v1",
                 "kind": "AdoptReport",
-                "dryRun": args.dry_run,
+                "dryRun": args.rehearsal.dry_run,
                 "file": file,
                 "declaration": report.text,
                 "absent": report.cluster.absent,
@@ -263,7 +261,7 @@ fn take_over(args: &InitArgs, global: &Global, dir: &std::path::Path) -> Result<
             super::document(format!("{document:#}\n"), args.output)
         }
         Format::Table | Format::Wide if global.quiet => return Ok(Exit::Done),
-        Format::Table | Format::Wide if args.dry_run => {
+        Format::Table | Format::Wide if args.rehearsal.dry_run => {
             // What is printed can be written to a file.
             for one in &report.left {
                 let (file, field) = (one.file.display(), &one.field);
@@ -286,7 +284,7 @@ fn take_over(args: &InitArgs, global: &Global, dir: &std::path::Path) -> Result<
             dir.display()
         )),
     };
-    super::tell(!args.dry_run, Exit::Done, text)
+    super::tell(!args.rehearsal.dry_run, Exit::Done, text)
 }
 
 /// Says field by field what stands against a declaration: in the error, and as data where that is wanted.
@@ -295,7 +293,7 @@ fn not_adopted(args: &InitArgs, error: adopt::Error) -> Failure {
     let document = serde_json::json!({
         "apiVersion": "certkit/v1",
         "kind": "AdoptReport",
-        "dryRun": args.dry_run,
+        "dryRun": args.rehearsal.dry_run,
         "file": dir.join(declared::FILE),
         "declaration": null,
         "differences": report::differences_json(differences),

@@ -3,12 +3,13 @@
 use std::{
     io::IsTerminal as _,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use serde_json::json;
 
-use super::{Exit, Failure, Format, Global, limit, password, print, warn, when, words::quoted};
+use super::{
+    Exit, Failure, Format, Global, changing::LockArgs, password, print, warn, when, words::quoted,
+};
 use crate::{
     model::duration::Span,
     ops::kubeconfig::{self, Request},
@@ -45,9 +46,8 @@ pub struct KubeconfigArgs {
     /// authorization
     #[arg(long)]
     allow_system: bool,
-    /// How long to wait for another certkit that is changing DIR
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = limit)]
-    lock_timeout: Duration,
+    #[command(flatten)]
+    lock: LockArgs,
 }
 
 /// Who is asked to sign.
@@ -104,7 +104,7 @@ pub fn run(args: &KubeconfigArgs, global: &Global) -> Result<Exit, Failure> {
         own_signer: args.signer == SignerChoice::Certkit,
         allow_system: args.allow_system,
         now: when(None)?,
-        lock_wait: args.lock_timeout,
+        lock_wait: args.lock.timeout,
         passwords: &passwords,
     };
     match (&args.out, args.csr) {

@@ -1,11 +1,13 @@
 //! `certkit nodes`.
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf};
 
 use serde_json::json;
 
 use super::{
-    Exit, Failure, Format, Global, completions, init, limit,
+    Exit, Failure, Format, Global,
+    changing::{BackupArgs, LockArgs},
+    completions, init,
     output::{self, grid::Column},
     password, prune, watch, when,
 };
@@ -61,9 +63,8 @@ pub struct RemoveArgs {
     /// A node
     #[arg(value_name = "NAME", required = true, add = completions::hosts())]
     nodes: Vec<HostName>,
-    /// How many backups to keep
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    backups: usize,
+    #[command(flatten)]
+    kept: BackupArgs,
     #[command(flatten)]
     change: Change,
 }
@@ -80,9 +81,8 @@ pub struct ListArgs {
 /// How a change is made.
 #[derive(Debug, clap::Args)]
 struct Change {
-    /// How long to wait for another certkit that is changing DIR
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = limit)]
-    lock_timeout: Duration,
+    #[command(flatten)]
+    lock: LockArgs,
     /// Print what would be done and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -166,11 +166,11 @@ fn add(args: &AddArgs, global: &Global, dir: &std::path::Path) -> Result<Exit, F
         nodes.extend(declared::inventory(file)?);
     }
     init::told_twice(&nodes, "")?;
-    let Change { lock_timeout, dry_run, output } = args.change;
+    let Change { ref lock, dry_run, output } = args.change;
     let passwords = password::passwords(global)?;
     let change = change::Request {
         dry_run,
-        lock_wait: lock_timeout,
+        lock_wait: lock.timeout,
         backups: args.backups,
         ..change::Request::new(dir, "nodes add", when(None)?, &passwords)
     };
@@ -184,13 +184,13 @@ fn add(args: &AddArgs, global: &Global, dir: &std::path::Path) -> Result<Exit, F
 }
 
 fn remove(args: &RemoveArgs, global: &Global, dir: &std::path::Path) -> Result<Exit, Failure> {
-    let Change { lock_timeout, dry_run, output } = args.change;
+    let Change { ref lock, dry_run, output } = args.change;
     let request = pruning::Request {
         dir,
         dry_run,
         now: when(None)?,
-        lock_wait: lock_timeout,
-        backups: args.backups,
+        lock_wait: lock.timeout,
+        backups: args.kept.backups,
     };
     let gone: BTreeSet<HostName> = args.nodes.iter().cloned().collect();
     let work = watch::ChangingWork { dir, dry_run, hooks: false };

@@ -1,11 +1,10 @@
 //! `certkit prune`.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::{
-    Exit, Failure, Format, Global, limit,
+    Exit, Failure, Format, Global,
+    changing::{BackupArgs, LockArgs},
     output::{self, grid::Column},
     rotate::report::{complain_of_parts, failed},
     watch, when,
@@ -16,12 +15,10 @@ use crate::ops::prune;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HELP)]
 pub struct PruneArgs {
-    /// How many backups to keep
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    backups: usize,
-    /// How long to wait for another certkit that is changing DIR
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = limit)]
-    lock_timeout: Duration,
+    #[command(flatten)]
+    kept: BackupArgs,
+    #[command(flatten)]
+    lock: LockArgs,
     /// Print what would be removed and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -52,8 +49,8 @@ pub fn run(args: &PruneArgs, global: &Global) -> Result<Exit, Failure> {
         dir: &dir,
         dry_run: args.dry_run,
         now: when(None)?,
-        lock_wait: args.lock_timeout,
-        backups: args.backups,
+        lock_wait: args.lock.timeout,
+        backups: args.kept.backups,
     };
     let report = watch::changing(
         global,

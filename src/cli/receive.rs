@@ -5,7 +5,9 @@ use std::{io, time::Duration};
 use serde_json::Value;
 
 use super::{
-    Exit, Failure, Format, Global, limit,
+    Exit, Failure, Format, Global,
+    changing::{BackupArgs, LockArgs},
+    limit,
     rotate::{Restart, ways},
     when,
 };
@@ -41,12 +43,10 @@ pub struct ReceiveArgs {
     /// Also take in what is for a machine of another name and addresses, and while etcd is not well
     #[arg(long)]
     force: bool,
-    /// How long to wait for another certkit that is changing DIR
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = limit)]
-    lock_timeout: Duration,
-    /// How many backups to keep
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    backups: usize,
+    #[command(flatten)]
+    lock: LockArgs,
+    #[command(flatten)]
+    kept: BackupArgs,
     /// How to print
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     output: Format,
@@ -84,8 +84,8 @@ pub fn run(args: &ReceiveArgs, global: &Global) -> Result<Exit, Failure> {
         wait: args.wait,
         force: args.force,
         now: when(None)?,
-        lock_wait: args.lock_timeout,
-        backups: args.backups,
+        lock_wait: args.lock.timeout,
+        backups: args.kept.backups,
     };
     match receive::run(&request, io::stdin().lock()) {
         Ok(outcome) => {

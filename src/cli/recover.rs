@@ -1,11 +1,12 @@
 //! `certkit recover`.
 
-use std::{fmt::Write as _, time::Duration};
+use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
 use super::{
-    Exit, Failure, Format, Global, limit,
+    Exit, Failure, Format, Global,
+    changing::{BackupArgs, LockArgs, RehearsalArgs},
     output::{self, grid::Column},
     password,
     rotate::{self, report},
@@ -14,9 +15,7 @@ use super::{
     watch, when,
 };
 use crate::{
-    model::{
-        authority::Stage, catalogue::COMPONENTS, layout::Layout, plan::Action, timestamp::Timestamp,
-    },
+    model::{authority::Stage, catalogue::COMPONENTS, layout::Layout, plan::Action},
     ops::{
         change::{self, Report},
         recover,
@@ -27,18 +26,12 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HELP)]
 pub struct RecoverArgs {
-    /// How long to wait for another certkit that is changing DIR
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = limit)]
-    lock_timeout: Duration,
-    /// How many backups to keep
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    backups: usize,
-    /// Print what would be done and change nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// With --dry-run: plan as of this RFC 3339 time
-    #[arg(long, value_name = "TIME", requires = "dry_run")]
-    at: Option<Timestamp>,
+    #[command(flatten)]
+    lock: LockArgs,
+    #[command(flatten)]
+    kept: BackupArgs,
+    #[command(flatten)]
+    rehearsal: RehearsalArgs,
     /// How to print
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     output: Format,
@@ -67,20 +60,20 @@ pub fn run(args: &RecoverArgs, global: &Global) -> Result<Exit, Failure> {
     let dir = super::absolute(&global.dir)?;
     let passwords = password::passwords(global)?;
     let change = change::Request {
-        dry_run: args.dry_run,
-        lock_wait: args.lock_timeout,
+        dry_run: args.rehearsal.dry_run,
+        lock_wait: args.lock.timeout,
         judgement: change::Judgement::Withholds,
         // Nothing works that could break.
         force: true,
-        backups: args.backups,
-        ..change::Request::new(&dir, "recover", when(args.at)?, &passwords)
+        backups: args.kept.backups,
+        ..change::Request::new(&dir, "recover", when(args.rehearsal.at)?, &passwords)
     };
-    let wanted = Wanted::of(args.output, args.dry_run, global.verbose, report::LIMIT);
-    let mut telling = Telling::new(rotate_ca::WORDS, wanted, args.dry_run);
+    let wanted = Wanted::of(args.output, args.rehearsal.dry_run, global.verbose, report::LIMIT);
+    let mut telling = Telling::new(rotate_ca::WORDS, wanted, args.rehearsal.dry_run);
     let mut outcome = Outcome::default();
     telling.shortfall = watch::changing(
         global,
-        watch::ChangingWork { dir: &dir, dry_run: args.dry_run, hooks: false },
+        watch::ChangingWork { dir: &dir, dry_run: args.rehearsal.dry_run, hooks: false },
         || {
             recover::run(&change, |mut report, _| {
                 outcome.add(&report);
@@ -103,7 +96,7 @@ pub fn run(args: &RecoverArgs, global: &Global) -> Result<Exit, Failure> {
         Format::Table | Format::Wide if global.quiet => Ok(String::new()),
         Format::Table | Format::Wide => Ok(table(&telling, &outcome, args.output == Format::Wide)),
     };
-    let told = super::tell(!args.dry_run && telling.changes, exit, text);
+    let told = super::tell(!args.rehearsal.dry_run && telling.changes, exit, text);
     telling.settle();
     report::complain_of_blocked(&telling.blocked, &dir);
     report::complain_of_parts(&telling.shortfall);

@@ -13,12 +13,14 @@ use std::{
 use clap::ValueEnum;
 
 use super::{
-    Exit, Failure, Format, Global, completions, limit, password,
+    Exit, Failure, Format, Global,
+    changing::{BackupArgs, LockArgs, RehearsalArgs},
+    completions, limit, password,
     telling::{Telling, Wanted},
     watch, when,
 };
 use crate::{
-    model::{duration::Threshold, plan::KeyChoice, timestamp::Timestamp},
+    model::{duration::Threshold, plan::KeyChoice},
     ops::{change, password::Passwords, renew, rotate, settled::Settled, takeup},
 };
 
@@ -54,15 +56,13 @@ pub struct RotateArgs {
     #[arg(long, value_name = "LIMIT", num_args = 0..=1, default_missing_value = "2m")]
     #[arg(value_parser = limit)]
     wait: Option<Duration>,
-    /// How long to wait for another certkit that is changing DIR
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = limit)]
-    lock_timeout: Duration,
+    #[command(flatten)]
+    lock: LockArgs,
     /// When something is due, wait a random while first, at most this long
     #[arg(long, value_name = "DURATION", value_parser = limit)]
     jitter: Option<Duration>,
-    /// How many backups to keep
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    backups: usize,
+    #[command(flatten)]
+    kept: BackupArgs,
     /// Also do what breaks a path of the cluster that works now; with --ca, also renew what another CA signed; with
     /// --rollback, also bring back what has expired, take away CAs, and undo what something else has changed since
     #[arg(long)]
@@ -91,12 +91,8 @@ pub struct RotateArgs {
     /// With --rollback: undo this change and all that came after it, so that everything is as it was before
     #[arg(long, requires = "rollback", value_name = "ID")]
     to: Option<String>,
-    /// Print what would be done and change nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// With --dry-run: plan as of this RFC 3339 time
-    #[arg(long, value_name = "TIME", requires = "dry_run")]
-    at: Option<Timestamp>,
+    #[command(flatten)]
+    rehearsal: RehearsalArgs,
     /// How to print
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     output: Format,
@@ -185,7 +181,7 @@ pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
     if let Some(ca) = &args.ca {
         return renew_files(args, global, ca, &passwords);
     }
-    let now = when(args.at)?;
+    let now = when(args.rehearsal.at)?;
     let settled = match args.is_plain() && !global.verbose {
         true => Settled::look(&dir, "rotate", now),
         false => None,
@@ -196,12 +192,12 @@ pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
         return told(args, global, &dir, &telling);
     }
     let change = change::Request {
-        dry_run: args.dry_run,
-        lock_wait: args.lock_timeout,
+        dry_run: args.rehearsal.dry_run,
+        lock_wait: args.lock.timeout,
         judgement: change::Judgement::Withholds,
         jitter: jitter(args.jitter),
         force: args.force,
-        backups: args.backups,
+        backups: args.kept.backups,
         ..change::Request::new(&dir, "rotate", now, &passwords)
     };
     let request = rotate::Request {
@@ -216,7 +212,11 @@ pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
     let mut only = None;
     let shortfall = watch::changing(
         global,
-        watch::ChangingWork { dir: &dir, dry_run: args.dry_run, hooks: args.hook.is_some() },
+        watch::ChangingWork {
+            dir: &dir,
+            dry_run: args.rehearsal.dry_run,
+            hooks: args.hook.is_some(),
+        },
         || {
             rotate::run(&request, &change, |report, is_only| match is_only {
                 true => only = Some(report),
@@ -243,8 +243,8 @@ pub fn run(args: &RotateArgs, global: &Global) -> Result<Exit, Failure> {
 
 /// What is told, and of what nothing is known yet.
 fn telling(args: &RotateArgs, global: &Global) -> Telling {
-    let wanted = Wanted::of(args.output, args.dry_run, global.verbose, report::LIMIT);
-    Telling::new(report::WORDS, wanted, args.dry_run)
+    let wanted = Wanted::of(args.output, args.rehearsal.dry_run, global.verbose, report::LIMIT);
+    Telling::new(report::WORDS, wanted, args.rehearsal.dry_run)
 }
 
 /// Says what an earlier run had left.
@@ -275,7 +275,7 @@ fn told(
             Ok(report::table(telling, dir, view))
         }
     };
-    let told = super::tell(!args.dry_run && telling.changes, exit, text);
+    let told = super::tell(!args.rehearsal.dry_run && telling.changes, exit, text);
     telling.warnings.iter().for_each(super::warn);
     report::complain(telling, dir);
     telling.settle();
@@ -290,7 +290,7 @@ impl RotateArgs {
             && self.within.is_none()
             && self.choice().is_none()
             && !self.csr_only
-            && !self.dry_run
+            && !self.rehearsal.dry_run
             && self.output == Format::Table
     }
 
@@ -326,16 +326,19 @@ fn renew_files(
         within: args.within,
         choice: args.choice(),
         force: args.force,
-        dry_run: args.dry_run,
-        now: when(args.at)?,
-        lock_wait: args.lock_timeout,
+        dry_run: args.rehearsal.dry_run,
+        now: when(args.rehearsal.at)?,
+        lock_wait: args.lock.timeout,
         jitter: jitter(args.jitter),
-        backups: args.backups,
+        backups: args.kept.backups,
         passwords,
     };
     let dir = renew::directory(&request)?;
-    let watched =
-        watch::ChangingWork { dir: &dir, dry_run: args.dry_run, hooks: args.hook.is_some() };
+    let watched = watch::ChangingWork {
+        dir: &dir,
+        dry_run: args.rehearsal.dry_run,
+        hooks: args.hook.is_some(),
+    };
     let done = watch::changing(global, watched, || renew::run(&request))?;
     let report = done.report;
     note_recovered(report.recovered.as_ref(), global);

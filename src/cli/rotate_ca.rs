@@ -5,13 +5,14 @@ mod cluster;
 use std::{
     fmt::Write as _,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use serde_json::{Value, json};
 
 use super::{
-    Exit, Failure, Format, Global, completions, limit,
+    Exit, Failure, Format, Global,
+    changing::{BackupArgs, LockArgs, RehearsalArgs},
+    completions,
     output::{self, grid::Column},
     password,
     rotate::report::{LIMIT, complain_of, complain_of_parts, components, failed, taken_up},
@@ -26,7 +27,6 @@ use crate::{
         cluster::HostName,
         duration::Span,
         plan::{Action, KeyChoice, Step},
-        timestamp::Timestamp,
     },
     ops::{
         change::{self, Report},
@@ -97,18 +97,12 @@ pub struct RotateCaArgs {
     /// Restart what takes a change up in no other way; several ways are tried in turn
     #[arg(long, value_name = "WAY", value_delimiter = ',', default_value = "none")]
     restart: Vec<Restart>,
-    /// How long to wait for another certkit that is changing DIR
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = limit)]
-    lock_timeout: Duration,
-    /// How many backups to keep
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    backups: usize,
-    /// Print what would be done and change nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// With --dry-run: plan as of this RFC 3339 time
-    #[arg(long, value_name = "TIME", requires = "dry_run")]
-    at: Option<Timestamp>,
+    #[command(flatten)]
+    lock: LockArgs,
+    #[command(flatten)]
+    kept: BackupArgs,
+    #[command(flatten)]
+    rehearsal: RehearsalArgs,
     /// How to print
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     output: Format,
@@ -164,7 +158,7 @@ pub fn run(args: &RotateCaArgs, global: &Global) -> Result<Exit, Failure> {
         (.., Some(stage)) => Direction::To(stage),
         _ => {
             let standing = rotate_ca::status(&dir, &args.names)?;
-            let apply = args.apply_cluster && !args.dry_run;
+            let apply = args.apply_cluster && !args.rehearsal.dry_run;
             let look = |kubeconfig: &PathBuf| {
                 rotate_ca::survey(&dir, &args.names, &Kubectl { kubeconfig }, apply)
             };
@@ -181,13 +175,13 @@ pub fn run(args: &RotateCaArgs, global: &Global) -> Result<Exit, Failure> {
     };
     let passwords = password::passwords(global)?;
     let change = change::Request {
-        dry_run: args.dry_run,
-        lock_wait: args.lock_timeout,
+        dry_run: args.rehearsal.dry_run,
+        lock_wait: args.lock.timeout,
         judgement: change::Judgement::RefusesMixed,
         pauses: matches!(to, Direction::Next | Direction::Undo),
         force: args.force,
-        backups: args.backups,
-        ..change::Request::new(&dir, "rotate-ca", when(args.at)?, &passwords)
+        backups: args.kept.backups,
+        ..change::Request::new(&dir, "rotate-ca", when(args.rehearsal.at)?, &passwords)
     };
     let request = rotate_ca::Request {
         names: &args.names,
@@ -202,13 +196,17 @@ pub fn run(args: &RotateCaArgs, global: &Global) -> Result<Exit, Failure> {
         kubeconfig: args.kubeconfig.as_deref(),
         apply_cluster: args.apply_cluster,
     };
-    let wanted = Wanted::of(args.output, args.dry_run, global.verbose, LIMIT);
-    let mut telling = Telling::new(WORDS, wanted, args.dry_run);
+    let wanted = Wanted::of(args.output, args.rehearsal.dry_run, global.verbose, LIMIT);
+    let mut telling = Telling::new(WORDS, wanted, args.rehearsal.dry_run);
     // Who takes it up is restarted once signals do again what they always do; but of many parts each at once.
     let mut only = None;
     let rotate_ca::Done { shortfall, moved, settings, standing, found } = watch::changing(
         global,
-        watch::ChangingWork { dir: &dir, dry_run: args.dry_run, hooks: args.hook.is_some() },
+        watch::ChangingWork {
+            dir: &dir,
+            dry_run: args.rehearsal.dry_run,
+            hooks: args.hook.is_some(),
+        },
         || {
             rotate_ca::run(&request, &change, |report, is_only| match is_only {
                 true => only = Some(report),
@@ -241,7 +239,7 @@ pub fn run(args: &RotateCaArgs, global: &Global) -> Result<Exit, Failure> {
     let failed =
         telling.outcomes.iter().any(takeup::Uptake::failed) || !telling.shortfall.failed.is_empty();
     let exit = if failed { Exit::Partly } else { cluster::complain(found.as_ref()) };
-    let told = super::tell(!args.dry_run && telling.changes, exit, text);
+    let told = super::tell(!args.rehearsal.dry_run && telling.changes, exit, text);
     telling.settle();
     complain_of_parts(&telling.shortfall);
     complain_of(&telling.outcomes);

@@ -24,14 +24,14 @@ pub fn run(args: &RotateArgs, global: &Global, dir: &Path) -> Result<Exit, Failu
         dir,
         to: args.to.as_deref(),
         force: args.force,
-        dry_run: args.dry_run,
-        now: cli::when(args.at)?,
-        lock_wait: args.lock_timeout,
-        backups: args.backups,
+        dry_run: args.rehearsal.dry_run,
+        now: cli::when(args.rehearsal.at)?,
+        lock_wait: args.lock.timeout,
+        backups: args.kept.backups,
     };
     let done = watch::changing(
         global,
-        watch::ChangingWork { dir, dry_run: args.dry_run, hooks: args.hook.is_some() },
+        watch::ChangingWork { dir, dry_run: args.rehearsal.dry_run, hooks: args.hook.is_some() },
         || rollback::run(&request),
     )?;
     if let Some(recovered) = &done.recovered {
@@ -45,14 +45,14 @@ pub fn run(args: &RotateArgs, global: &Global, dir: &Path) -> Result<Exit, Failu
     let exit = if failed || !done.damaged.is_empty() { Exit::Partly } else { Exit::Done };
     let text = match args.output {
         Format::Json | Format::Yaml => {
-            cli::document(json(&done, &outcomes, args.dry_run), args.output)
+            cli::document(json(&done, &outcomes, args.rehearsal.dry_run), args.output)
         }
         Format::Table | Format::Wide if global.quiet => Ok(String::new()),
         Format::Table | Format::Wide => {
-            Ok(table(&done, &outcomes, dir, args.dry_run, args.output.is_wide()))
+            Ok(table(&done, &outcomes, dir, args.rehearsal.dry_run, args.output.is_wide()))
         }
     };
-    let told = cli::tell(!args.dry_run && !done.files.is_empty(), exit, text);
+    let told = cli::tell(!args.rehearsal.dry_run && !done.files.is_empty(), exit, text);
     done.aftermath.warnings.iter().for_each(cli::warn);
     for (id, why) in &done.damaged {
         cli::warn(format!("what {id} changed is not undone: {why}"));
