@@ -102,11 +102,7 @@ fn documents(bytes: &[u8], file: &str) -> Result<Vec<Node>, DocumentError> {
     if bytes.len() as u64 > LIMIT {
         return Err(DocumentError::TooLarge { file: file() });
     }
-    let text = std::str::from_utf8(bytes).map_err(|error| {
-        let line = bytes[..error.valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
-        DocumentError::NotUtf8 { file: file(), line }
-    })?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = utf8(bytes, &file())?;
     let mut documents = yaml::documents(text).map_err(|cause| DocumentError::Syntax {
         file: file(),
         place: cause.place,
@@ -117,6 +113,15 @@ fn documents(bytes: &[u8], file: &str) -> Result<Vec<Node>, DocumentError> {
         true => Err(DocumentError::Empty { file: file() }),
         false => Ok(documents),
     }
+}
+
+/// A document as text, without the mark that some editors put before it.
+fn utf8<'b>(bytes: &'b [u8], file: &str) -> Result<&'b str, DocumentError> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let line = bytes[..error.valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
+        DocumentError::NotUtf8 { file: file.to_owned(), line }
+    })?;
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
 /// Why a document cannot be used.

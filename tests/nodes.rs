@@ -110,6 +110,21 @@ fn lists_of_machines_are_read_from_files_and_pipes() {
 }
 
 #[test]
+fn a_list_that_cannot_be_read_is_called_by_its_name() {
+    let folder = temp_dir();
+    let dir = folder.path().join("d");
+    workspace(&dir);
+    let missing = folder.path().join("no.csv");
+    let said = stderr(&run_to_exit(nodes(&dir, &["add", "--from"]).arg(&missing), 3));
+    assert_eq!(said, format!("error: {}: there is no such file\n", missing.display()));
+    let list = folder.path().join("list");
+    fs::write(&list, "[workers]\nw1\n").unwrap();
+    let said = stderr(&run_to_exit(nodes(&dir, &["add", "--from"]).arg(&list), 3));
+    assert!(said.starts_with(&format!("error: {}:2:1: w1: has no address", list.display())));
+    assert!(said.contains("ansible-inventory --list"), "{said}");
+}
+
+#[test]
 fn nodes_are_taken_out_with_their_files_and_come_back_whole() {
     let folder = temp_dir();
     let dir = folder.path().join("d");

@@ -2,7 +2,7 @@
 
 mod report;
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{collections::HashSet, net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{ValueEnum, builder::PossibleValuesParser};
 
@@ -332,19 +332,18 @@ fn cluster(args: &InitArgs, dir: &std::path::Path) -> Result<Cluster, Failure> {
 
 /// What two of them say of the same host. `option` is what stands before each.
 pub fn told_twice(hosts: &[HostDraft], option: &str) -> Result<(), Failure> {
-    for (index, host) in hosts.iter().enumerate() {
-        let earlier = &hosts[..index];
+    let (mut names, mut addresses) = (HashSet::new(), HashSet::new());
+    for host in hosts {
         let name = host.name.as_ref().map(ToString::to_string).unwrap_or_default();
         let wrong = |what: String| {
             let hint = format!("say each host once, with all its addresses: {option}NAME=IP,IP");
             Err(Failure::usage(format!("{option}{name}: {what}")).hint(Some(hint)))
         };
-        if earlier.iter().any(|other| other.name == host.name) {
+        if !names.insert(&host.name) {
             return wrong("is named twice".into());
         }
-        for (at, ip) in host.addresses.iter().enumerate() {
-            let mut others = earlier.iter().flat_map(|other| &other.addresses);
-            if host.addresses[..at].contains(ip) || others.any(|other| other == ip) {
+        for ip in &host.addresses {
+            if !addresses.insert(ip) {
                 return wrong(format!("{ip} is given twice"));
             }
         }

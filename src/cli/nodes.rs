@@ -105,6 +105,7 @@ EXIT CODES:
 EXAMPLES:
   certkit nodes add worker-1=10.0.1.1 worker-2=10.0.1.2
   kubectl get nodes -o json | certkit nodes add --from -
+  ansible-inventory --list | certkit nodes add --from -
   certkit nodes remove worker-1
   certkit nodes list";
 
@@ -115,7 +116,8 @@ missing of the cluster is made too, as by `certkit init`.
 Where certkit.yaml includes files (`nodes: {include: nodes/*.yaml}`) they go into the last one, or --into another.
 
 A list of machines is one of: NAME,IP[,IP...] a line (CSV); YAML or JSON with {name, addresses}; Kubernetes' Nodes, of
-which the internal addresses are taken; Ansible's inventories in INI or YAML, of which ansible_host is taken.
+which the internal addresses are taken; Ansible's inventories in INI or YAML, or as `ansible-inventory --list` prints
+them, of which `ip` is taken (as Kubespray has it), else ansible_host.
 
 EXIT CODES:
   0   done, or nothing was to do

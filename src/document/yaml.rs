@@ -133,7 +133,7 @@ impl Node {
 
 /// The documents of a stream.
 pub(super) fn documents(text: &str) -> Result<Vec<Node>, SyntaxError> {
-    let mut events = Events::new(StrInput::new(text));
+    let mut events = events(text);
     let mut documents = Vec::new();
     while let Some((event, span)) = events.next()? {
         if let Event::DocumentStart(..) = event {
@@ -153,6 +153,11 @@ pub(super) struct Events<'i, I: BorrowedInput<'i>> {
     depth: usize,
     /// Whether the parser gave up, so that nothing follows.
     broken: bool,
+}
+
+/// Events of a text.
+pub(super) fn events(text: &str) -> Events<'_, impl BorrowedInput<'_>> {
+    Events::new(StrInput::new(text))
 }
 
 /// Events of a stream of characters. An error of the stream ends it.

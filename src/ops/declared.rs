@@ -83,6 +83,17 @@ pub enum Error {
     /// The file is written in a way that lines cannot be added to.
     #[error("{}: its nodes cannot be changed so that all else in it stays as it is", .0.display())]
     Written(PathBuf),
+    /// A list of machines says something wrong.
+    #[error(transparent)]
+    Inventory(DocumentError),
+    /// A list of machines cannot be read.
+    #[error("{name}: {why}")]
+    NoInventory {
+        /// What it is called.
+        name: String,
+        /// Why not.
+        why: String,
+    },
     /// It gives files to somebody whom this machine does not know.
     #[error(transparent)]
     Owner(DocumentError),
@@ -128,6 +139,12 @@ impl Error {
             Self::Written(_) => Some(
                 "write the list with a line for each node: `- {name: NAME, addresses: [IP]}`".into(),
             ),
+            Self::Inventory(_) => Some(
+                "correct it there; where Ansible keeps variables in other files, `ansible-inventory --list` prints them all: pipe \
+                 it to `certkit nodes add --from -`"
+                    .into(),
+            ),
+            Self::NoInventory { .. } => None,
             Self::Owner(_) => Some(
                 "make the account, or write its number (`id -u NAME`, `id -g NAME`) where it is kept elsewhere"
                     .into(),
@@ -328,19 +345,21 @@ fn with_texts(dir: &Path, texts: &Texts) -> Result<Cluster, Error> {
 
 /// The machines of a list; `-` is standard input.
 pub fn inventory(path: &Path) -> Result<Vec<HostDraft>, Error> {
+    let limit = document::inventory::LIMIT;
     let (content, name) = match path.as_os_str() == "-" {
-        true => (standard_input(), "standard input".to_owned()),
-        false => (read::named(path, INVENTORY), path.display().to_string()),
+        true => (standard_input(limit), STANDARD_INPUT.to_owned()),
+        false => (read::named(path, limit), path.display().to_string()),
     };
     match content {
-        Piece::Present(content) => Ok(document::inventory::hosts(&content, &name)?),
-        Piece::Missing => Err(Error::Missing(path.to_path_buf())),
-        Piece::Bad(why) => Err(Error::Unreadable { path: path.to_path_buf(), why }),
+        Piece::Present(content) => {
+            document::inventory::hosts(&content, &name).map_err(Error::Inventory)
+        }
+        Piece::Missing => Err(Error::NoInventory { name, why: "there is no such file".into() }),
+        Piece::Bad(why) => Err(Error::NoInventory { name, why }),
     }
 }
 
-/// What `kubectl get nodes` says of some thousand nodes.
-const INVENTORY: u64 = document::LIMIT;
+const STANDARD_INPUT: &str = "standard input";
 
 /// The text of DIR/certkit.yaml.
 pub fn text(dir: &Path) -> Result<String, Error> {
@@ -359,7 +378,7 @@ pub fn draft(dir: &Path, config: Option<&Path>) -> Result<(Draft, String), Error
     let there = dir.join(FILE);
     let path = config.unwrap_or(&there);
     let (content, name) = match path.as_os_str() == "-" {
-        true => (standard_input(), "standard input".to_owned()),
+        true => (standard_input(document::LIMIT), STANDARD_INPUT.to_owned()),
         false if config.is_some() => {
             (read::named(path, document::LIMIT), path.display().to_string())
         }
@@ -377,7 +396,7 @@ pub fn draft(dir: &Path, config: Option<&Path>) -> Result<(Draft, String), Error
         Piece::Missing => {
             Err(Error::Unreadable { path: path.into(), why: "does not exist".into() })
         }
-        Piece::Bad(why) => Err(Error::Unreadable { path: path.into(), why }),
+        Piece::Bad(why) => Err(Error::Unreadable { path: name.into(), why }),
     }
 }
 
@@ -412,13 +431,11 @@ pub fn know_owners(
     }
 }
 
-fn standard_input() -> Piece<Zeroizing<Vec<u8>>> {
+fn standard_input(limit: u64) -> Piece<Zeroizing<Vec<u8>>> {
     let mut content = Zeroizing::new(Vec::new());
-    let read = std::io::stdin().take(document::LIMIT + 1).read_to_end(&mut content);
+    let read = std::io::stdin().take(limit + 1).read_to_end(&mut content);
     match read {
-        Ok(size) if size as u64 > document::LIMIT => {
-            Piece::Bad(format!("is larger than {} octets", document::LIMIT))
-        }
+        Ok(size) if size as u64 > limit => Piece::Bad(format!("is larger than {limit} octets")),
         Ok(_) => Piece::Present(content),
         Err(error) => Piece::Bad(format!("cannot be read: {error}")),
     }

@@ -62,8 +62,8 @@ enum Listed {
     Nowhere,
     /// The field is there, in this line, and nothing is in it.
     Empty(Range<usize>),
-    /// One item or more, each in lines of its own, of which the first is indented so.
-    Items(Vec<Item>, String),
+    /// One item or more, each in lines of its own, of which the first is indented so; and where the field's value begins.
+    Items { items: Vec<Item>, indent: String, value: usize },
 }
 
 fn listed(text: &str) -> Option<Listed> {
@@ -86,32 +86,59 @@ fn listed(text: &str) -> Option<Listed> {
         let indent = written.len() - written.trim_start_matches(' ').len();
         written[indent..].starts_with('-').then_some(indent)
     };
+    // A dash may have a line to itself.
+    let above = |number: usize| {
+        let is_bare = |number: &usize| text[line(*number)].trim() == "-";
+        number.checked_sub(1).filter(is_bare).unwrap_or(number)
+    };
     let first = nodes.first()?.place.line.checked_sub(1)?;
-    let indent = dash(first)?;
+    let indent = dash(first).or_else(|| dash(above(first)))?;
     let mut items = Vec::new();
     for node in nodes {
-        let number = node.place.line.checked_sub(1)?;
+        let mut number = node.place.line.checked_sub(1)?;
+        if dash(number) != Some(indent) {
+            number = above(number);
+        }
         if dash(number) != Some(indent) {
             return None;
         }
         let mut end = line(number).end;
-        // What is indented further than the dash is the item's.
+        let mut is_beside = true;
+        // What is indented further than the dash is the item's; so are empty lines and comments before more of it.
         for more in number + 1..starts.len() {
             let written = &text[line(more)];
-            let depth = written.len() - written.trim_start_matches(' ').len();
-            if written.trim().is_empty() || depth <= indent {
+            let content = written.trim_start_matches(' ');
+            let is_deeper = written.len() - content.len() > indent;
+            let is_comment = content.starts_with('#');
+            if content.trim().is_empty() || is_comment && !(is_deeper && is_beside) {
+                is_beside = false;
+                continue;
+            }
+            if !is_deeper {
                 break;
             }
             end = line(more).end;
+            is_beside = true;
         }
         let name = node.get("name").and_then(Node::text).or(node.text()).map(str::to_owned);
         items.push(Item { name, lines: line(number).start..end });
     }
-    Some(Listed::Items(items, " ".repeat(indent)))
+    let written = &text[key_line.clone()];
+    let key = written.find(FIELD)? + FIELD.len();
+    let value = key_line.start + key + written[key..].find(':')? + 1;
+    Some(Listed::Items { items, indent: " ".repeat(indent), value })
+}
+
+/// How the lines of a text end.
+fn ending(text: &str) -> &'static str {
+    match text.split_once('\n') {
+        Some((first, _)) if first.ends_with('\r') => "\r\n",
+        _ => "\n",
+    }
 }
 
 fn without(text: &str, out: &BTreeSet<HostName>) -> Option<String> {
-    let Listed::Items(items, _) = listed(text)? else { return Some(text.to_owned()) };
+    let Listed::Items { items, value, .. } = listed(text)? else { return Some(text.to_owned()) };
     let is_out = |item: &Item| {
         let name = item.name.as_deref();
         name.is_some_and(|name| out.iter().any(|gone| gone.as_ref() == name))
@@ -119,11 +146,9 @@ fn without(text: &str, out: &BTreeSet<HostName>) -> Option<String> {
     let mut changed = text.to_owned();
     if items.iter().all(is_out) {
         // A field without items is nothing.
-        let first = items.first()?.lines.start;
-        let key = text[..first].rfind(&format!("{FIELD}:"))?;
         let (from, to) = (items.first()?.lines.start, items.last()?.lines.end);
         changed.replace_range(from..to, "");
-        changed.insert_str(key + FIELD.len() + 1, " []");
+        changed.insert_str(value, " []");
         return Some(changed);
     }
     for item in items.iter().rev().filter(|item| is_out(item)) {
@@ -133,6 +158,7 @@ fn without(text: &str, out: &BTreeSet<HostName>) -> Option<String> {
 }
 
 fn with(text: &str, into: &[HostDraft]) -> Option<String> {
+    let ending = ending(text);
     let lines = |indent: &str| -> Option<String> {
         let line = |node: &HostDraft| {
             let addresses: Vec<String> =
@@ -140,17 +166,17 @@ fn with(text: &str, into: &[HostDraft]) -> Option<String> {
             let name = scalar(node.name.as_ref()?.as_ref());
             let ssh = node.ssh.as_ref().map(|to| format!(", ssh: {}", scalar(to.as_ref())));
             let (addresses, ssh) = (addresses.join(", "), ssh.unwrap_or_default());
-            Some(format!("{indent}- {{name: {name}, addresses: [{addresses}]{ssh}}}\n"))
+            Some(format!("{indent}- {{name: {name}, addresses: [{addresses}]{ssh}}}{ending}"))
         };
         into.iter().map(line).collect()
     };
     let broken = |at: usize| match at == text.len() && !text.ends_with('\n') && !text.is_empty() {
-        true => "\n",
+        true => ending,
         false => "",
     };
     Some(match listed(text)? {
         Listed::Nowhere => {
-            format!("{text}{}{FIELD}:\n{}", broken(text.len()), lines("")?)
+            format!("{text}{}{FIELD}:{ending}{}", broken(text.len()), lines("")?)
         }
         Listed::Empty(line) => {
             let written = &text[line.clone()];
@@ -162,9 +188,9 @@ fn with(text: &str, into: &[HostDraft]) -> Option<String> {
                 false => written.replacen(value, "", 1),
             };
             let field = field.trim_end();
-            format!("{}{field}\n{}{}", &text[..line.start], lines("")?, &text[line.end..])
+            format!("{}{field}{ending}{}{}", &text[..line.start], lines("")?, &text[line.end..])
         }
-        Listed::Items(items, indent) => {
+        Listed::Items { items, indent, .. } => {
             let at = items.last()?.lines.end;
             let (before, after) = text.split_at(at);
             format!("{before}{}{}{after}", broken(at), lines(&indent)?)
@@ -197,6 +223,10 @@ mod tests {
             "nodes:\n# the old ones\n- {name: a, addresses: [10.0.1.1]} # rack 1\n- name: b\n  addresses:\n  - 10.0.1.2\n\n# end\naddons: []\n",
             "nodes:\n  - {name: a, addresses: [10.0.1.1]}\nname2: x\n",
             "nodes:\n  -   name: a\n      addresses: [10.0.1.1]",
+            // Empty lines and comments amidst a node, and a dash in a line of its own.
+            "nodes:\n- name: a\n# its own\n\n  # and more\n  addresses: [10.0.1.1]\n  # beside\n\n# end\n",
+            "nodes:\n  -\n    name: a\n    addresses: [10.0.1.1]\n  -\n    name: b\n    addresses: [10.0.1.2]\n",
+            "'nodes':\n- {name: a, addresses: [10.0.1.1]}\n",
         ] {
             let text = format!("{HEAD}{}", list.replace("name2: x\n", "addons: [kube-proxy]\n"));
             let new = [host("w1", &["10.0.2.1", "fd00::1"]), host("w2", &["10.0.2.2"])];
@@ -205,6 +235,32 @@ mod tests {
             let without = with_nodes(&with, &names(&["w1", "w2"]), &[]).unwrap();
             assert_eq!(without.trim_end(), text.trim_end());
         }
+    }
+
+    #[test]
+    fn lines_end_as_they_do_in_the_file() {
+        for list in ["nodes:\n- {name: a, addresses: [10.0.1.1]}\n", "nodes: []\n", ""] {
+            let text = format!("{HEAD}{list}").replace('\n', "\r\n");
+            let with = with_nodes(&text, &names(&[]), &[host("w1", &["10.0.2.1"])]).unwrap();
+            assert_eq!(with.matches('\n').count(), with.matches("\r\n").count(), "{with:?}");
+            assert!(with.ends_with("- {name: w1, addresses: [10.0.2.1]}\r\n"), "{with:?}");
+            let without = with_nodes(&with, &names(&["w1"]), &[]).unwrap();
+            assert!(without.starts_with(&text), "{without:?}");
+        }
+    }
+
+    #[test]
+    fn one_of_several_goes_with_all_that_is_its_own() {
+        let text = format!(
+            "{HEAD}'nodes':\n- name: a\n# of a\n\n  addresses: [10.0.1.1]\n# of b\n- name: b\n  addresses: [10.0.1.2]\n"
+        );
+        let without = with_nodes(&text, &names(&["a"]), &[]).unwrap();
+        assert_eq!(
+            without,
+            format!("{HEAD}'nodes':\n# of b\n- name: b\n  addresses: [10.0.1.2]\n")
+        );
+        let none = with_nodes(&text, &names(&["a", "b"]), &[]).unwrap();
+        assert_eq!(none, format!("{HEAD}'nodes': []\n"));
     }
 
     #[test]
