@@ -202,8 +202,7 @@ pub fn telling(dry_run: bool, output: Format, global: &Global) -> Telling {
 /// Adds what was made, and who has to take up what an earlier run left.
 pub fn add(telling: &mut Telling, report: change::Report, dir: &std::path::Path) {
     let owed = report.owed();
-    let outcomes =
-        takeup::run(&takeup::Request::new(dir, (&report.cluster, true), &report.places, &owed));
+    let outcomes = takeup::run(&report.to_take_up(dir, &owed));
     telling.add(report, outcomes);
 }
 

@@ -355,19 +355,7 @@ fn take_up(
     dir: &std::path::Path,
     report: &change::Report,
 ) -> Vec<takeup::Uptake> {
-    take_up_as(
-        args,
-        takeup::Request {
-            amended: &report.amended,
-            only_nodes: report.only_nodes,
-            ..takeup::Request::new(
-                dir,
-                (&report.cluster, report.declared),
-                &report.places,
-                &report.served,
-            )
-        },
-    )
+    take_up_as(args, report.to_take_up(dir, &report.served))
 }
 
 /// Has it taken up in the ways that are asked for.

@@ -249,17 +249,10 @@ pub fn run(args: &RotateCaArgs, global: &Global) -> Result<Exit, Failure> {
 /// Has a change taken up in the ways that are asked for.
 fn take_up(args: &RotateCaArgs, dir: &Path, report: &Report) -> Vec<takeup::Uptake> {
     takeup::run(&takeup::Request {
-        amended: &report.amended,
         pairs: &rotate_ca::changed_pairs(report),
-        only_nodes: report.only_nodes,
         hook: args.hook.as_deref(),
         restart: &ways(&args.restart),
-        ..takeup::Request::new(
-            dir,
-            (&report.cluster, report.declared),
-            &report.places,
-            &report.served,
-        )
+        ..report.to_take_up(dir, &report.served)
     })
 }
 

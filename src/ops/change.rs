@@ -17,7 +17,7 @@ use super::{
     observe::{self, Observation},
     password::{self, Passwords},
     session::{self, Aftermath},
-    takeup::InPlace,
+    takeup::{self, InPlace},
     verify::narrowing::{self, Broken},
 };
 use crate::{
@@ -142,6 +142,15 @@ impl Report {
     pub fn record_of(&self, step: &Step) -> Option<&apply::Record> {
         let instance = step.key().and_then(|_| step.instance())?;
         self.issued.iter().find(|record| record.instance == instance)
+    }
+
+    /// Those of the cluster who are to take up what is served from now on; of a part, those whom no other part tells.
+    pub fn to_take_up<'a>(&'a self, dir: &'a Path, served: &'a [InPlace]) -> takeup::Request<'a> {
+        takeup::Request {
+            amended: &self.amended,
+            only_nodes: self.only_nodes,
+            ..takeup::Request::new(dir, (&self.cluster, self.declared), &self.places, served)
+        }
     }
 
     /// Of what is served from now on, what an earlier run put in place.
