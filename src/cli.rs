@@ -50,7 +50,10 @@ use clap::{
     ColorChoice, CommandFactory, FromArgMatches as _, Parser, Subcommand, error::ErrorKind,
 };
 
-use crate::{document::yaml, model::timestamp::Timestamp};
+use crate::{
+    document::yaml,
+    model::{shown::tame_lines, timestamp::Timestamp},
+};
 
 pub use failure::{Exit, Failure};
 use limit::limit;
@@ -290,7 +293,7 @@ impl Global {
     pub fn note(&self, text: impl AsRef<str>) {
         use io::Write as _;
         if !self.quiet {
-            let _ = writeln!(output::stderr(), "note: {}", text.as_ref());
+            let _ = writeln!(output::stderr(), "note: {}", tame_lines(text.as_ref()));
         }
     }
 }
@@ -298,13 +301,13 @@ impl Global {
 /// The same of what needs attention.
 pub fn warn(text: impl AsRef<str>) {
     use io::Write as _;
-    let _ = writeln!(output::stderr(), "warning: {}", text.as_ref());
+    let _ = writeln!(output::stderr(), "warning: {}", tame_lines(text.as_ref()));
 }
 
 /// Says on standard error what to do next.
 pub fn hint(text: impl AsRef<str>) {
     use io::Write as _;
-    let _ = writeln!(output::stderr(), "hint: {}", text.as_ref());
+    let _ = writeln!(output::stderr(), "hint: {}", tame_lines(text.as_ref()));
 }
 
 /// A path as seen from the root, so that flags and kubeconfigs hold wherever they are read. Symlinks stay.

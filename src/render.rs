@@ -26,7 +26,7 @@ use serde::Serialize;
 
 pub use quote::{is_one_line, word};
 
-use crate::model::shown::may_show_of;
+use crate::model::shown::{may_show_of, steers, tame_lines};
 
 /// Larger files are no templates.
 const TEMPLATE_LIMIT: u64 = 1 << 20;
@@ -224,6 +224,11 @@ fn fill(name: &str, text: &str, context: impl Serialize) -> Result<String, minij
                 CRON => quote::cron,
                 _ => quote::systemd,
             },
+            // A page shows what others wrote: it is not to change the direction of what stands around it.
+            AutoEscape::Html if value.as_str().is_some_and(|text| text.contains(steers)) => {
+                let text = tame_lines(value.as_str().unwrap_or_default());
+                return minijinja::escape_formatter(out, state, &text.into());
+            }
             _ => return minijinja::escape_formatter(out, state, value),
         };
         let text = value.to_string();

@@ -455,7 +455,26 @@ fn sweep_all(folder: &Path, writer: impl Fn(&str) -> Option<&str>) {
     }
 }
 
+/// Whether [`write_atomically`] could write this file: all that can be known before it is written. Its folder has to take
+/// an empty file, which is removed again.
+pub fn prove_writable(path: &Path) -> Result<(), Error> {
+    let (dir, name) = open_place(&RealDisk, path)?;
+    let temporary = temporary_of(&RealDisk, name);
+    let look = Look { mode: 0o600, ..Look::default() };
+    let made = stage::create_in(&RealDisk, &dir, &temporary, b"", &look);
+    // One that stays is swept away when the file is written.
+    let _ = RealDisk.unlink(&dir, &temporary);
+    let failed = |(operation, source)| Error::Io { operation, path: path.to_owned(), source };
+    made.map(drop).map_err(failed)
+}
+
 fn write_one<D: Disk>(disk: &D, path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
+    let (dir, name) = open_place(disk, path)?;
+    replace(disk, &dir, name, path, (content, mode))
+}
+
+/// The folder that a file is to be written in, and the file's name there: nothing else is to stand in its place.
+fn open_place<'p, D: Disk>(disk: &D, path: &'p Path) -> Result<(D::Dir, &'p str), Error> {
     let reject = |reason| Error::Path { path: path.to_owned(), reason };
     let name = path.file_name().ok_or_else(|| reject("it names a directory"))?;
     let name = name.to_str().ok_or_else(|| reject("its name is not UTF-8"))?;
@@ -472,7 +491,7 @@ fn write_one<D: Disk>(disk: &D, path: &Path, content: &[u8], mode: u32) -> Resul
             FileKind::Other | FileKind::Symlink => return Err(reject("it is not a regular file")),
         }
     }
-    replace(disk, &dir, name, path, (content, mode))
+    Ok((dir, name))
 }
 
 /// Writes a file under another name and renames it over its own.

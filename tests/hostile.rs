@@ -11,7 +11,7 @@ use std::{
     process::{Command, Output},
 };
 
-use support::{certkit, need, optional, run, run_to_exit, temp_dir};
+use support::{certkit, need, openssl, optional, run, run_to_exit, temp_dir};
 use tempfile::TempDir;
 
 /// A folder that others may enter, with a one-host PKI in it.
@@ -293,4 +293,56 @@ fn a_key_that_everybody_could_read_is_its_owners_alone_and_that_is_told() {
     let output = run(&mut rotate(&dir, &["--all", "--new-key"]));
     assert!(stderr(&output).contains("front-proxy-client.key: everybody could read"));
     assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn names_that_anybody_wrote_steer_no_terminal_and_do_not_look_like_several() {
+    let Some(_) = need("openssl") else { return };
+    let (_folder, dir) = made("pki");
+    let at = |file: &str| dir.join(file).display().to_string();
+    let names = "[alt]\nDNS.1=a\u{1b}[31mb\nDNS.2=x, DNS:kubernetes\nURI.1=http://\u{7}\n\
+                 email.1=\u{1b}]0;title\u{7}@b\n";
+    fs::write(at("names"), format!("subjectAltName=@alt\n{names}")).unwrap();
+    let key = at("pki/apiserver.key");
+    // The subject changes the direction of writing, too.
+    let subject = "/CN=kube-apiserver\u{202e}";
+    openssl(&["req", "-new", "-utf8", "-key", &key, "-subj", subject, "-out", &at("csr")]);
+    openssl(&[
+        "x509",
+        "-req",
+        "-days",
+        "20",
+        "-in",
+        &at("csr"),
+        "-CA",
+        &at("pki/ca.crt"),
+        "-CAkey",
+        &at("pki/ca.key"),
+        "-extfile",
+        &at("names"),
+        "-out",
+        &at("pki/apiserver.crt"),
+    ]);
+    let certificate = at("pki/apiserver.crt");
+    let link = at("\u{202e}\u{1b}[31mb.crt");
+    fs::copy(&certificate, &link).unwrap();
+    for (arguments, code) in [
+        (&["verify", "-v"][..], 2),
+        (&["rotate", "--dry-run"], 0),
+        (&["check-expiration", "-o", "wide"], 1),
+        (&["check-expiration", "-o", "wide", &link], 1),
+        (&["show", &certificate], 0),
+        (&["show", &link], 0),
+        (&["report"], 0),
+    ] {
+        let mut command = certkit();
+        command.args(["--color", "always", "--dir"]).arg(&dir).args(arguments);
+        let output = run_to_exit(&mut command, code);
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert!(!said.contains("\u{1b}[31mb"), "{arguments:?}: {said:?}");
+        assert!(!said.contains(['\u{7}', '\u{202e}']), "{arguments:?}: {said:?}");
+        assert!(!said.contains("DNS:x, DNS:kubernetes"), "{arguments:?}: {said}");
+        assert!(said.contains(r"DNS:x\, DNS:kubernetes"), "{arguments:?}: {said}");
+    }
 }

@@ -201,6 +201,54 @@ fn nobody_is_a_master_without_being_told_so_and_nothing_is_issued_in_vain() {
     assert!(said.contains("ca.key") && said.contains("--csr"), "{said}");
 }
 
+/// A certificate that nobody gets is one too many, and what somebody has there is not certkit's to replace.
+#[test]
+fn nothing_is_issued_for_a_file_that_cannot_be_written_or_is_somebodys() {
+    let folder = temp_dir();
+    let dir = pki(folder.path(), &[]);
+    let log = || fs::read(dir.join(".certkit/log.jsonl")).expect("the log");
+    let before = log();
+    let at = |name: &str| folder.path().join(name);
+    std::os::unix::fs::symlink(at("target"), at("link")).expect("a link");
+    run(certkit().args(["kubeconfig", "bob", "--out"]).arg(at("bob")).arg("--dir").arg(&dir));
+    let issued = log();
+    assert_ne!(issued, before);
+    fs::write(at("text"), "mine").expect("written");
+    fs::write(at("new.key"), "mine").expect("written");
+    for (out, more, why) in [
+        (at("link"), &[][..], "not a regular file"),
+        ("/dev/null".into(), &[], "not a regular file"),
+        ("/proc/1/x".into(), &[], "cannot create"),
+        ("-".into(), &[], "standard output"),
+        (at("text"), &[], "is no kubeconfig"),
+        (at("bob"), &[], "other users"),
+        (dir.join("admin.conf"), &[], "other users"),
+        (dir.join("pki/ca.key"), &[], "is no kubeconfig"),
+        (at("new"), &["--csr"], "new.key"),
+    ] {
+        let content = fs::read(&out).ok();
+        let mut command = certkit();
+        command.args(["kubeconfig", "alice", "--out"]).arg(&out).args(more).arg("--dir").arg(&dir);
+        let said = run_to_exit(&mut command, 64).stderr;
+        let said = String::from_utf8(said).expect("UTF-8");
+        assert!(said.contains("--out") && said.contains(why), "{}: {said}", out.display());
+        assert_eq!(fs::read(&out).ok(), content, "{}", out.display());
+    }
+    assert_eq!(log(), issued);
+    for name in ["al\u{202e}ice", "al\nice", "System:masters"] {
+        run_to_exit(certkit().args(["kubeconfig", name, "--dir"]).arg(&dir), 64);
+    }
+    // What an earlier run for the same user has left is replaced, and an empty file.
+    fs::write(at("alice"), "").expect("written");
+    for more in [&[][..], &["--csr"], &["--csr"], &[]] {
+        let mut command = certkit();
+        command.args(["kubeconfig", "alice", "--out"]).arg(at("alice")).args(more);
+        run(command.arg("--dir").arg(&dir));
+    }
+    let left: Vec<_> = fs::read_dir(folder.path()).expect("a folder").flatten().collect();
+    assert!(left.iter().all(|entry| !entry.file_name().to_string_lossy().contains(".certkit-")));
+}
+
 #[test]
 fn a_request_for_the_api_is_whole() {
     let Some(_) = need("openssl") else { return };

@@ -24,7 +24,10 @@ use super::{
     watch, when,
     words::here,
 };
-use crate::ops::deploy::{self, HostOutcome, HostState, Transport};
+use crate::{
+    model::shown::tame_lines,
+    ops::deploy::{self, HostOutcome, HostState, Transport},
+};
 
 /// Carry hosts' files to them over ssh, and have them take effect there, host after host
 #[derive(Debug, clap::Args)]
@@ -204,8 +207,12 @@ fn complain(report: &deploy::Report, dir: &Path) {
     for one in &report.hosts {
         let Some(fault) = &one.fault else { continue };
         let style = anstyle::AnsiColor::Red.on_default().bold();
-        let _ =
-            writeln!(output::stderr(), "{style}error:{style:#} {}: {}", one.host, fault.message);
+        let _ = writeln!(
+            output::stderr(),
+            "{style}error:{style:#} {}: {}",
+            one.host,
+            tame_lines(&fault.message)
+        );
         if let Some(hint) = &fault.hint
             && !hints.contains(hint)
         {

@@ -3,6 +3,7 @@
 use std::{error::Error, fmt, io, path::Path, process::ExitCode};
 
 use super::words;
+use crate::model::shown::tame_lines;
 
 /// Exit codes: 0 to 3 are those of monitoring plugins, so every reading command is a check by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,17 +76,22 @@ impl Failure {
     pub fn print(&self, out: &mut dyn io::Write) {
         let style = anstyle::AnsiColor::Red.on_default().bold();
         // Nothing is left to do if standard error itself cannot be written.
-        let _ = writeln!(out, "{style}error:{style:#} {}", self.error);
+        let _ = writeln!(out, "{style}error:{style:#} {}", told(&self.error));
         let mut cause = self.error.source();
         while let Some(error) = cause {
-            let _ = writeln!(out, "caused by: {error}");
+            let _ = writeln!(out, "caused by: {}", told(error));
             cause = error.source();
         }
         if let Some(hint) = &self.hint {
             let style = anstyle::AnsiColor::Cyan.on_default().bold();
-            let _ = writeln!(out, "{style}hint:{style:#} {hint}");
+            let _ = writeln!(out, "{style}hint:{style:#} {}", told(hint));
         }
     }
+}
+
+/// What others wrote, in files, names of files and answers, steers no terminal.
+fn told(text: &dyn fmt::Display) -> String {
+    tame_lines(&text.to_string())
 }
 
 impl fmt::Display for Failure {

@@ -18,6 +18,7 @@ use crate::{
     model::{
         check::expiry::{Level, Thresholds},
         duration::Threshold,
+        shown::tame,
         timestamp::Timestamp,
     },
     ops::{
@@ -151,14 +152,10 @@ fn table(clusters: &[ClusterExpiry], quiet: bool, wide: bool) -> String {
             worst.and_then(|worst| worst.reason.clone()).unwrap_or_default(),
         ]
     };
-    let tame = |cell: String| match cell.chars().any(char::is_control) {
-        true => cell.escape_debug().to_string(),
-        false => cell,
-    };
     let rows: Vec<Vec<String>> = clusters
         .iter()
         .filter(is_shown)
-        .map(|cluster| row(cluster).into_iter().map(tame).collect())
+        .map(|cluster| row(cluster).iter().map(|cell| tame(cell)).collect())
         .collect();
     if rows.is_empty() {
         return String::new();

@@ -11,8 +11,11 @@ use super::{
     Exit, Failure, Format, Global, changing::LockArgs, password, print, warn, when, words::quoted,
 };
 use crate::{
-    model::duration::Span,
-    ops::kubeconfig::{self, Request},
+    model::{duration::Span, shown::with_causes},
+    ops::{
+        expiry::shown,
+        kubeconfig::{self, Request},
+    },
     store,
 };
 
@@ -29,7 +32,8 @@ pub struct KubeconfigArgs {
     /// How long the certificate is valid
     #[arg(long, value_name = "DURATION", default_value = "8h")]
     validity: Span,
-    /// Where to write it, readable by its owner alone [default: standard output]
+    /// Where to write it, readable by its owner alone; it replaces only what it wrote for the same user before
+    /// [default: standard output]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// With --out: how to print what was made
@@ -86,7 +90,11 @@ pub fn run(args: &KubeconfigArgs, global: &Global) -> Result<Exit, Failure> {
         return Err(Failure::usage("--validity 0s: is no time at all"));
     }
     if let Some(out) = &args.out {
-        writable(out)?;
+        let mut others = vec![];
+        if args.csr {
+            others = vec![beside(out, KEY), beside(out, MANIFEST)];
+        }
+        writable(out, &others, &args.name)?;
     } else if std::io::stdout().is_terminal() {
         let line = format!("certkit kubeconfig {} --out {0}.conf", quoted(&args.name));
         return Err(Failure::usage("--out: a private key does not belong on a terminal")
@@ -135,9 +143,9 @@ fn sign(
         });
     };
     write(out, made.text.as_bytes(), 0o600)?;
-    let shown = quoted(&out.display().to_string());
+    let file = quoted(&out.display().to_string());
     global.note(format!(
-        "{shown} is {}'s until {end}; try it: kubectl --kubeconfig {shown} auth whoami",
+        "{file} is {}'s until {end}; try it: kubectl --kubeconfig {file} auth whoami",
         request.name
     ));
     let document = json!({
@@ -171,15 +179,8 @@ fn ask(
     format: Format,
     global: &Global,
 ) -> Result<Exit, Failure> {
-    let beside = |end: &str| {
-        let mut path = out.as_os_str().to_owned();
-        path.push(end);
-        PathBuf::from(path)
-    };
-    let (key, certificate, manifest) = (beside(".key"), beside(".crt"), beside(".csr.yaml"));
-    for path in [&key, &manifest] {
-        writable(path)?;
-    }
+    let (key, manifest) = (beside(out, KEY), beside(out, MANIFEST));
+    let certificate = beside(out, ".crt");
     // A kubeconfig names files relative to itself: all of them may be moved together.
     let name = |path: &Path| {
         path.file_name().and_then(|name| name.to_str()).map(str::to_owned).ok_or_else(|| {
@@ -222,20 +223,46 @@ fn ask(
     told(&document, format)
 }
 
-/// Found before anything is issued: a certificate that nobody gets is one too many.
-fn writable(path: &Path) -> Result<(), Failure> {
-    let folder = match path.parent() {
+/// What the key and the request are called that are beside a kubeconfig.
+const KEY: &str = ".key";
+const MANIFEST: &str = ".csr.yaml";
+
+fn beside(out: &Path, end: &str) -> PathBuf {
+    let mut path = out.as_os_str().to_owned();
+    path.push(end);
+    path.into()
+}
+
+/// Found before anything is issued: a certificate that nobody gets is one too many. Nor is anything replaced but what
+/// an earlier run for this user has left, of which `others` are part.
+fn writable(out: &Path, others: &[PathBuf], user: &str) -> Result<(), Failure> {
+    let wrong = |path: &Path, why: &str| Failure::usage(format!("--out {}: {why}", shown(path)));
+    if out == Path::new("-") {
+        return Err(wrong(out, "is no file's name")
+            .hint(Some("without --out it is written to standard output")));
+    }
+    let folder = match out.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let why = if path.is_dir() {
-        "is a directory"
+    if out.is_dir() {
+        return Err(wrong(out, "is a directory"));
     } else if !folder.is_dir() {
-        "its folder does not exist"
-    } else {
-        return Ok(());
-    };
-    Err(Failure::usage(format!("--out {}: {why}", path.display())))
+        return Err(wrong(out, "its folder does not exist"));
+    }
+    for path in [out].into_iter().chain(others.iter().map(PathBuf::as_path)) {
+        store::prove_writable(path).map_err(|error| wrong(path, &with_causes(&error)))?;
+    }
+    let taken = kubeconfig::taken(out, user).map(|why| (out, why)).or_else(|| {
+        let other = others.iter().find(|_| !out.exists()).filter(|other| other.exists())?;
+        Some((other, "is there already, without the kubeconfig that it belongs to"))
+    });
+    match taken {
+        Some((path, why)) => {
+            Err(wrong(path, why).hint(Some("name a file of its own for it, or move that one away")))
+        }
+        None => Ok(()),
+    }
 }
 
 fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), Failure> {

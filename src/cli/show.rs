@@ -17,7 +17,7 @@ use super::{
     print, when,
 };
 use crate::{
-    model::{profile::Kind, timestamp::Timestamp},
+    model::{profile::Kind, shown::tame, timestamp::Timestamp},
     ops::show::{self, Key, Part, Report, Shown, SignedBy, Source},
     pki::inspect::Certificate,
     tls::probe::Target,
@@ -120,7 +120,8 @@ fn table(report: &Report, what: &str, now: Timestamp, all: bool) -> String {
     // Writing to a String cannot fail.
     if let Some(listener) = &report.listener {
         let asks = if listener.wants_certificate { ", asks for a client certificate" } else { "" };
-        let _ = writeln!(text, "{what}: {}, {}{asks}\n", listener.address, listener.version);
+        let _ =
+            writeln!(text, "{}: {}, {}{asks}\n", tame(what), listener.address, listener.version);
     }
     let count = report.certificates.len();
     for (index, shown) in report.certificates.iter().enumerate() {
@@ -129,7 +130,7 @@ fn table(report: &Report, what: &str, now: Timestamp, all: bool) -> String {
         }
         let place = shown.place.as_deref().map(|place| format!(", {place}")).unwrap_or_default();
         let number = if count > 1 { format!(" ({} of {count})", index + 1) } else { String::new() };
-        let _ = writeln!(text, "{}{place}{number}", clean(what));
+        let _ = writeln!(text, "{}{place}{number}", tame(what));
         for (name, value) in lines(report, shown, now, all) {
             let _ = writeln!(text, "{}", wrap(&format!("  {name:<14}{value}"), limit, 16));
         }
@@ -142,16 +143,6 @@ fn table(report: &Report, what: &str, now: Timestamp, all: bool) -> String {
         );
     }
     text
-}
-
-/// Nothing in a certificate may steer the terminal.
-fn clean(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| match c.is_control() {
-            true => c.escape_default().collect::<Vec<_>>(),
-            false => vec![c],
-        })
-        .collect()
 }
 
 fn lines(report: &Report, shown: &Shown, now: Timestamp, all: bool) -> Vec<(&'static str, String)> {
@@ -218,7 +209,7 @@ fn lines(report: &Report, shown: &Shown, now: Timestamp, all: bool) -> Vec<(&'st
     if shown.parts.is_empty() && report.has_cluster {
         lines.push(("in cluster", "none of its certificates".to_owned()));
     }
-    lines.iter_mut().for_each(|(_, value)| *value = clean(value));
+    lines.iter_mut().for_each(|(_, value)| *value = tame(value));
     lines
 }
 

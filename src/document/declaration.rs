@@ -421,10 +421,13 @@ fn san(san: &San) -> String {
             return san.general_name().iter().fold("other:".to_owned(), hex);
         }
     };
-    match read_san(bare).as_ref() == Ok(san) {
-        true => bare.clone(),
-        false => san.to_string(),
-    }
+    let kind = match san {
+        _ if read_san(bare).as_ref() == Ok(san) => return bare.clone(),
+        San::Email(_) => "email",
+        San::Uri(_) => "URI",
+        San::Dns(_) | San::Ip(_) | San::Other(_) => "DNS",
+    };
+    format!("{kind}:{bare}")
 }
 
 fn is_visible(san: &San) -> bool {

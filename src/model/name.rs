@@ -8,7 +8,7 @@ use std::{
     hash::{Hash, Hasher},
 };
 
-use super::der;
+use super::{der, shown::steers};
 
 /// A distinguished name: its DER, and a text for people. Two are equal if their bytes are; whether they say
 /// the same is [`Name::is_written_otherwise`]'s and [`Name::matches`]'s question.
@@ -98,16 +98,11 @@ pub fn escaped(value: &str) -> String {
     for c in value.chars() {
         match c {
             ',' | '+' | '\\' => out.extend(['\\', c]),
-            c if c.is_control() || is_direction(c) => out.extend(c.escape_unicode()),
+            c if steers(c) => out.extend(c.escape_unicode()),
             c => out.push(c),
         }
     }
     out
-}
-
-/// Marks that change the direction of writing, with which a name could pretend to be another.
-fn is_direction(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The parts of a name's text, in lower case and with single blanks. A comma inside a value is escaped, so

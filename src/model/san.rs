@@ -2,7 +2,10 @@
 
 use std::{fmt, net::IpAddr};
 
-use super::{der, shown::quoted};
+use super::{
+    der,
+    shown::{listed, quoted},
+};
 
 /// One subject alternative name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -114,13 +117,14 @@ pub fn normalize(sans: Vec<San>) -> Vec<San> {
     dns.into_iter().chain(ips).chain(rest).collect()
 }
 
+/// For people: of names that anybody may have written, one does not look like two, and none steers the terminal.
 impl fmt::Display for San {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Dns(text) => write!(f, "DNS:{text}"),
+            Self::Dns(text) => write!(f, "DNS:{}", listed(text)),
             Self::Ip(ip) => write!(f, "IP:{ip}"),
-            Self::Email(text) => write!(f, "email:{text}"),
-            Self::Uri(text) => write!(f, "URI:{text}"),
+            Self::Email(text) => write!(f, "email:{}", listed(text)),
+            Self::Uri(text) => write!(f, "URI:{}", listed(text)),
             Self::Other(der) => {
                 f.write_str("other:")?;
                 der.iter().try_for_each(|b| write!(f, "{b:02x}"))

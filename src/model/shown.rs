@@ -40,17 +40,43 @@ impl fmt::Display for Quoted<'_> {
 
 /// A name from a file, without quotes; nothing in it steers the terminal.
 pub fn name(text: &str) -> String {
-    if !may_show(text) {
-        return elided(text);
+    match may_show(text) {
+        true => tame(text),
+        false => elided(text),
     }
+}
+
+/// Text in which nothing steers the terminal.
+pub fn tame(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        match c.is_control() {
+        match steers(c) {
             true => shown.extend(c.escape_default()),
             false => shown.push(c),
         }
     }
     shown
+}
+
+/// A text of several lines in which nothing but their ends steers the terminal.
+pub fn tame_lines(text: &str) -> String {
+    text.split('\n').map(tame).collect::<Vec<_>>().join("\n")
+}
+
+/// One of several texts that stand in a line with commas between them: nothing in it steers the terminal, and it does
+/// not look like two.
+pub fn listed(text: &str) -> String {
+    tame(&text.replace('\\', r"\\").replace(',', r"\,"))
+}
+
+/// Whether a character does more than be seen: it moves the cursor, begins a line, or changes the direction of writing,
+/// with which a name could pretend to be another.
+pub fn steers(c: char) -> bool {
+    let is_direction = matches!(
+        c,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
+    c.is_control() || is_direction || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 /// A URL from a file, as [`name`] and without the password that may stand before its host.
@@ -99,7 +125,7 @@ pub fn is_path(text: &str) -> bool {
     let plain = text.len() < 4096
         && !text.contains("-----BEGIN")
         && text.split('/').all(|part| part.len() < 256)
-        && !text.chars().any(char::is_control);
+        && !text.chars().any(steers);
     plain && (rooted || may_show(text))
 }
 
@@ -180,6 +206,8 @@ mod tests {
         }
         assert_eq!(quoted("é\u{1b}").to_string(), "`\\u{e9}\\u{1b}`");
         assert_eq!(name("é\u{1b}[31m"), "é\\u{1b}[31m");
+        assert_eq!(name("a\u{202e}b\u{2028}"), "a\\u{202e}b\\u{2028}");
+        assert_eq!(listed(r"a, b\c"), r"a\, b\\c");
         assert_eq!(url("http://a:hunter2@b:80/c"), "http://b:80/c");
         assert_eq!(url("http://b:80/c"), "http://b:80/c");
     }

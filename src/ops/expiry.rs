@@ -31,7 +31,7 @@ use crate::{
     model::{
         check::expiry::{Details, Facts, Found, Origin, Row, RowRole},
         near,
-        shown::with_causes,
+        shown::{tame, with_causes},
         timestamp::Timestamp,
     },
     parallel,
@@ -311,17 +311,7 @@ fn sound(certificate: Certificate) -> Result<Certificate, String> {
 
 /// A path for people: nothing in a file's name may steer the terminal.
 pub fn shown(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    match text.chars().any(char::is_control) {
-        true => text
-            .chars()
-            .flat_map(|c| match c.is_control() {
-                true => c.escape_default().collect::<Vec<_>>(),
-                false => vec![c],
-            })
-            .collect(),
-        false => text.into_owned(),
-    }
+    tame(&path.to_string_lossy())
 }
 
 /// The name of the nth certificate in one place, from 0.

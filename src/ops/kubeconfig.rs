@@ -22,13 +22,14 @@ use crate::{
     model::{
         algorithm::KeyAlgorithm,
         catalogue::{ApiServer, CERTIFICATES, CertId, CertSpec, Home},
+        cluster::signers::is_systems,
         duration::Span,
         name::Name,
         observed::Piece,
         profile::{Kind, Profile, Validity},
         request::RequestSigner,
         resolve::BACKDATE,
-        shown::name,
+        shown::{name, steers},
         timestamp::Timestamp,
         usage::{ExtendedUsage, KeyUsages},
     },
@@ -42,8 +43,6 @@ use crate::{
 
 /// The group that passes every authorization.
 const MASTERS: &str = "system:masters";
-/// What Kubernetes keeps for its own parts.
-const SYSTEM: &str = "system:";
 
 /// As the log calls it.
 const COMMAND: &str = "kubeconfig";
@@ -358,6 +357,22 @@ pub fn ask(request: &Request<'_>, files: (&str, &str)) -> Result<Asked, Error> {
     })
 }
 
+/// Why a kubeconfig for this user is not to be written over what is there: anything but one for the same user alone.
+pub fn taken(path: &Path, user: &str) -> Option<&'static str> {
+    let content = match read::file(path) {
+        Piece::Present(content) => content,
+        Piece::Missing => return None,
+        Piece::Bad(_) if path.metadata().is_ok_and(|found| found.len() == 0) => return None,
+        Piece::Bad(_) => return Some("is there already, and cannot be read"),
+    };
+    let Ok(view) = kubeconfig::parse(&content) else {
+        return Some("is there already, and is no kubeconfig");
+    };
+    let is_own = view.clusters.len() == 1 && view.users.iter().all(|found| found.name == user);
+    (!is_own || view.users.is_empty())
+        .then_some("is there already: a kubeconfig of other users or clusters, too")
+}
+
 fn check(request: &Request<'_>) -> Result<(), Error> {
     let names = [("NAME", request.name)].into_iter();
     let groups = request.groups.iter().map(|group| ("--group", group.as_str()));
@@ -365,10 +380,14 @@ fn check(request: &Request<'_>) -> Result<(), Error> {
         let fault = |why| Err(Error::Name { argument, why });
         match name {
             "" => return fault("is empty"),
-            name if name.chars().any(char::is_control) => return fault("has a control character"),
+            name if name.chars().any(steers) => {
+                return fault(
+                    "has a character that is not seen, or changes the direction of writing",
+                );
+            }
             // RFC 5280's ub-common-name; Go reads more, others do not.
             name if name.chars().count() > 64 => return fault("is longer than 64 characters"),
-            name if name.starts_with(SYSTEM) && !request.allow_system => {
+            name if is_systems(name) && !request.allow_system => {
                 return Err(Error::System { argument, name: name.to_owned() });
             }
             _ => {}

@@ -4,6 +4,8 @@
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
+use crate::model::shown::tame;
+
 /// Blanks between columns, as kubectl has them.
 pub const GAP: &str = "   ";
 /// What a text ends (or begins) with that was longer.
@@ -188,8 +190,10 @@ pub fn wrap(text: &str, limit: Option<usize>, indent: usize) -> String {
     lines
 }
 
-/// A whole table.
+/// A whole table. Whatever is in its cells, it steers no terminal.
 pub fn table(columns: &[Column], rows: &[Vec<String>], limit: Option<usize>) -> String {
+    let tamed = |row: &Vec<String>| row.iter().map(|cell| tame(cell)).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(tamed).collect();
     let width = |index: usize| {
         rows.iter().filter_map(|row| row.get(index)).map(|cell| cell.width()).max().unwrap_or(0)
     };
@@ -197,7 +201,7 @@ pub fn table(columns: &[Column], rows: &[Vec<String>], limit: Option<usize>) -> 
     let fit = Fit::new(columns, &widths, limit);
     let mut text = fit.head(columns);
     text.push('\n');
-    for row in rows {
+    for row in &rows {
         text.push_str(&fit.line(columns, row));
         text.push('\n');
     }

@@ -14,7 +14,9 @@ use crate::{
     model::{
         check::{finding::Finding, pairing::Expect},
         code::Severity,
+        shown::tame,
     },
+    ops::expiry::shown,
     ops::verify::{Report, Tried},
 };
 
@@ -46,7 +48,7 @@ pub fn text(report: &Report, dir: &Path, global: &Global, wide: bool) -> String 
 
 fn one(text: &mut String, finding: &Finding, hint: &str, verbose: bool, limit: Option<usize>) {
     let style = style(finding.severity);
-    let files: Vec<String> = finding.files.iter().map(|f| f.display().to_string()).collect();
+    let files: Vec<String> = finding.files.iter().map(|file| shown(file)).collect();
     let name = format!("{:<8}", finding.severity.name());
     let head = format!("{name} {}  {}: {}", finding.code, finding.subject, finding.what);
     let head = wrap(&head, limit, 9);
@@ -65,7 +67,7 @@ fn one(text: &mut String, finding: &Finding, hint: &str, verbose: bool, limit: O
     }
     // Not broken into lines: it is to be pasted.
     if finding.severity > Severity::Info {
-        let _ = writeln!(text, "         hint:  {hint}");
+        let _ = writeln!(text, "         hint:  {}", tame(hint));
     }
 }
 

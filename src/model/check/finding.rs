@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::model::code::{Code, Severity};
+use crate::model::{
+    code::{Code, Severity},
+    shown::tame,
+};
 
 /// Something worth saying about a PKI.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +36,9 @@ impl Finding {
             code,
             severity: spec.severity,
             files: Vec::new(),
-            subject: subject.into(),
-            what: what.into(),
+            // Names of files, and what others wrote into them.
+            subject: tame(&subject.into()),
+            what: tame(&what.into()),
             hint: spec.fix.to_owned(),
             paths: Vec::new(),
             instances: Vec::new(),

@@ -4,7 +4,7 @@ use std::{error::Error, fmt, net::IpAddr};
 
 use rustls::{CertificateError, ExtendedKeyPurpose, pki_types::UnixTime};
 
-use crate::model::timestamp::Timestamp;
+use crate::model::{shown::listed, timestamp::Timestamp};
 
 /// Which side refused, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -242,13 +242,13 @@ fn purpose(purpose: &ExtendedKeyPurpose) -> String {
 pub(super) fn general_name(text: &str) -> String {
     let inner = |kind: &str| text.strip_prefix(kind)?.strip_suffix(')');
     if let Some(name) = inner("DnsName(") {
-        format!("DNS:{}", name.trim_matches('"'))
+        format!("DNS:{}", listed(name.trim_matches('"')))
     } else if let Some(ip) = inner("IpAddress(") {
         format!("IP:{ip}")
     } else if let Some(uri) = inner("UniformResourceIdentifier(") {
-        format!("URI:{}", uri.trim_matches('"'))
+        format!("URI:{}", listed(uri.trim_matches('"')))
     } else {
-        text.to_owned()
+        listed(text)
     }
 }
 

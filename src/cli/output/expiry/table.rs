@@ -7,7 +7,10 @@ use anstyle::{AnsiColor, Style};
 use super::{Body, Context, Rendered, Sink, Summary, residual};
 use crate::{
     cli::output::grid::{self, Column, Fit},
-    model::check::expiry::{Inside, Level, Row, RowRole, Status, Verdict},
+    model::{
+        check::expiry::{Inside, Level, Row, RowRole, Status, Verdict},
+        shown::tame,
+    },
 };
 
 /// The column that reasons stand in where there is room.
@@ -149,9 +152,7 @@ fn reason(row: &Row, verdict: &Verdict) -> Option<String> {
 
 /// Nothing in a certificate may steer the terminal.
 fn clean(cell: &mut String) {
-    if cell.chars().any(char::is_control) {
-        *cell = cell.escape_debug().to_string();
-    }
+    *cell = tame(cell);
 }
 
 impl Table {
