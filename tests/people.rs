@@ -113,6 +113,68 @@ fn show_works_on_anything_and_without_a_cluster() {
     run_to_exit(nobody.args(["show", "127.0.0.1:1", "--dir"]).arg(&none), 3);
 }
 
+/// It knows every form that `check-expiration` knows, and what is wrong with each.
+#[test]
+fn show_reads_whatever_form_a_certificate_is_in() {
+    let Some(_) = need("openssl") else { return };
+    let folder = temp_dir();
+    let dir = pki(folder.path(), &[]);
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let own = dir.join("pki/apiserver.crt");
+    let pem = fs::read_to_string(&own).expect("a certificate");
+    let print = shown(&own, &dir, 0)["items"][0]["fingerprintSha256"].clone();
+    openssl(&[
+        "crl2pkcs7",
+        "-nocrl",
+        "-certfile",
+        own.to_str().expect("UTF-8"),
+        "-certfile",
+        dir.join("pki/ca.crt").to_str().expect("UTF-8"),
+        "-out",
+        &at("bundle.p7b"),
+    ]);
+    let data = support::base64(pem.as_bytes());
+    for (name, content) in [
+        ("mark.crt", format!("\u{feff}{pem}")),
+        ("lines.crt", pem.replace('\n', "\r")),
+        ("x509.crt", pem.replace("CERTIFICATE", "X509 CERTIFICATE")),
+        (
+            "secret.yaml",
+            format!(
+                "apiVersion: v1\nkind: Secret\nmetadata: {{name: web}}\ndata: {{tls.crt: {data}}}\n"
+            ),
+        ),
+    ] {
+        fs::write(at(name), content).expect("written");
+    }
+    let mut files = vec!["bundle.p7b", "mark.crt", "lines.crt", "x509.crt", "secret.yaml"];
+    if let Some(keytool) = support::optional("keytool") {
+        let mut command = Command::new(keytool);
+        command.args(["-importcert", "-noprompt", "-alias", "web", "-storepass", "changeit"]);
+        command.args(["-storetype", "JKS", "-keystore", &at("web.jks"), "-file"]).arg(&own);
+        run(&mut command);
+        files.push("web.jks");
+    }
+    for name in files {
+        let document = shown(Path::new(&at(name)), &dir, 0);
+        let item = &document["items"][0];
+        assert_eq!(item["fingerprintSha256"], print, "{name}: {document:#}");
+        let place = match name {
+            "secret.yaml" => "web tls.crt".into(),
+            "web.jks" => "web".into(),
+            _ => Value::Null,
+        };
+        assert_eq!(item["place"], place, "{name}");
+        // Kubernetes would not read it like that.
+        assert_eq!(name == "secret.yaml", item["faults"] == serde_json::json!([]), "{name}");
+    }
+    fs::write(at("bad.conf"), "kind: Config\nusers: [{name: a, user: 3}]\nclusters: []\n")
+        .expect("written");
+    let said = run_to_exit(certkit().args(["show", &at("bad.conf"), "--dir"]).arg(&dir), 3).stderr;
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(said.contains("users[0].user"), "{said}");
+}
+
 #[test]
 fn a_persons_kubeconfig_ends_soon_has_its_groups_and_is_in_the_log() {
     let Some(_) = need("openssl") else { return };

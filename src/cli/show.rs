@@ -27,7 +27,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HELP)]
 pub struct ShowArgs {
-    /// A file (PEM, DER, PKCS#7, PKCS#12, kubeconfig), - for standard input, or a listener's HOST:PORT[,sni=NAME]
+    /// A file (PEM, DER, PKCS#7, PKCS#12, JKS, kubeconfig, objects of Kubernetes), - for standard input, or a listener's HOST:PORT[,sni=NAME]
     #[arg(value_name = "FILE|HOST:PORT")]
     what: String,
     /// How long a listener may take to answer
@@ -195,7 +195,7 @@ fn lines(report: &Report, shown: &Shown, now: Timestamp, all: bool) -> Vec<(&'st
         ("serial", certificate.serial_hex()),
         ("SHA-256", certificate.fingerprint_hex()),
     ];
-    let faults = certificate.faults();
+    let faults = faults(shown);
     if !faults.is_empty() {
         lines.push(("FAULTS", faults.join("; ")));
     }
@@ -233,6 +233,12 @@ fn tell(part: &Part, lines: &mut Vec<(&'static str, String)>, all: bool) {
     if told < part.paths.len() {
         lines.push(("", format!("and {} more paths; -o wide tells all", part.paths.len() - told)));
     }
+}
+
+/// What is wrong with it, and with how it is written down.
+fn faults(shown: &Shown) -> Vec<String> {
+    let faults = shown.certificate.faults().into_iter();
+    faults.chain(shown.notes.iter().cloned()).collect()
 }
 
 fn kind(certificate: &Certificate) -> String {
@@ -315,7 +321,7 @@ fn item(shown: &Shown, now: Timestamp) -> Value {
         "fingerprintSha256": certificate.fingerprint_hex(),
         "subjectKeyId": hex(certificate.ski()),
         "authorityKeyId": hex(certificate.aki()),
-        "faults": certificate.faults(),
+        "faults": faults(shown),
         "key": {"file": key_file, "matches": matches},
         "cluster": shown.parts.iter().map(part).collect::<Vec<_>>(),
     })

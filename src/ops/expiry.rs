@@ -22,7 +22,8 @@ use std::{
 use zeroize::Zeroizing;
 
 use self::{
-    octets::Octets,
+    content::Encoding,
+    octets::{Octets, Sample},
     scan::Scanner,
     walk::{Root, Walk},
 };
@@ -236,6 +237,27 @@ pub fn run<T: Send>(
     Ok(files)
 }
 
+/// All that is found in octets that somebody named, in whatever form it is there: `path` is what people call them.
+pub fn within(
+    octets: &[u8],
+    path: &str,
+    passwords: &[Zeroizing<String>],
+) -> Result<Vec<Row>, String> {
+    let encoding = Encoding::of(octets);
+    let plain = encoding.map(|encoding| encoding.plain(octets));
+    let mut rows = Vec::new();
+    Octets { details: true, passwords }.rows(
+        plain.as_deref().unwrap_or(octets),
+        encoding,
+        &Sample::named(path),
+        &mut |row| {
+            rows.push(row);
+            true
+        },
+    )?;
+    Ok(rows)
+}
+
 /// What a report shows of a certificate.
 fn facts(certificate: &Certificate, details: bool) -> Found {
     let details = details.then(|| {
@@ -246,6 +268,7 @@ fn facts(certificate: &Certificate, details: bool) -> Found {
             algorithm: certificate.key_text(),
             sans: certificate.sans().iter().map(ToString::to_string).collect(),
             fingerprint: certificate.fingerprint_hex(),
+            der: certificate.der().to_vec(),
         })
     });
     Found::Certificate(Box::new(Facts {

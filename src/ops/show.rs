@@ -8,11 +8,12 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::{declared, observe, read};
+use super::{declared, expiry, observe, read};
 use crate::{
     document::kubeconfig::{self, Material},
     model::{
         catalogue::{CertId, CertSpec, Reload, USES, Use, Value},
+        check::expiry::{Found as RowFound, Remark, Row},
         layout::{Instance, Layout},
         observed::Piece,
         shown::{self, with_causes},
@@ -85,6 +86,8 @@ pub struct Shown {
     pub signer: SignedBy,
     /// What it is in the cluster.
     pub parts: Vec<Part>,
+    /// What is to be said of how it is written down.
+    pub notes: Vec<String>,
 }
 
 /// What is known of the private key.
@@ -247,18 +250,64 @@ struct Found {
     place: Option<String>,
     certificate: Certificate,
     key: Key,
+    notes: Vec<String>,
 }
 
 impl Found {
     fn alone(certificate: Certificate, key: Key) -> Self {
-        Self { place: None, certificate, key }
+        Self { place: None, certificate, key, notes: Vec::new() }
     }
 }
 
 type Wrong = (String, Option<&'static str>);
 
-/// The certificates of a file: PEM, DER, PKCS#7, key stores, kubeconfigs.
+/// The certificates of a file, in whatever form `check-expiration` finds them; what is in its plain forms is shown even
+/// where nothing would take it, to see why.
 fn certificates(
+    content: &[u8],
+    folder: &Path,
+    passwords: &[Zeroizing<String>],
+) -> Result<Vec<Found>, Wrong> {
+    let (why, hint) = match plainly(content, folder, passwords) {
+        Ok(found) => return Ok(found),
+        Err(wrong) => wrong,
+    };
+    match expiry::within(content, "", passwords) {
+        Ok(rows) if !rows.is_empty() => rows.into_iter().map(found_by_expiry).collect(),
+        // It knows more forms, so it knows better what is wrong, but where there is PEM.
+        Err(better) if !content.windows(11).any(|text| text == b"-----BEGIN ") => {
+            Err((better, hint))
+        }
+        _ => Err((why, hint)),
+    }
+}
+
+fn found_by_expiry(row: Row) -> Result<Found, Wrong> {
+    // An alias is in brackets, behind the file's name; without one, certificates are counted.
+    let place = row.name.trim();
+    let alias = place.strip_prefix('(').and_then(|place| Some(place.rsplit_once(')')?.0));
+    let place = alias.or(Some(place)).filter(|place| !place.is_empty() && !place.starts_with('#'));
+    let place = place.map(str::to_owned);
+    let named = |why: String| match &place {
+        Some(place) => (format!("{place}: {why}"), None),
+        None => (why, None),
+    };
+    let details = match row.found {
+        RowFound::Certificate(facts) => facts.details.unwrap_or_default(),
+        RowFound::Missing => return Err(named("holds no certificate".into())),
+        RowFound::Unreadable(why) => return Err(named(why)),
+    };
+    let certificate =
+        Certificate::from_der(details.der).map_err(|error| named(with_causes(&error)))?;
+    let notes = row.remarks.iter().filter_map(|remark| match remark {
+        Remark::Note(text) => Some(text.clone()),
+        Remark::NotOnDisk { .. } => None,
+    });
+    let notes = notes.collect();
+    Ok(Found { place, certificate, key: Key::Elsewhere, notes })
+}
+
+fn plainly(
     content: &[u8],
     folder: &Path,
     passwords: &[Zeroizing<String>],
@@ -336,7 +385,7 @@ fn in_kubeconfig(view: &kubeconfig::View, folder: &Path) -> Result<Vec<Found>, W
                 _ => Key::Elsewhere,
             };
             let place = Some(format!("user {}", shown::name(&user.name)));
-            found.push(Found { place, certificate, key });
+            found.push(Found { place, certificate, key, notes: Vec::new() });
         }
     }
     for cluster in &view.clusters {
@@ -349,6 +398,7 @@ fn in_kubeconfig(view: &kubeconfig::View, folder: &Path) -> Result<Vec<Found>, W
             place: Some(place.clone()),
             certificate,
             key: Key::Elsewhere,
+            notes: Vec::new(),
         });
         found.extend(trusted);
     }
@@ -393,12 +443,13 @@ fn explain(found: Vec<Found>, listener: Option<Heard>, dir: &Path) -> Report {
                 .into_iter()
                 .zip(signers)
                 .zip(parts)
-                .map(|((Found { place, certificate, key }, signer), parts)| Shown {
+                .map(|((Found { place, certificate, key, notes }, signer), parts)| Shown {
                     place,
                     certificate,
                     key,
                     signer,
                     parts,
+                    notes,
                 })
                 .collect(),
         };

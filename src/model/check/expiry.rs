@@ -121,6 +121,8 @@ pub struct Details {
     pub sans: Vec<String>,
     /// SHA-256 of the certificate in hexadecimal.
     pub fingerprint: String,
+    /// The certificate itself.
+    pub der: Vec<u8>,
 }
 
 /// Something wrong with a row besides its term.

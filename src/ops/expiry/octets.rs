@@ -47,6 +47,11 @@ impl<'a> Sample<'a> {
         Self { file: Some(file), demand, name: path, path, inside: None }
     }
 
+    /// Octets that somebody named, which are no file of their own.
+    pub fn named(path: &'a str) -> Self {
+        Self { demand: Demand::Named, ..Self::objects(path) }
+    }
+
     /// Objects of a cluster, at `path` in its API.
     pub fn objects(path: &'a str) -> Self {
         Self { file: None, demand: Demand::Sound, name: path, path, inside: None }
