@@ -4,6 +4,7 @@ mod support;
 
 use std::{
     fs,
+    os::unix::process::CommandExt as _,
     path::Path,
     time::{Duration, Instant},
 };
@@ -84,8 +85,13 @@ fn every_host_gets_what_is_its_own_and_a_second_time_nothing() {
     assert!(proxy.exists());
     fs::write(fleet.workspace().join("certkit.yaml"), DECLARED).expect("written");
     run(&mut fleet.certkit(&["prune"]));
+    let status = document(&stdout_to(&mut fleet.certkit(&["status", "-o", "json"]), 1));
+    assert_eq!(state(&status, "w1"), "behind");
+    let behind = status["hosts"][2]["behind"].as_array().expect("a list");
+    assert!(behind.contains(&"kube-proxy.conf".into()), "{behind:?}");
     report(&mut fleet.deploy(&["w1"]), 0);
     assert!(!proxy.exists());
+    run(&mut fleet.certkit(&["status"]));
     assert_same(&fleet, "w1");
 }
 
@@ -237,7 +243,7 @@ fn two_at_once_are_one_and_a_signal_ends_it_between_hosts() {
     let mut first =
         fleet.certkit(&["deploy", "-o", "json", "--ssh", slow.to_str().expect("UTF-8")]);
     first.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-    let first = first.spawn().expect("certkit starts");
+    let first = first.process_group(0).spawn().expect("certkit starts");
     while !begun.exists() {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
@@ -245,7 +251,8 @@ fn two_at_once_are_one_and_a_signal_ends_it_between_hosts() {
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(said.contains("another certkit is deploying from"), "{said}");
     let pid = rustix::process::Pid::from_raw(first.id().try_into().expect("an id")).expect("one");
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("running");
+    // As a terminal does: to all that were started from it.
+    rustix::process::kill_process_group(pid, rustix::process::Signal::INT).expect("running");
     let output = first.wait_with_output().expect("waited");
     assert_eq!(output.status.code(), Some(4), "{output:?}");
     let told = document(&String::from_utf8_lossy(&output.stdout));

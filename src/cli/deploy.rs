@@ -111,11 +111,16 @@ EXAMPLES:
   certkit rotate-ca --next && certkit deploy --restart static-pods,systemd
   certkit deploy --ssh 'ssh -F ./ssh_config -i ./key' --changed";
 
+/// How long a host may take for one thing that it is asked, beside what it waits to be well again: several times what
+/// restarting all of a control plane takes.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 /// Runs the command.
 pub fn run(args: &DeployArgs, global: &Global) -> Result<Exit, Failure> {
     let dir = super::absolute(&global.dir)?;
     let attended = std::io::stdin().is_terminal() && args.parallel <= 1;
-    let transport = Transport::new(args.ssh.as_deref(), attended)
+    let patience = PATIENCE + args.wait.saturating_mul(4);
+    let transport = Transport::new(args.ssh.as_deref(), attended, patience)
         .map_err(|error| Failure::usage(error.to_string()).hint(error.hint()))?;
     if args.parallel == 0 {
         return Err(Failure::usage("--parallel 0: no host would ever be begun"));

@@ -1,6 +1,9 @@
 //! `certkit status`: what each host has, as it was last seen, against what is here now.
 
-use std::path::Path;
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use super::{
     declared,
@@ -22,7 +25,7 @@ pub struct HostStatus {
     pub roles: Vec<&'static str>,
     /// What was last seen of it; nothing where it was never tried.
     pub known: Option<Deployed>,
-    /// The files that are here and that it has not, as it was last seen.
+    /// The files that are here and that it has not, or that it has and that are here no longer, as it was last seen.
     pub behind: Vec<String>,
     /// When the first of the certificates ends that only it has.
     pub own_end: Option<Timestamp>,
@@ -65,8 +68,13 @@ pub fn status(dir: &Path) -> Result<Vec<HostStatus>, declared::Error> {
         let has = |file: &std::path::PathBuf, digest: &String| {
             known.as_ref().is_some_and(|k| k.files.get(file) == Some(digest))
         };
-        let behind = here.iter().filter(|(file, digest)| !has(file, digest));
-        let behind = behind.map(|(file, _)| file.display().to_string()).collect();
+        let lacking = here.iter().filter(|(file, digest)| !has(file, digest));
+        let there = known.iter().flat_map(|known| known.files.keys());
+        let behind: BTreeSet<&PathBuf> = lacking
+            .map(|(file, _)| file)
+            .chain(there.filter(|file| !here.contains_key(*file)))
+            .collect();
+        let behind = behind.into_iter().map(|file| file.display().to_string()).collect();
         let roles = [
             ("etcd-member", host.etcd),
             ("control-plane", host.control_plane),

@@ -4,10 +4,13 @@
 use std::{
     fs::File,
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
-    process::{Command, ExitStatus, Stdio},
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
-use rustix::fs::MemfdFlags;
+use rustix::fs::{MemfdFlags, SealFlags};
 
 use crate::model::shown::name;
 
@@ -16,6 +19,8 @@ use crate::model::shown::name;
 pub struct Transport {
     /// The command and its first arguments; the destination and the command to run there follow.
     command: Vec<String>,
+    /// How long one conversation may take.
+    patience: Duration,
 }
 
 /// Why nothing was heard from a host.
@@ -45,6 +50,16 @@ pub enum SshError {
     Broken {
         /// The host.
         destination: String,
+        /// What was said last.
+        said: String,
+    },
+    /// It was reached, perhaps, and nothing came to an end there.
+    #[error("{destination} has come to no end within {}s: {said}", limit.as_secs())]
+    Silent {
+        /// The host.
+        destination: String,
+        /// How long it was waited for.
+        limit: Duration,
         /// What was said last.
         said: String,
     },
@@ -84,6 +99,10 @@ impl SshError {
             }
             Self::Broken { .. } => {
                 "what was decided there stands, and nothing is half: run `certkit deploy` again"
+                    .into()
+            }
+            Self::Silent { .. } => {
+                "look there what holds it up; nothing there is half: run `certkit deploy` again"
                     .into()
             }
             Self::Absent { .. } => "install certkit there, or bring it along: --carry".into(),
@@ -138,12 +157,19 @@ impl Answer {
     }
 }
 
-/// More of what a host says is not looked at.
+/// More than a host has to say. Whoever says more is heard no further, and cannot fill this machine's memory.
 const LIMIT: u64 = 8 << 20;
+
+/// How often it is looked whether a conversation has ended.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Runs a command that a signal to all of a terminal does not end: what was begun on a host is brought to its end.
+const SHELTERED: &str = "trap '' INT HUP; exec \"$@\"";
 
 impl Transport {
     /// What is said with `--ssh`; else the operator's ssh. It must not wait for a password where nobody can give one.
-    pub fn new(said: Option<&str>, attended: bool) -> Result<Self, SshError> {
+    /// Who says nothing for longer than `patience` is given up.
+    pub fn new(said: Option<&str>, attended: bool, patience: Duration) -> Result<Self, SshError> {
         let command = match said {
             Some(said) => {
                 shlex::split(said).filter(|words| !words.is_empty()).ok_or(SshError::Command)?
@@ -159,7 +185,7 @@ impl Transport {
                 words
             }
         };
-        Ok(Self { command })
+        Ok(Self { command, patience })
     }
 
     /// Runs a command for a POSIX shell on a host, with what `input` writes as its standard input.
@@ -174,7 +200,11 @@ impl Transport {
         // Files in memory: whoever writes to them never waits for a reader, so no thread has to read.
         let output = memory("output").map_err(start)?;
         let said = memory("said").map_err(start)?;
-        let mut child = Command::new(program)
+        if !is_there(program) {
+            return Err(start(io::ErrorKind::NotFound.into()));
+        }
+        let mut child = Command::new("sh")
+            .args(["-c", SHELTERED, "sh", program])
             .args(arguments)
             .arg(destination)
             // The login shell of a user may be any; it only has to start sh.
@@ -190,21 +220,57 @@ impl Transport {
             // Who does not want to hear it says why.
             let _ = input(&mut stdin).and_then(|()| stdin.flush());
         }
-        let status = child.wait().map_err(start)?;
-        let output = contents(output).map_err(start)?;
-        let said = contents(said).map_err(start)?;
-        Ok(Answer { output, status, said: last_words(&said), destination: destination.to_owned() })
+        let status = ended(&mut child, self.patience).map_err(start)?;
+        let said = last_words(&contents(said).map_err(start)?);
+        let destination = destination.to_owned();
+        let Some(status) = status else {
+            return Err(SshError::Silent { destination, limit: self.patience, said });
+        };
+        Ok(Answer { output: contents(output).map_err(start)?, status, said, destination })
     }
 }
 
-fn memory(name: &str) -> io::Result<File> {
-    Ok(rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC)?.into())
+/// Whether a program is to be had: the shell that starts it would say so in a host's place.
+fn is_there(program: &str) -> bool {
+    match program.contains('/') {
+        true => Path::new(program).exists(),
+        false => std::env::var_os("PATH").is_some_and(|path| {
+            std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+        }),
+    }
 }
 
+/// How it ended; nothing where it took too long, and was ended.
+fn ended(child: &mut Child, patience: Duration) -> io::Result<Option<ExitStatus>> {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if start.elapsed() >= patience {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// A file in memory that holds no more than [`LIMIT`].
+fn memory(name: &str) -> io::Result<File> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let file: File = rustix::fs::memfd_create(name, flags)?.into();
+    file.set_len(LIMIT)?;
+    rustix::fs::fcntl_add_seals(&file, SealFlags::GROW | SealFlags::SHRINK)?;
+    Ok(file)
+}
+
+/// What was written to it: up to where its writers, who share its position, have come.
 fn contents(mut file: File) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
+    let end = file.stream_position()?.min(LIMIT);
     file.seek(SeekFrom::Start(0))?;
-    file.take(LIMIT).read_to_end(&mut content)?;
+    file.take(end).read_to_end(&mut content)?;
     Ok(content)
 }
 
@@ -224,4 +290,43 @@ fn last_words(said: &[u8]) -> String {
 /// A word for any shell's command line.
 fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of a script that is run in the place of ssh.
+    fn heard(script: &str, patience: u64) -> Result<Answer, SshError> {
+        let said = format!("sh -c {}", quoted(script));
+        let transport = Transport::new(Some(&said), false, Duration::from_secs(patience));
+        transport.expect("a command").run("w1", "true", |out| out.write_all(b"sent"))
+    }
+
+    #[test]
+    fn a_host_is_heard_to_its_end_and_no_further_than_it_has_to_say() {
+        let answer = heard("cat; echo warning >&2; exit 3", 60).expect("an answer");
+        assert_eq!(answer.output, b"sent");
+        assert_eq!(answer.failure(true).to_string(), "w1 ended with exit status: 3: warning");
+        let answer = heard("yes; true", 60).expect("an answer");
+        assert_eq!(answer.output.len() as u64, LIMIT);
+        assert!(answer.output.starts_with(b"y\ny\n"));
+    }
+
+    #[test]
+    fn a_host_that_comes_to_no_end_is_given_up() {
+        let start = Instant::now();
+        let error = heard("echo on my way >&2; exec sleep 60", 1).err().expect("an error");
+        assert_eq!(error.to_string(), "w1 has come to no end within 1s: on my way");
+        assert!(!error.is_unreachable() && start.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_taken_for_the_hosts() {
+        for command in ["/nowhere/ssh", "no-such-ssh -v"] {
+            let transport = Transport::new(Some(command), false, Duration::from_secs(60));
+            let error = transport.expect("a command").run("w1", "true", |_| Ok(())).err();
+            assert!(matches!(error, Some(SshError::Start { .. })), "{command}");
+        }
+    }
 }
