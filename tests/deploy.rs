@@ -116,6 +116,40 @@ fn who_cannot_be_reached_holds_nothing_up_and_what_fails_is_named() {
 }
 
 #[test]
+fn what_else_a_host_may_answer_is_told_for_what_it_is() {
+    let folder = support::temp_dir();
+    let dir = folder.path().join("d");
+    fs::create_dir(&dir).expect("a folder");
+    fs::write(dir.join("certkit.yaml"), DECLARED).expect("written");
+    run(support::certkit().args(["init", "-q", "--dir"]).arg(&dir));
+    let ssh = folder.path().join("ssh");
+    let told = |receipt: serde_json::Value| {
+        let receipt = receipt.to_string().replace('\\', "\\\\");
+        let text = format!("#!/bin/sh\ncat >/dev/null\necho Welcome\nprintf '%b\\n' '{receipt}'\n");
+        support::write_script(&ssh, &text);
+        let mut deploy = support::certkit();
+        deploy.args(["deploy", "w1", "--ssh"]).arg(&ssh).arg("--dir").arg(&dir);
+        report(&mut deploy, 4)["hosts"][0]["error"].clone()
+    };
+    let error = told(
+        serde_json::json!({"protocol": 2, "version": "9.1", "host": "w1", "error": {"message": "no"}}),
+    );
+    let message = error["message"].as_str().expect("a message");
+    assert!(message.starts_with("certkit 9.1 is installed there, and "), "{message}");
+    assert!(error["hint"].as_str().expect("a hint").contains("--carry"), "{error}");
+    let error = told(serde_json::json!({"protocol": 1, "version": "0.2.0", "host": "w2"}));
+    assert_eq!(error["message"], "w2 answered in its place");
+    // Whoever has taken a host over has not taken over the operator's terminal.
+    let evil = "\u{1b}[2J\nerror: cp1: gone";
+    let error = told(
+        serde_json::json!({"protocol": 1, "host": "w1", "error": {"message": evil, "hint": evil}}),
+    );
+    for said in [&error["message"], &error["hint"]] {
+        assert_eq!(said, "\\u{1b}[2J; error: cp1: gone");
+    }
+}
+
+#[test]
 fn one_hosts_files_are_taken_by_no_other() {
     let Some(fleet) = fleet() else { return };
     // ssh leads elsewhere than declared.

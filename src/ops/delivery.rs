@@ -8,6 +8,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -224,7 +225,9 @@ impl Receipt {
     pub fn find(output: &[u8]) -> Option<Self> {
         let text = String::from_utf8_lossy(output);
         text.lines().rev().find_map(|line| {
-            let receipt: Self = serde_json::from_str(line.trim()).ok()?;
+            let mut said: Value = serde_json::from_str(line.trim()).ok()?;
+            tame(&mut said, false);
+            let receipt: Self = serde_json::from_value(said).ok()?;
             (receipt.protocol != 0).then_some(receipt)
         })
     }
@@ -233,6 +236,32 @@ impl Receipt {
     pub fn failures(&self) -> impl Iterator<Item = &str> {
         let failed = self.uptake.iter().flat_map(|one| &one.failed);
         failed.chain(&self.unfinished).map(String::as_str)
+    }
+}
+
+/// Takes out of what a host says all that would steer the terminal on which it is shown, or pass for another line of it: the
+/// host may be somebody else's by now. Where something is to be `pem` its lines stay.
+fn tame(said: &mut Value, pem: bool) {
+    match said {
+        Value::String(text) => {
+            let mut shown = String::with_capacity(text.len());
+            for c in text.chars() {
+                match c {
+                    '\n' if pem => shown.push(c),
+                    '\n' => shown.push_str("; "),
+                    c if c.is_control() => shown.extend(c.escape_default()),
+                    c => shown.push(c),
+                }
+            }
+            *text = shown;
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| tame(item, pem)),
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                tame(value, matches!(name.as_str(), "certificate" | "csr"));
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
@@ -477,5 +506,35 @@ mod tests {
         let output = format!("Welcome to cp1\n{{}}\n{line}\n");
         assert_eq!(Receipt::find(output.as_bytes()), Some(receipt));
         assert_eq!(Receipt::find(b"{\"protocol\": \"x\"}\nbye\n"), None);
+    }
+
+    #[test]
+    fn what_a_host_says_steers_no_terminal_and_begins_no_line() {
+        let evil = "\u{1b}[2J\u{9b}31m\u{7}\rx\nerror: cp1: y";
+        let complaint = Complaint { message: evil.into(), hint: Some(evil.into()) };
+        let receipt = Receipt {
+            awaiting: vec![evil.into()],
+            warnings: vec![evil.into()],
+            own: vec![OwnCertificate {
+                file: evil.into(),
+                fingerprint: evil.into(),
+                not_after: evil.into(),
+                certificate: "-----BEGIN\nx\n".into(),
+            }],
+            error: Some(complaint),
+            ..Receipt::new("w1")
+        };
+        let line = serde_json::to_vec(&receipt).unwrap();
+        let found = Receipt::find(&[b"Last login\n", &line[..], b"\nbye\n"].concat()).unwrap();
+        assert_eq!(found.own[0].certificate, "-----BEGIN\nx\n");
+        let rest = Receipt { own: Vec::new(), ..found.clone() };
+        for said in [format!("{}", found.own[0].file.display()), found.own[0].not_after.clone()]
+            .iter()
+            .chain(&rest.awaiting)
+            .chain(&rest.warnings)
+            .chain(rest.error.iter().flat_map(|one| [&one.message].into_iter().chain(&one.hint)))
+        {
+            assert_eq!(said, "\\u{1b}[2J\\u{9b}31m\\u{7}\\rx; error: cp1: y");
+        }
     }
 }

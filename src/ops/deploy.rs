@@ -32,7 +32,7 @@ use crate::{
         delivery::{HostFiles, HostKey, files, host_keys, slice},
         layout::{DEFAULT_HOST_DIR, Layout},
         near,
-        shown::with_causes,
+        shown::{name, with_causes},
         timestamp::Timestamp,
     },
     parallel::{self, progress},
@@ -655,11 +655,13 @@ impl<'a> Line<'a> {
             let is_its = |receipt: &Receipt| {
                 !is_other && (receipt.host == delivery.host || receipt.error.is_some())
             };
-            return match receipt.filter(is_its) {
-                Some(receipt) => {
+            return match receipt {
+                Some(receipt) if is_its(&receipt) => {
                     self.was_reached = true;
                     Ok(receipt)
                 }
+                Some(receipt) if is_other => Err(Failure::Version(receipt.version)),
+                Some(receipt) => Err(Failure::Other(receipt.host)),
                 None => Err(answer.failure(self.was_reached).into()),
             };
         }
@@ -715,9 +717,15 @@ enum Failure {
         /// Whether it has asked.
         requested: bool,
     },
+    /// Another host answered.
+    #[error("{} answered in its place", name(.0))]
+    Other(String),
     /// It refused.
     #[error("{}", .0.message)]
     Refused(Complaint),
+    /// What is installed there does not understand what is here.
+    #[error("certkit {} is installed there, and {} here: they do not speak the same", name(.0), env!("CARGO_PKG_VERSION"))]
+    Version(String),
     /// Its answer is not what was asked for.
     #[error("what it asks for is not what it was to ask for: {0}")]
     Answer(String),
@@ -748,6 +756,14 @@ impl Failure {
             }
             Self::Unmade { .. } => (HostState::Failed, Some("certkit deploy".into())),
             Self::Answer(_) => (HostState::Failed, None),
+            Self::Other(_) => {
+                let hint = "ssh leads to another host than certkit.yaml says: correct the one or the other";
+                (HostState::Failed, Some(hint.into()))
+            }
+            Self::Version(_) => {
+                let hint = "install the same version on both ends, or `certkit deploy --carry`, which brings its own";
+                (HostState::Failed, Some(hint.into()))
+            }
             Self::Refused(complaint) => (HostState::Failed, complaint.hint.clone()),
         };
         let fault = Complaint { message: with_causes(self), hint };
