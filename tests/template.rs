@@ -73,6 +73,41 @@ fn systemd_accepts_the_units_and_their_timers_and_finds_faults_in_wrong_ones() {
     }
 }
 
+/// Workspaces are often in a home: systemd hides homes and /tmp from units that do not say otherwise.
+#[test]
+fn units_see_the_directory_that_they_are_for() {
+    let folder = support::temp_dir();
+    let link = folder.path().join("link").display().to_string();
+    std::os::unix::fs::symlink("/root", &link).unwrap();
+    let in_tmp = ["/tmp/", "/var/tmp/"].iter().any(|folder| link.starts_with(folder));
+    for name in ["systemd-service", "systemd-rotate-service", "controller-service"] {
+        for (dir, home, tmp) in [
+            ("/etc/kubernetes", "yes", "yes"),
+            ("/home/ops/prod", "read-only", "yes"),
+            ("/root/prod", "read-only", "yes"),
+            ("/run/user/1000/prod", "read-only", "yes"),
+            ("/rootless", "yes", "yes"),
+            ("/var/tmp/prod", "yes", "no"),
+            (&link, "read-only", if in_tmp { "no" } else { "yes" }),
+        ] {
+            let unit = template(dir, name);
+            let said = format!("{dir} {name}: {unit}");
+            assert!(unit.contains(&format!("\nProtectHome={home}\n")), "{said}");
+            assert!(unit.contains(&format!("\nPrivateTmp={tmp}\n")), "{said}");
+        }
+    }
+}
+
+#[test]
+fn no_crontab_holds_both_kinds_of_quotes() {
+    for (dir, code) in [("/srv/a'b", 0), ("/srv/a\"b", 0), ("/srv/a'b\"c", 64)] {
+        for name in ["cron", "cron-rotate"] {
+            let mut command = support::certkit();
+            support::run_to_exit(command.args(["--dir", dir, "template", name]), code);
+        }
+    }
+}
+
 /// The program that a unit starts must know the command: this build may not, so the unit is held against systemd alone.
 #[test]
 fn systemd_accepts_the_controllers_unit() {

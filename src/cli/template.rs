@@ -52,6 +52,30 @@ EXAMPLES:
 #[derive(Serialize)]
 struct Context<'a> {
     dir: &'a str,
+    /// What systemd's settings of these names are to be, so that a unit sees DIR.
+    private_tmp: &'static str,
+    protect_home: &'static str,
+}
+
+impl<'a> Context<'a> {
+    fn new(dir: &'a str) -> Self {
+        let path = Path::new(dir);
+        // It may be reached by a link.
+        let real = path.canonicalize();
+        let is_below = |folders: &[&str]| {
+            let mut ways = [path].into_iter().chain(real.as_deref().ok());
+            ways.any(|way| folders.iter().any(|folder| way.starts_with(folder)))
+        };
+        Self {
+            dir,
+            private_tmp: if is_below(&["/tmp", "/var/tmp"]) { "no" } else { "yes" },
+            // What is below is not writable, but for ReadWritePaths= (systemd.exec(5)).
+            protect_home: match is_below(&["/home", "/root", "/run/user"]) {
+                true => "read-only",
+                false => "yes",
+            },
+        }
+    }
 }
 
 pub fn run(args: &TemplateArgs, global: &Global) -> Result<Exit, Failure> {
@@ -80,7 +104,16 @@ pub fn run(args: &TemplateArgs, global: &Global) -> Result<Exit, Failure> {
 fn fill(deployment: &Deployment, templates: &Templates, dir: &Path) -> Result<String, Failure> {
     let dir = absolute(dir)?;
     match dir.to_str().filter(|dir| is_one_line(dir)) {
-        Some(dir) => Ok(templates.render(deployment.template, Context { dir })?),
+        Some(dir)
+            if deployment.template.ends_with(".cron")
+                && dir.contains('\'')
+                && dir.contains('"') =>
+        {
+            Err(Failure::usage(
+                "--dir has both kinds of quotes, and a crontab's value can hold one",
+            ))
+        }
+        Some(dir) => Ok(templates.render(deployment.template, Context::new(dir))?),
         None => Err(Failure::usage("--dir has a character that no unit or manifest can hold")),
     }
 }
