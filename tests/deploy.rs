@@ -163,10 +163,14 @@ fn one_hosts_files_are_taken_by_no_other() {
     );
     let hint = wrong["hosts"][0]["error"]["hint"].as_str().expect("a hint");
     assert!(hint.contains("correct the one or the other"), "{hint}");
+    // Pasted, it forces nothing on any other host.
+    assert!(hint.ends_with("deploy --force w2`"), "{hint}");
     assert!(tree(&fleet.host("w1").kubernetes()).is_empty());
     // Nor where the other already has its own.
     report(&mut fleet.deploy(&["w1"]), 0);
-    report(&mut fleet.deploy(&["w2"]), 4);
+    let other = report(&mut fleet.deploy(&["w2"]), 4);
+    let hint = other["hosts"][0]["error"]["hint"].as_str().expect("a hint");
+    assert!(hint.ends_with("deploy --force w2`"), "{hint}");
     assert_same(&fleet, "w1");
 }
 

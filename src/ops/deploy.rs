@@ -745,9 +745,12 @@ impl Failure {
             Self::Read(error) => (HostState::Failed, error.hint()),
             Self::Nothing(_) => (HostState::Failed, Some("`certkit init` makes them".into())),
             Self::Strays(_) => {
-                let hint = "`certkit init` takes it out; where the host has it not, `certkit deploy --new-keys HOST` \
-                            has it make another";
-                (HostState::Failed, Some(hint.into()))
+                let hint = format!(
+                    "`certkit init` takes it out; where the host has it not, `certkit deploy --new-keys {}` has it make \
+                     another",
+                    host.name
+                );
+                (HostState::Failed, Some(hint))
             }
             Self::Unmade { requested: true, .. } => {
                 let hint =

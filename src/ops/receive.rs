@@ -97,6 +97,8 @@ pub enum Error {
         was: String,
         /// For whom the delivery is.
         is: String,
+        /// The name of that host alone.
+        host: String,
     },
     /// It brings what does not belong on this host.
     #[error("{}: nothing of the kind belongs on {host}", name(&path.display().to_string()))]
@@ -107,8 +109,13 @@ pub enum Error {
         host: String,
     },
     /// A certificate is for a key that this host has not.
-    #[error("{}: its key is neither in place nor among those that this host made", .0.display())]
-    Keyless(PathBuf),
+    #[error("{}: its key is neither in place nor among those that this host made", file.display())]
+    Keyless {
+        /// The certificate's file.
+        file: PathBuf,
+        /// This host.
+        host: String,
+    },
     /// A key comes that only this host is to have.
     #[error("{}: a private key comes with it, and this host makes it itself", .0.display())]
     KeyCame(PathBuf),
@@ -157,9 +164,9 @@ impl Error {
         match self {
             Self::Delivery(error) => error.hint(),
             Self::Declared(error) => error.hint(),
-            Self::Keyless(_) => Some(
-                "`certkit deploy --new-keys HOST`, on the operator's machine, has this host make new ones".into(),
-            ),
+            Self::Keyless { host, .. } => Some(format!(
+                "`certkit deploy --new-keys {host}`, on the operator's machine, has this host make new ones"
+            )),
             Self::Ask { .. } => None,
             Self::Host(_)
             | Self::Foreign { .. }
@@ -168,16 +175,15 @@ impl Error {
             | Self::Unsent(_) => {
                 Some("nothing was changed; run `certkit deploy` again".into())
             }
-            Self::Machine { .. } => Some(
+            // Without its name, `--force` would be for all hosts.
+            Self::Machine { host, .. } => Some(format!(
                 "ssh leads to another machine than certkit.yaml says: correct the one or the other; where it is the right \
-                 one behind another address, `certkit deploy --force`"
-                    .into(),
-            ),
-            Self::Other { .. } => Some(
+                 one behind another address, `certkit deploy --force {host}`"
+            )),
+            Self::Other { host, .. } => Some(format!(
                 "ssh leads to another host than certkit.yaml says; where this machine has become another host, `certkit \
-                 deploy --force`"
-                    .into(),
-            ),
+                 deploy --force {host}`"
+            )),
             Self::Etcd(_) => {
                 Some("bring the other members up first, then run it again; or --force".into())
             }
@@ -269,6 +275,7 @@ impl Taker<'_> {
                 dir: self.request.dir.to_path_buf(),
                 was: of(&was.host, &was.cluster),
                 is: of(&self.delivery.host, cluster),
+                host: host.name.to_string(),
             });
         }
         if machine::is(host) {

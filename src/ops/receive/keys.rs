@@ -92,7 +92,9 @@ impl Taker<'_> {
             return Err(Error::KeyCame(own.cert.clone()));
         }
         let found = self.key_for(own, &content);
-        let OwnKey { key, is_pending } = found.ok_or_else(|| Error::Keyless(own.cert.clone()))?;
+        let keyless =
+            || Error::Keyless { file: own.cert.clone(), host: self.host.name.to_string() };
+        let OwnKey { key, is_pending } = found.ok_or_else(keyless)?;
         let pem = key.to_pem(if is_pending { KeyFormat::Traditional } else { key.format() });
         if own.cert == own.key {
             let mut both = Zeroizing::new(Vec::with_capacity(content.len() + pem.len()));
