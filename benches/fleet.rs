@@ -13,10 +13,11 @@ use std::{
 use certkit::{
     model::{
         layout::Layout,
+        part,
         plan::{Policy, reconcile::reconcile},
         timestamp::Timestamp,
     },
-    ops::{apply, change::parts, declared, observe, password::Passwords},
+    ops::{apply, declared, observe, password::Passwords},
 };
 
 /// The nodes that all else is about. Each has a client and a serving certificate, and a kubeconfig.
@@ -249,7 +250,7 @@ fn in_memory(file: &Path, dir: &Path) -> Duration {
     let now: Timestamp = "2030-01-01T00:00:00Z".parse().expect("a time");
     let mut issued = 0;
     // As `init` does it, part by part.
-    for part in parts::parts(&cluster) {
+    for part in part::all(&cluster) {
         let layout = Layout::new(&part.cluster);
         let observation = observe::observe(&layout, dir).with_configs(&layout, dir);
         let observation = observation.expect("settings");

@@ -21,6 +21,7 @@ pub mod near;
 pub mod observed;
 pub mod owned;
 pub mod owner;
+pub mod part;
 pub mod plan;
 pub mod profile;
 pub mod request;

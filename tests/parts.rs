@@ -6,6 +6,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -439,6 +440,98 @@ fn a_cluster_that_was_off_too_long_is_brought_back_part_by_part() {
     run(certkit().args(["verify", "-q", "--dir"]).arg(&dir));
     let again = stdout(certkit().args(["recover", "--dir"]).arg(&dir));
     assert!(again.contains("nothing has expired"), "{again}");
+}
+
+/// Faults on nodes of two parts, on the control plane, and between parts.
+fn damage(dir: &Path) {
+    let pki = |node: &str| dir.join("hosts").join(node).join("pki");
+    let openssl =
+        |arguments: &[&str]| stdout(Command::new("openssl").args(arguments).current_dir(pki(LATE)));
+    fs::copy(pki(LATE).join("kubelet.crt"), pki("n0003").join("kubelet.crt")).unwrap();
+    fs::remove_file(pki("n0002").join("kubelet-client.pem")).unwrap();
+    // One of the second part has the number of one of the first.
+    let first = pki("n0000").join("kubelet.crt");
+    let serial = openssl(&["x509", "-noout", "-serial", "-in", first.to_str().unwrap()]);
+    let serial = format!("0x{}", serial.trim().trim_start_matches("serial="));
+    fs::write(
+        pki(LATE).join("ext"),
+        format!("subjectAltName=DNS:{LATE}\nextendedKeyUsage=serverAuth\n"),
+    )
+    .unwrap();
+    let subject = format!("/O=system:nodes/CN=system:node:{LATE}");
+    openssl(&["req", "-new", "-key", "kubelet.key", "-subj", &subject, "-out", "csr"]);
+    let [ca, key] = ["ca.crt", "ca.key"].map(|name| dir.join("pki").join(name));
+    let [ca, key] = [ca.to_str().unwrap(), key.to_str().unwrap()];
+    let sign =
+        ["x509", "-req", "-in", "csr", "-extfile", "ext", "-days", "90", "-out", "kubelet.crt"];
+    openssl(&[&sign[..], &["-CA", ca, "-CAkey", key, "-set_serial", &serial]].concat());
+    let both = ["ca.crt", "etcd/ca.crt"].map(|name| fs::read(dir.join("pki").join(name)).unwrap());
+    fs::write(pki(LATE).join("ca-bundle.crt"), both.concat()).unwrap();
+    fs::copy(pki("cp1").join("apiserver.crt"), pki(LATE).join("stray.crt")).unwrap();
+    fs::create_dir_all(pki("unknown")).unwrap();
+    fs::copy(pki("cp1").join("apiserver.key"), pki("unknown").join("stray.key")).unwrap();
+    for (file, mode) in [(dir.join("pki/ca.key"), 0o644), (pki(LATE).join("kubelet.key"), 0o640)] {
+        fs::set_permissions(file, fs::Permissions::from_mode(mode)).unwrap();
+    }
+}
+
+#[test]
+fn many_nodes_are_verified_part_by_part_as_few_are_at_once() {
+    let folder = temp_dir_in_memory();
+    let [many, few] = ["many", "few"].map(|name| folder.path().join(name));
+    declare(&many, NODES);
+    run(certkit().args(["init", "-q", "--dir"]).arg(&many));
+    let sound = json(&many, &["verify"]);
+    assert_eq!(sound["findings"], serde_json::json!([]));
+    let counts = |of: &Value| ["mustWork", "work"].map(|it| of["handshakes"][it].as_u64().unwrap());
+    let [of_all, worked] = counts(&sound);
+    assert_eq!(of_all, worked);
+    damage(&many);
+    // The same with those nodes alone that are damaged, and a few.
+    let kept = ["n0000", "n0001", "n0002", "n0003", LATE];
+    copy(&many, &few);
+    let text = fs::read_to_string(few.join("certkit.yaml")).unwrap();
+    let is_left =
+        |line: &&str| !line.contains("name: n") || kept.iter().any(|it| line.contains(it));
+    let text: Vec<&str> = text.lines().filter(is_left).collect();
+    fs::write(few.join("certkit.yaml"), text.join("\n")).unwrap();
+    for number in 0..NODES {
+        let name = format!("n{number:04}");
+        if !kept.contains(&name.as_str()) {
+            fs::remove_dir_all(few.join("hosts").join(name)).unwrap();
+        }
+    }
+    // As they were before, which copying is no part of.
+    for (file, mode) in [("pki/ca.key", 0o644), (&format!("hosts/{LATE}/pki/kubelet.key"), 0o640)] {
+        fs::set_permissions(few.join(file), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let [found, expected] = [&many, &few].map(|dir| {
+        let output =
+            certkit().args(["verify", "--forecast", "-o", "json", "--dir"]).arg(dir).output();
+        let report: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+        report
+    });
+    let all = |report: &Value| -> BTreeSet<String> {
+        let findings = report["findings"].as_array().unwrap().iter();
+        findings.map(|one| format!("{one:#}")).collect()
+    };
+    let codes: BTreeSet<&str> = found["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|one| one["code"].as_str())
+        .collect();
+    for code in
+        ["serial-repeated", "stale-copy", "key-readable", "missing", "key-mismatch", "unused"]
+    {
+        assert!(codes.contains(code), "{code}: {codes:?}");
+    }
+    assert_eq!(all(&found), all(&expected));
+    assert_eq!(found["forecast"], expected["forecast"]);
+    // Each node of the second part is tried, and nothing of the first twice.
+    let [of_few, _] = counts(&expected);
+    let [of_many, _] = counts(&found);
+    assert_eq!(of_many - of_few, (NODES - kept.len()) as u64 * 3, "{of_all}");
 }
 
 /// What a command printed, and how many certificates of kubelets it opened on the way.

@@ -9,14 +9,12 @@ use super::Format;
 use crate::{
     model::{
         cluster::{Cluster, HostKeys},
+        part,
         plan::{Action, Reason, Step, obstacle::Blocked},
         timestamp::Timestamp,
     },
     ops::{
-        change::{
-            Report,
-            parts::{self, Shortfall},
-        },
+        change::{Report, parts::Shortfall},
         session::Aftermath,
         takeup::Uptake,
     },
@@ -204,7 +202,7 @@ impl Telling {
         let plan = std::mem::take(&mut report.plan);
         for step in &plan.steps {
             // What is the whole cluster's own is planned with each part that nothing is made of.
-            let of_node = step.files.first().and_then(|file| parts::folder(file));
+            let of_node = step.files.first().and_then(|file| part::folder(file));
             let is_own = of_node.is_some_and(|folder| nodes.contains(folder));
             if !is_own && step.action != Action::Keep {
                 let is_new = self.changed.insert((step.label.clone(), step.files.clone()));
@@ -247,7 +245,7 @@ impl Telling {
     fn count_hosts(&mut self, report: &Report, is_first: bool) {
         let mut renewed: HashSet<PathBuf> = HashSet::new();
         for file in report.issued.iter().flat_map(|record| &record.files) {
-            renewed.extend(parts::folder(file).map(Into::into));
+            renewed.extend(part::folder(file).map(Into::into));
         }
         for host in &report.cluster.hosts {
             if is_first || host.is_only_node() {

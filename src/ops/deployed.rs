@@ -9,7 +9,6 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    change::parts,
     delivery::{Complaint, OwnCertificate},
     read,
 };
@@ -19,6 +18,7 @@ use crate::{
         delivery,
         layout::Layout,
         observed::Piece,
+        part,
     },
     store::{self, sha256},
 };
@@ -97,7 +97,7 @@ pub fn behind(cluster: &Cluster, dir: &Path) -> Vec<(String, String)> {
     if each(dir).next().is_none() {
         return behind;
     }
-    for part in parts::parts(cluster) {
+    for part in part::all(cluster) {
         let layout = Layout::new(&part.cluster);
         let files = delivery::files(&layout);
         let own = |host: &&Host| part.is_first || host.is_only_node();

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{
     change::{
         self, Decision, Error, Report,
-        parts::{self, ClusterPart, Making, Shortfall},
+        parts::{self, Making, Shortfall},
     },
     declared::{self, HostDraft},
     observe, prune,
@@ -15,6 +15,7 @@ use crate::{
     model::{
         cluster::Cluster,
         layout::Layout,
+        part::ClusterPart,
         plan::{NewDeclaration, Policy, Reason, reconcile::reconcile},
         shown::quoted,
         timestamp::Timestamp,

@@ -18,6 +18,7 @@ use crate::{
     model::{
         cluster::{Cluster, HostName},
         layout::{Layout, PUBLIC},
+        part,
         stale::{self, HOSTS, Why},
         timestamp::Timestamp,
     },
@@ -108,12 +109,12 @@ fn remove(
     // The same again once nobody else may change anything.
     let (declaration, files) = decide()?;
     let (of_hosts, own): (Vec<_>, Vec<_>) =
-        files.into_iter().partition(|(file, _)| parts::folder(file).is_some());
+        files.into_iter().partition(|(file, _)| part::folder(file).is_some());
     let hosts: Vec<&[(PathBuf, Why)]> = of_hosts
-        .chunk_by(|(one, _), (other, _)| parts::folder(one) == parts::folder(other))
+        .chunk_by(|(one, _), (other, _)| part::folder(one) == part::folder(other))
         .collect();
     let name = |those: Range<usize>| {
-        let folder = hosts.get(those.start).and_then(|files| parts::folder(&files.first()?.0));
+        let folder = hosts.get(those.start).and_then(|files| part::folder(&files.first()?.0));
         folder.map(|folder| folder.display().to_string()).unwrap_or_default()
     };
     let mut operation: Option<String> = None;
@@ -148,7 +149,7 @@ fn remove(
         removed.extend(files.into_iter().cloned());
         Ok(())
     };
-    report.shortfall = parts::each(parts::ranges(hosts.len()), hosts.len(), name, &mut make)?;
+    report.shortfall = parts::each(part::ranges(hosts.len()), hosts.len(), name, &mut make)?;
     removed.sort();
     report.files = removed;
     Ok(report)
@@ -175,7 +176,7 @@ pub fn leftovers(cluster: &Cluster, dir: &Path) -> Vec<(PathBuf, Why)> {
         there
     };
     let mut found: Vec<(PathBuf, Why)> = Vec::new();
-    for part in parts::parts(cluster) {
+    for part in part::all(cluster) {
         found.extend(stale::leftovers(&Layout::new(&part.cluster), dir, there));
     }
     for host in undeclared_hosts(cluster, dir) {

@@ -7,13 +7,14 @@ use std::collections::BTreeSet;
 use super::{
     change::{
         self, Decision, Error, Report,
-        parts::{self, ClusterPart, Making, Shortfall},
+        parts::{self, Making, Shortfall},
     },
     declared, observe,
 };
 use crate::model::{
     adopt,
     layout::Layout,
+    part::ClusterPart,
     plan::{Policy, Renewal, Selection, reconcile::reconcile},
     timestamp::Timestamp,
 };

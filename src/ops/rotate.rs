@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::BTreeSet, path::Path};
 use super::{
     change::{
         self, Decision, Error, Report,
-        parts::{self, ClusterPart, Making, Shortfall},
+        parts::{self, Making, Shortfall},
     },
     declared,
     observe::{self, Observation},
@@ -20,6 +20,7 @@ use crate::{
         duration::Threshold,
         layout::{Instance, Layout, Place},
         observed::Observed,
+        part::{self, ClusterPart},
         plan::{
             KeyChoice, Policy, Reason, Renewal, Selection,
             credential::find,
@@ -167,7 +168,7 @@ fn with_former_endpoints(
     let mut former = former_endpoints(layout, &observation.observed);
     if !subject.part.is_whole && loses_names(layout, &observation.observed) {
         // Nodes of other parts may be all that still dial one.
-        for part in parts::parts(subject.whole) {
+        for part in part::all(subject.whole) {
             let layout = Layout::new(&part.cluster);
             let there = former_endpoints(&layout, &observe::observe(&layout, dir).observed);
             let new = there.into_iter().filter(|host| !former.contains(host));
@@ -206,7 +207,7 @@ fn said<'n>(dir: &Path, name: &'n str) -> &'n str {
 fn know_names(whole: &Cluster, dir: &Path, names: &[String]) -> Result<(), Error> {
     let mut unknown: Vec<String> = names.to_vec();
     let mut last = Ok(());
-    for part in parts::parts(whole).filter(|part| !part.is_whole) {
+    for part in part::all(whole).filter(|part| !part.is_whole) {
         let layout = Layout::new(&part.cluster);
         let places: Vec<Place> = layout.instances.iter().map(|one| one.place.clone()).collect();
         select(&layout, &places, dir, names, false)?;

@@ -15,10 +15,7 @@ use std::{
 };
 
 use super::{
-    change::{
-        self, Error, Report,
-        parts::{self, ClusterPart, Shortfall},
-    },
+    change::{self, Error, Report, parts::Shortfall},
     declared, observe,
     observe::Observation,
     takeup::InPlace,
@@ -31,6 +28,7 @@ use crate::{
         duration::Span,
         layout::Layout,
         observed::FoundKey,
+        part::{self, ClusterPart},
         plan::{Action, Policy, Step, catch_up},
         shown::with_causes,
         timestamp::Timestamp,
@@ -126,7 +124,7 @@ pub fn status(dir: &Path, names: &[String]) -> Result<Vec<Standing>, Error> {
     let mut standing = standing_of_all(&cluster, dir, names, |_, _, _, _| Ok(()))?;
     if names.is_empty() {
         // What goes on by its name alone is told all the same.
-        let core = parts::core(&cluster);
+        let core = part::core(&cluster);
         let layout = Layout::new(&core);
         let observation = observe::observe(&layout, dir);
         let above = (0..layout.instances.len())
@@ -148,7 +146,7 @@ fn standing_of_all(
     let mut all: Vec<Standing> = Vec::new();
     // Met with each part.
     let mut users_of_core: Vec<HashSet<String>> = Vec::new();
-    let mut parts = parts::parts(cluster).peekable();
+    let mut parts = part::all(cluster).peekable();
     while let Some(part) = parts.next() {
         let layout = Layout::new(&part.cluster);
         let observation = observe::observe(&layout, dir);
@@ -252,7 +250,7 @@ pub fn survey(
     kubectl: &Kubectl<'_>,
     apply: bool,
 ) -> Result<Survey, Error> {
-    let core = parts::core(&declared::load(dir)?);
+    let core = part::core(&declared::load(dir)?);
     let layout = Layout::new(&core);
     let observation = observe::observe(&layout, dir);
     Read { layout: &layout, observation: &observation, names }.survey(&[], kubectl, apply)
@@ -270,7 +268,7 @@ pub fn run(
     let whole = declared::load(change.dir)?;
     let (before_all, survey_before) = match &kubectl {
         Some(kubectl) => {
-            let core = parts::core(&whole);
+            let core = part::core(&whole);
             let layout = Layout::new(&core);
             let observation = observe::observe(&layout, change.dir);
             let names = request.names;
@@ -296,7 +294,7 @@ pub fn run(
     let found = match &kubectl {
         Some(kubectl) if !change.dry_run => {
             // What is done is done; what follows is told.
-            let core = parts::core(&whole);
+            let core = part::core(&whole);
             let layout = Layout::new(&core);
             let observation = observe::observe(&layout, change.dir);
             let read = Read { layout: &layout, observation: &observation, names: request.names };

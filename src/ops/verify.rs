@@ -10,27 +10,37 @@ mod stand_in;
 mod tree;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap, hash_map::Entry},
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 
 use handshakes::Scene;
+use tree::WalkedPart;
 
 use super::{
     declared,
     observe::{self, Files},
 };
-use crate::model::{
-    check::{
-        self,
-        evidence::Evidence,
-        finding::Finding,
-        forecast::{self, Break},
-        pairing::{self, Expect, Outcome, Pairing, Tally},
+use crate::{
+    model::{
+        catalogue::PATHS,
+        check::{
+            self,
+            evidence::Evidence,
+            finding::Finding,
+            flags::Told,
+            forecast::{self, Break},
+            issuing,
+            pairing::{self, End, Expect, Outcome, Pairing, Role, Tally},
+        },
+        cluster::{Cluster, Host},
+        code::{Code, Severity},
+        layout::Layout,
+        part::{self, ClusterPart},
+        timestamp::Timestamp,
     },
-    code::{Code, Severity},
-    layout::Layout,
-    timestamp::Timestamp,
+    parallel::progress,
 };
 
 /// What to verify.
@@ -134,42 +144,173 @@ pub fn verify(request: &Request<'_>) -> Result<Report, Error> {
     let Some(cluster) = declared.as_ref().or(assumed.as_ref().map(|a| &a.cluster)) else {
         return Err(Error::Nothing(request.dir.to_path_buf()));
     };
-    let service = assumed.as_ref().and_then(|a| a.service_address);
-    let layout = Layout::new(cluster);
-    let mut files = Files::followed(request.dir);
-    let observation = observe::look(&layout, declared.is_some(), &mut files);
-    let mut scene = Scene::new(&layout, &observation, service, request.at);
-    scene.evidence.owner = tree::owner(request.dir);
-    scene.evidence.files = tree::walk(request.dir, &files);
-    let evidence = &scene.evidence;
-    let mut findings = check::judge(evidence);
     let hosts = flags::Hosts::new(cluster, declared.is_some(), request.dir);
-    findings.extend(check::flags::findings(evidence, &flags::read_all(request.flags, &hosts)?));
-    let pairings = pairing::pairings(evidence);
-    let outcomes = handshakes::run(&scene, &pairings, request.at);
-    pairing::conclude(evidence, &pairings, &outcomes, &mut findings);
-    let forecast = request.forecast.then(|| {
-        let mut breaks = forecast::forecast(evidence, &pairings, &outcomes);
-        handshakes::confirm(&scene, &pairings, &mut breaks);
-        breaks
-    });
-    let summary = pairing::summary(&pairings, &outcomes);
-    let (findings, allowed) = settle(findings, request);
-    let tried = pairings
-        .into_iter()
-        .zip(outcomes)
-        .map(|(pairing, outcome)| tried(evidence, pairing, outcome))
-        .collect();
-    let cluster = declared.as_ref().map(|c| c.name.clone());
-    Ok(Report {
+    let told = flags::read_all(request.flags, &hosts)?;
+    let circumstances = Circumstances {
         declared: declared.is_some(),
-        cluster,
+        service: assumed.as_ref().and_then(|a| a.service_address),
+        owner: tree::owner(request.dir),
+        told: &told,
+    };
+    // What a component is told may be about any host: then all are looked at together.
+    let parts: Box<dyn Iterator<Item = ClusterPart>> = match told.is_empty() {
+        true => Box::new(part::all(cluster)),
+        false => Box::new(std::iter::once(ClusterPart::whole(cluster))),
+    };
+    Ok(verify_parts(request, cluster, &circumstances, parts))
+}
+
+/// What is the same for all parts of a cluster.
+struct Circumstances<'a> {
+    declared: bool,
+    /// The address of the service `kubernetes`, where nothing declares it.
+    service: Option<IpAddr>,
+    /// The user whose files these should be.
+    owner: u32,
+    /// What components are told.
+    told: &'a [Told],
+}
+
+/// Verifies the parts of a cluster one after the other, so that no more than one is held at once.
+fn verify_parts(
+    request: &Request<'_>,
+    cluster: &Cluster,
+    circumstances: &Circumstances<'_>,
+    parts: impl Iterator<Item = ClusterPart>,
+) -> Report {
+    let roots = |cluster: &Cluster| -> BTreeSet<PathBuf> {
+        let nodes = cluster.hosts.iter().filter(|host| host.is_only_node());
+        nodes.map(|host| cluster.root_of(host)).collect()
+    };
+    let task = (!part::is_one(cluster)).then(|| progress::task("hosts", Some(cluster.hosts.len())));
+    let mut gathered = Gathered::default();
+    for part in parts {
+        let own = roots(&part.cluster);
+        let extent = match part.is_first {
+            true => WalkedPart::AllBut(roots(cluster).difference(&own).cloned().collect()),
+            false => WalkedPart::Folders(own),
+        };
+        gathered.look(request, &part, circumstances, &extent);
+        if let Some(task) = &task {
+            let before = if part.is_first { 0 } else { part::core(cluster).hosts.len() };
+            task.steps(part.cluster.hosts.len().saturating_sub(before));
+        }
+    }
+    let Gathered { findings, tried, summary, forecast, .. } = gathered;
+    let (findings, allowed) = settle(findings, request);
+    Report {
+        declared: circumstances.declared,
+        cluster: circumstances.declared.then(|| cluster.name.clone()),
         findings,
         allowed,
         tried,
         summary,
-        forecast,
-    })
+        forecast: request.forecast.then_some(forecast),
+    }
+}
+
+/// What was found so far.
+#[derive(Default)]
+struct Gathered {
+    findings: Vec<Finding>,
+    /// Where each is, by what makes it one and the same in all parts.
+    known: HashMap<(Code, String, Vec<String>), usize>,
+    tried: Vec<Tried>,
+    summary: Tally,
+    forecast: Vec<Break>,
+    serials: issuing::Serials,
+}
+
+impl Gathered {
+    /// Looks at a part.
+    fn look(
+        &mut self,
+        request: &Request<'_>,
+        part: &ClusterPart,
+        circumstances: &Circumstances<'_>,
+        extent: &WalkedPart,
+    ) {
+        let layout = Layout::new(&part.cluster);
+        let mut files = Files::followed(request.dir);
+        let observation = observe::look(&layout, circumstances.declared, &mut files);
+        let mut scene = Scene::new(&layout, &observation, circumstances.service, request.at);
+        scene.evidence.owner = circumstances.owner;
+        scene.evidence.files = tree::walk(request.dir, &files, extent);
+        let evidence = &scene.evidence;
+        let mut findings = check::judge(evidence);
+        if !part.is_whole {
+            findings.extend(self.serials.add(evidence));
+        }
+        findings.extend(check::flags::findings(evidence, circumstances.told));
+        let is_own = |index: usize| {
+            part.is_first || layout.instances[index].host.is_some_and(Host::is_only_node)
+        };
+        let mut pairings = pairing::pairings(evidence);
+        // What is tried once for all of a kind was tried with the first part.
+        pairings.retain(|pairing| {
+            let is_client = matches!(pairing.client, End::Instance(client) if is_own(client));
+            let is_path = matches!(pairing.role, Role::Path | Role::StandIn);
+            part.is_first || is_path && (is_client || is_own(pairing.server))
+        });
+        let outcomes = handshakes::run(&scene, &pairings, request.at);
+        pairing::conclude(evidence, &pairings, &outcomes, &mut findings);
+        for finding in findings {
+            let is_others =
+                !finding.instances.is_empty() && !finding.instances.iter().any(|i| is_own(*i));
+            self.find(finding, is_others);
+        }
+        if request.forecast {
+            let mut breaks = forecast::forecast(evidence, &pairings, &outcomes);
+            handshakes::confirm(&scene, &pairings, &mut breaks);
+            self.foresee(breaks);
+        }
+        self.summary += pairing::summary(&pairings, &outcomes);
+        let tried = pairings.into_iter().zip(outcomes);
+        self.tried.extend(tried.map(|(pairing, outcome)| tried_as(evidence, pairing, outcome)));
+    }
+
+    /// Adds a finding. What `is_others`, of the control plane, is found with each part, and is one, however it names who
+    /// meets it; a path, too, breaks once.
+    fn find(&mut self, mut finding: Finding, is_others: bool) {
+        let is_path = matches!(finding.code, Code::PathBroken | Code::PathUntried | Code::PathOpen);
+        let mut text = Vec::new();
+        if !is_others && !is_path {
+            text.extend(finding.files.iter().map(|file| file.display().to_string()));
+            text.push(finding.what.clone());
+        }
+        // Indices are those of one part's.
+        finding.instances.clear();
+        match self.known.entry((finding.code, finding.subject.clone(), text)) {
+            Entry::Vacant(new) => {
+                new.insert(self.findings.len());
+                self.findings.push(finding);
+            }
+            Entry::Occupied(known) => {
+                let known = &mut self.findings[*known.get()];
+                for path in finding.paths {
+                    if !known.paths.contains(&path) {
+                        known.paths.push(path);
+                    }
+                }
+                let taken = std::mem::replace(known, Finding::new(finding.code, "", ""));
+                *known = finding.files.into_iter().fold(taken, Finding::file);
+            }
+        }
+    }
+
+    /// Adds when paths break: of each path the first time counts, at the same time the first pairing.
+    fn foresee(&mut self, breaks: Vec<Break>) {
+        for mut new in breaks {
+            new.pairing += self.tried.len();
+            match self.forecast.iter_mut().find(|known| known.path.id == new.path.id) {
+                Some(known) if known.at <= new.at => {}
+                Some(known) => *known = new,
+                None => self.forecast.push(new),
+            }
+        }
+        let place = |one: &Break| PATHS.iter().position(|path| path.id == one.path.id);
+        self.forecast.sort_by_key(|one| (one.at, place(one)));
+    }
 }
 
 /// Applies what is allowed and denied; the worst comes first.
@@ -185,7 +326,7 @@ fn settle(findings: Vec<Finding>, request: &Request<'_>) -> (Vec<Finding>, usize
     (kept, allowed)
 }
 
-fn tried(evidence: &Evidence<'_>, pairing: Pairing, outcome: Outcome) -> Tried {
+fn tried_as(evidence: &Evidence<'_>, pairing: Pairing, outcome: Outcome) -> Tried {
     let client = match pairing.client {
         pairing::End::Instance(index) => Some(evidence.label(index)),
         pairing::End::NoCertificate(_) => None,

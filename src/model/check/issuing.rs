@@ -1,6 +1,6 @@
 //! Issuing: who signed what, with which numbers, for how long.
 
-use std::collections::BTreeMap;
+use std::{collections::HashMap, path::PathBuf};
 
 use super::{evidence::Evidence, finding::Finding};
 use crate::model::observed::{CertView, Signer};
@@ -102,33 +102,44 @@ fn strength(
 
 /// Issuer and serial number name one certificate only.
 fn serials(evidence: &Evidence<'_>, found: &mut Vec<Finding>) {
-    let mut seen: BTreeMap<(&[u8], &str), usize> = BTreeMap::new();
-    for (index, held) in evidence.held().iter().enumerate() {
-        let Some(certificate) = held.certificate() else { continue };
-        let view = certificate;
-        match seen.get(&(view.issuer.der(), view.serial.as_str())) {
-            None => {
-                seen.insert((view.issuer.der(), &view.serial), index);
-            }
-            Some(&other) => {
-                let first = &evidence.held()[other];
-                let same = first.certificate().is_some_and(|c| c.fingerprint == view.fingerprint);
-                if !same {
-                    let what = format!(
-                        "it has the serial number of {} too: {}",
-                        first.place.cert().display(),
-                        view.serial
-                    );
+    found.extend(Serials::default().add(evidence));
+}
+
+/// Which certificates have which numbers, of all parts of a cluster that were looked at.
+#[derive(Debug, Default)]
+pub struct Serials {
+    issuers: HashMap<Vec<u8>, usize>,
+    /// The file and the fingerprint of the first one, by issuer and number.
+    seen: HashMap<(usize, String), (PathBuf, String)>,
+}
+
+impl Serials {
+    /// Adds what was found, and tells whose number another certificate had before.
+    pub fn add(&mut self, evidence: &Evidence<'_>) -> Vec<Finding> {
+        let mut found = Vec::new();
+        for (index, held) in evidence.held().iter().enumerate() {
+            let Some(certificate) = held.certificate() else { continue };
+            let next = self.issuers.len();
+            let issuer = match self.issuers.get(certificate.issuer.der()) {
+                Some(issuer) => *issuer,
+                None => *self.issuers.entry(certificate.issuer.der().to_vec()).or_insert(next),
+            };
+            let number = (issuer, certificate.serial.clone());
+            match self.seen.get(&number) {
+                None => {
+                    let first = (held.place.cert().clone(), certificate.fingerprint.clone());
+                    self.seen.insert(number, first);
+                }
+                Some((_, fingerprint)) if *fingerprint == certificate.fingerprint => {}
+                Some((file, _)) => {
+                    let serial = &certificate.serial;
+                    let what =
+                        format!("it has the serial number of {} too: {serial}", file.display());
                     let finding = Finding::new(Code::SerialRepeated, evidence.label(index), what);
-                    found.push(
-                        finding
-                            .file(held.place.cert())
-                            .file(first.place.cert())
-                            .about(index)
-                            .about(other),
-                    );
+                    found.push(finding.file(held.place.cert()).file(file).about(index));
                 }
             }
         }
+        found
     }
 }

@@ -3,106 +3,17 @@
 //! grow with the fleet, and a rerun does what is left. To people it is one change: it has one lock and one report, and its
 //! backups are listed, kept and undone together.
 
-use std::{error::Error as _, io, ops::Range, path::Path};
+use std::{error::Error as _, io, ops::Range};
 
 use super::{Decision, Error, Report, Request, Run};
 use crate::{
     model::{
-        cluster::{Cluster, Host},
-        stale::HOSTS,
+        cluster::Cluster,
+        part::{ClusterPart, PartedCluster},
         timestamp::Timestamp,
     },
     parallel::progress,
 };
-
-/// So many nodes are a part. Each part has its price (the control plane is looked at again, directories are synced), and
-/// so has each node that is held in memory (some 30 KiB).
-///
-/// Builds with debug assertions, which tests are, have smaller parts: what happens between two is met with few nodes.
-const NODES: usize = if cfg!(debug_assertions) { 100 } else { 1000 };
-
-/// A part of a cluster.
-#[derive(Debug)]
-pub struct ClusterPart {
-    /// The hosts that are more than nodes, and the nodes of this part.
-    pub cluster: Cluster,
-    /// Whether it is the one with which the control plane is changed.
-    pub is_first: bool,
-    /// Whether it is all of the cluster.
-    pub is_whole: bool,
-}
-
-impl ClusterPart {
-    /// Its nodes, in words.
-    fn names(&self) -> String {
-        let nodes: Vec<&Host> =
-            self.cluster.hosts.iter().filter(|host| host.is_only_node()).collect();
-        match nodes.as_slice() {
-            [] => String::from("the control plane"),
-            [one] => one.name.to_string(),
-            [first, .., last] => format!("{} to {} ({} nodes)", first.name, last.name, nodes.len()),
-        }
-    }
-}
-
-/// The folder of the host that a file is of, relative to DIR.
-pub fn folder(file: &Path) -> Option<&Path> {
-    file.ancestors().find(|above| above.parent() == Some(Path::new(HOSTS)))
-}
-
-/// A cluster that is cut into parts.
-struct Parts<'c> {
-    core: Vec<&'c Host>,
-    nodes: Vec<&'c Host>,
-    /// All else.
-    shell: Cluster,
-}
-
-impl<'c> Parts<'c> {
-    fn new(cluster: &'c Cluster) -> Self {
-        let (nodes, core) = cluster.hosts.iter().partition(|host| host.is_only_node());
-        Self { core, nodes, shell: Cluster { hosts: Vec::new(), ..cluster.clone() } }
-    }
-
-    /// One without many nodes is one part, and so is a host's own tree.
-    fn ranges(&self) -> Vec<Range<usize>> {
-        match self.shell.workspace {
-            true => ranges(self.nodes.len()),
-            false => std::iter::once(0..self.nodes.len()).collect(),
-        }
-    }
-
-    fn part(&self, nodes: Range<usize>, is_first: bool) -> ClusterPart {
-        let is_whole = nodes.len() == self.nodes.len();
-        let hosts = self.core.iter().chain(&self.nodes[nodes]).map(|host| (*host).clone());
-        let cluster = Cluster { hosts: hosts.collect(), ..self.shell.clone() };
-        ClusterPart { cluster, is_first, is_whole }
-    }
-}
-
-/// So many nodes, part by part.
-pub fn ranges(nodes: usize) -> Vec<Range<usize>> {
-    (0..nodes.max(1)).step_by(NODES).map(|start| start..nodes.min(start + NODES)).collect()
-}
-
-/// The parts of a cluster.
-pub fn parts(cluster: &Cluster) -> impl Iterator<Item = ClusterPart> {
-    let parts = Parts::new(cluster);
-    parts.ranges().into_iter().map(move |nodes| parts.part(nodes.clone(), nodes.start == 0))
-}
-
-/// Whether all of a cluster is one part.
-pub fn is_one(cluster: &Cluster) -> bool {
-    Parts::new(cluster).ranges().len() == 1
-}
-
-/// A cluster without its nodes: what hangs on no host but those that are more is the same.
-pub fn core(cluster: &Cluster) -> Cluster {
-    match cluster.workspace {
-        true => Parts::new(cluster).part(0..0, true).cluster,
-        false => cluster.clone(),
-    }
-}
 
 /// What of a change could not be made, where the rest was.
 #[derive(Debug, Default)]
@@ -136,11 +47,11 @@ where
     C: Fn() -> Result<(), Error>,
     O: Fn(&ClusterPart) -> bool,
 {
-    let parts = Parts::new(cluster);
+    let parts = PartedCluster::new(cluster);
     let mut run = Run::new(request)?;
     let open = parts.ranges();
     if let [_] = open.as_slice() {
-        let part = parts.part(0..parts.nodes.len(), true);
+        let part = parts.part(0..parts.nodes(), true);
         told(run.part(|now| (making.decide)(&part, now), || Ok(()))?, true);
         return Ok(Shortfall::default());
     }
@@ -160,7 +71,7 @@ where
         }
     };
     let name = |nodes| parts.part(nodes, false).names();
-    each(open, parts.nodes.len(), name, &mut make)
+    each(open, parts.nodes(), name, &mut make)
 }
 
 /// Why a part was not changed.

@@ -14,6 +14,7 @@ use crate::{
         cluster::Host,
         delivery::{HostKey, slice},
         layout::{self, Layout, PUBLIC},
+        part::ClusterPart,
         plan::{Action, Plan, Policy, reconcile::reconcile, request_file, request_key_file},
         request::is_strong,
         shown::with_causes,
@@ -22,7 +23,7 @@ use crate::{
     ops::{
         change::{
             self, Decision,
-            parts::{self, ClusterPart, Making},
+            parts::{self, Making},
         },
         declared,
         delivery::{Delivery, KeyDemand, KeyRequest, PROTOCOL},

@@ -15,13 +15,14 @@ use crate::{
         authority::{Move, Stage},
         cluster::{Cluster, HostName},
         layout::Layout,
+        part::{self, ClusterPart},
         plan::{Plan, Policy, Reason, obstacle::Blocked, reconcile::reconcile},
         timestamp::Timestamp,
     },
     ops::{
         change::{
             self, Decision, Error, Report,
-            parts::{self, ClusterPart, Making, Shortfall},
+            parts::{self, Making, Shortfall},
         },
         declared, observe,
     },
@@ -91,7 +92,7 @@ impl Fleet<'_> {
         };
         // What another run had decided is finished first, and then nothing but what that left.
         let left = store::pending(change.dir)?.is_some_and(|left| left.is_left() && left.decided);
-        let is_in_parts = !parts::is_one(self.whole)
+        let is_in_parts = !part::is_one(self.whole)
             && match left && !change.dry_run {
                 true => true,
                 false => {
@@ -132,7 +133,7 @@ impl Fleet<'_> {
 
     /// Whether these go part by part. What moves trust to another file, or a root, is one decision of everybody's.
     fn is_in_parts(&self, moves: &[(&'static str, Move)]) -> bool {
-        let core = parts::core(self.whole);
+        let core = part::core(self.whole);
         let layout = Layout::new(&core);
         let is_above = |id: &str| {
             let mut all = layout.instances.iter().enumerate();

@@ -1,7 +1,7 @@
 //! Every file of the tree as the file system sees it, and what is in those that nothing names.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     fs::Metadata,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
@@ -30,8 +30,36 @@ pub fn owner(dir: &Path) -> u32 {
     dir.metadata().map_or(0, |metadata| metadata.uid())
 }
 
-/// Every file and folder, in the order of their names, after the folders above DIR.
-pub fn walk(dir: &Path, known: &Files<'_>) -> Vec<FileFacts> {
+/// What of a tree is looked at.
+pub enum WalkedPart {
+    /// All of it but these folders.
+    AllBut(HashSet<PathBuf>),
+    /// These folders, relative to DIR.
+    Folders(BTreeSet<PathBuf>),
+}
+
+/// Every file and folder, in the order of their names; of all of a tree after the folders above DIR.
+pub fn walk(dir: &Path, known: &Files<'_>, extent: &WalkedPart) -> Vec<FileFacts> {
+    let home = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
+    let reached = reached(dir, &home, known);
+    let mut walk = Walk { dir, home: &home, known, reached, found: Vec::new(), left_out: None };
+    match extent {
+        WalkedPart::AllBut(left_out) => {
+            walk.left_out = Some(left_out);
+            walk.found = above(dir);
+            walk.folder(Path::new(""), 0);
+        }
+        WalkedPart::Folders(folders) => {
+            for folder in folders {
+                walk.entry(folder.clone(), folder.components().count() - 1);
+            }
+        }
+    }
+    walk.found
+}
+
+/// DIR, and the folders above it.
+fn above(dir: &Path) -> Vec<FileFacts> {
     let mut found = Vec::new();
     let mut above: Vec<&Path> = dir.ancestors().skip(1).collect();
     above.reverse();
@@ -46,10 +74,7 @@ pub fn walk(dir: &Path, known: &Files<'_>) -> Vec<FileFacts> {
     if let Ok(metadata) = dir.metadata() {
         found.push(facts_of(PathBuf::new(), JudgedFile::Directory, &metadata));
     }
-    let home = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
-    let mut walk = Walk { dir, home: &home, known, reached: reached(dir, &home, known), found };
-    walk.folder(Path::new(""), 0);
-    walk.found
+    found
 }
 
 /// The files that used ones really are, where a symlink inside DIR leads to them: what is used by one name is
@@ -68,6 +93,7 @@ struct Walk<'a> {
     home: &'a Path,
     known: &'a Files<'a>,
     reached: HashSet<PathBuf>,
+    left_out: Option<&'a HashSet<PathBuf>>,
     found: Vec<FileFacts>,
 }
 
@@ -81,30 +107,37 @@ impl Walk<'_> {
             if depth == 0 && PASSED_OVER.iter().any(|over| name == *over) {
                 continue;
             }
-            let full = self.dir.join(&path);
-            let Ok(metadata) = full.symlink_metadata() else { continue };
-            let kind = match metadata.file_type() {
-                kind if kind.is_dir() => JudgedFile::Directory,
-                kind if kind.is_file() => JudgedFile::File,
-                kind if kind.is_symlink() => JudgedFile::Symlink {
-                    target: full.read_link().unwrap_or_default(),
-                    outside: full.canonicalize().map_or(true, |to| !to.starts_with(self.home)),
-                },
-                _ => JudgedFile::Other,
-            };
-            let is_folder = kind == JudgedFile::Directory;
-            let mut facts = facts_of(path.clone(), kind, &metadata);
-            facts.is_used = self.known.used.contains(&path) || self.reached.contains(&path);
-            facts.is_secret = self.known.secrets.contains(&path);
-            if !facts.is_used && facts.kind == JudgedFile::File {
-                let (certificates, is_secret) = look(&full);
-                facts.certificates = certificates;
-                facts.is_secret |= is_secret;
+            if self.left_out.is_none_or(|left_out| !left_out.contains(&path)) {
+                self.entry(path, depth);
             }
-            self.found.push(facts);
-            if is_folder && depth < DEPTH {
-                self.folder(&path, depth + 1);
-            }
+        }
+    }
+
+    /// What is in a folder this deep, itself.
+    fn entry(&mut self, path: PathBuf, depth: usize) {
+        let full = self.dir.join(&path);
+        let Ok(metadata) = full.symlink_metadata() else { return };
+        let kind = match metadata.file_type() {
+            kind if kind.is_dir() => JudgedFile::Directory,
+            kind if kind.is_file() => JudgedFile::File,
+            kind if kind.is_symlink() => JudgedFile::Symlink {
+                target: full.read_link().unwrap_or_default(),
+                outside: full.canonicalize().map_or(true, |to| !to.starts_with(self.home)),
+            },
+            _ => JudgedFile::Other,
+        };
+        let is_folder = kind == JudgedFile::Directory;
+        let mut facts = facts_of(path.clone(), kind, &metadata);
+        facts.is_used = self.known.used.contains(&path) || self.reached.contains(&path);
+        facts.is_secret = self.known.secrets.contains(&path);
+        if !facts.is_used && facts.kind == JudgedFile::File {
+            let (certificates, is_secret) = look(&full);
+            facts.certificates = certificates;
+            facts.is_secret |= is_secret;
+        }
+        self.found.push(facts);
+        if is_folder && depth < DEPTH {
+            self.folder(&path, depth + 1);
         }
     }
 }

@@ -29,6 +29,17 @@ pub struct Tally {
     pub untried: usize,
 }
 
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.must_work += other.must_work;
+        self.work += other.work;
+        self.must_refuse += other.must_refuse;
+        self.refused += other.refused;
+        self.authorization += other.authorization;
+        self.untried += other.untried;
+    }
+}
+
 /// Counts.
 pub fn summary(pairings: &[Pairing], outcomes: &[Outcome]) -> Tally {
     let mut sum = Tally::default();
