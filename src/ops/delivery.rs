@@ -12,7 +12,10 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::{
-    model::{layout::SECRET, shown::name},
+    model::{
+        layout::SECRET,
+        shown::{self, name},
+    },
     pki::inspect::{self, Certificate},
     store::sha256,
 };
@@ -249,7 +252,7 @@ fn tame(said: &mut Value, pem: bool) {
                 match c {
                     '\n' if pem => shown.push(c),
                     '\n' => shown.push_str("; "),
-                    c if c.is_control() => shown.extend(c.escape_default()),
+                    c if shown::steers(c) => shown.extend(c.escape_default()),
                     c => shown.push(c),
                 }
             }
