@@ -4,6 +4,7 @@
 //! and has a bounded number of decisions on their way. A decision names the version of the request that it is about, so
 //! that the API takes none twice, whoever else decides: another replica, or a person.
 
+mod events;
 mod patrol;
 mod pods;
 mod session;

@@ -24,7 +24,7 @@ use kube::{
     api::{Patch, PatchParams},
     runtime::{
         WatchStreamExt as _,
-        events::{Event, EventType, Recorder},
+        events::{EventType, Recorder},
         watcher,
     },
 };
@@ -34,7 +34,7 @@ use tokio::{
     time::{interval, sleep},
 };
 
-use super::{LogLevel, LogLine, LogSink};
+use super::{LogLevel, LogLine, LogSink, events::Publisher};
 use crate::{
     cluster::{
         Error,
@@ -56,8 +56,6 @@ use crate::{
 
 /// How many requests are looked at at once.
 const AT_ONCE: usize = 16;
-/// How many Events are on their way at once; what is more is not sent.
-const EVENTS: usize = 32;
 /// How often what counts for the limit no more is forgotten.
 const FORGET: Duration = Duration::from_secs(60);
 /// How often it is asked whether the API has them.
@@ -66,8 +64,6 @@ const SERVED: Duration = Duration::from_secs(60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// The shortest life that the API takes (Kubernetes 1.36, pkg/apis/certificates/validation).
 const SHORTEST: Span = Span(3600);
-/// What an Event can hold (`pkg/apis/core/validation/events.go`: 1024).
-const NOTE: usize = 1000;
 /// The condition, and the reason, of what is signed.
 const ISSUED: &str = "Issued";
 
@@ -126,7 +122,6 @@ enum Outcome {
 }
 
 type Fields = Vec<(&'static str, String)>;
-type Publishing = Pin<Box<dyn Future<Output = Result<(), Error>>>>;
 type Working<'a> = Pin<Box<dyn Future<Output = (Key, Outcome)> + 'a>>;
 
 /// Decides and signs for as long as it is polled; without an order for ever nothing.
@@ -140,7 +135,7 @@ pub async fn run(signing: Option<PodSigning>) {
     let mut listed = false;
     let mut listing: Option<Vec<Key>> = None;
     let mut working: FuturesUnordered<Working<'_>> = FuturesUnordered::new();
-    let mut publishing: FuturesUnordered<Publishing> = FuturesUnordered::new();
+    let mut publisher = Publisher::new(desk.recorder.clone());
     let mut tick = interval(Duration::from_millis(500));
     let mut forget = Instant::now() + FORGET;
     loop {
@@ -190,14 +185,14 @@ pub async fn run(signing: Option<PodSigning>) {
                 if let Some(one) = open.get_mut(&key) {
                     one.busy = false;
                     if let Some((reason, note)) = event_of(&outcome, one) {
-                        desk.publish(&one.object, reason, note, &mut publishing);
+                        desk.publish(&one.object, reason, note, &mut publisher);
                     }
                     if desk.settle(&key, one, outcome) || one.is_over {
                         open.remove(&key);
                     }
                 }
             }
-            Some(published) = publishing.next() => {
+            Some(published) = publisher.next() => {
                 if published.is_err() {
                     with_board(&desk.board, |board| board.tallies.events_dropped += 1);
                 }
@@ -501,27 +496,13 @@ impl PodSigning {
         &self,
         object: &PodCertificateRequest,
         reason: &str,
-        mut note: String,
-        publishing: &mut FuturesUnordered<Publishing>,
+        note: String,
+        publisher: &mut Publisher,
     ) {
-        if publishing.len() >= EVENTS || self.is_quiet {
+        let about = object.object_ref(&());
+        if self.is_quiet || !publisher.send(about, EventType::Warning, reason, note) {
             with_board(&self.board, |board| board.tallies.events_dropped += 1);
-            return;
         }
-        if let Some((end, _)) = note.char_indices().nth(NOTE) {
-            note.truncate(end);
-        }
-        let event = Event {
-            type_: EventType::Warning,
-            reason: reason.to_owned(),
-            note: Some(note),
-            action: "Review".into(),
-            secondary: None,
-        };
-        let (recorder, reference) = (self.recorder.clone(), object.object_ref(&()));
-        publishing.push(Box::pin(async move {
-            ask("send an Event", recorder.publish(&event, &reference)).await
-        }));
     }
 
     fn log(&self, level: LogLevel, message: &'static str, fields: Fields) {

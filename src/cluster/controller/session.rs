@@ -18,7 +18,7 @@ use kube::{
     api::{Patch, PatchParams},
     runtime::{
         WatchStreamExt as _,
-        events::{Event, EventType, Recorder, Reporter},
+        events::{EventType, Recorder, Reporter},
         watcher,
     },
 };
@@ -31,6 +31,7 @@ use tokio::{
 use self::sentence::Sentence;
 use super::{
     LogLevel, LogLine, Settings,
+    events::Publisher,
     patrol::{self, Patrol, PatrolMemory},
     pods::{self, PodSigning},
     register,
@@ -59,8 +60,6 @@ use crate::{
 
 /// How many decisions are on their way at once.
 const DECISIONS: usize = 32;
-/// The same of Events; what is more is not sent.
-const EVENTS: usize = 32;
 /// When a request that was left is looked at again, if nothing happened to it before.
 const AGAIN: Duration = Duration::from_secs(30);
 /// How often certkit.yaml and the credential are read again.
@@ -69,8 +68,6 @@ const REREAD: Duration = Duration::from_secs(10);
 const SAID: Duration = Duration::from_secs(60);
 /// The longest pause after a question that failed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// What an Event can hold (`pkg/apis/core/validation/events.go`: 1024).
-const NOTE: usize = 1000;
 
 /// Why a session ended.
 pub enum Ending {
@@ -82,7 +79,6 @@ pub enum Ending {
 
 type Decided = (String, Result<CertificateSigningRequest, Error>, Box<Decision>);
 type Deciding = Pin<Box<dyn Future<Output = Decided>>>;
-type Publishing = Pin<Box<dyn Future<Output = Result<(), Error>>>>;
 
 /// A sentence on its way to the API.
 struct Decision {
@@ -186,7 +182,7 @@ impl Session {
         let mut trust = Box::pin(trust::run(self.trust(&leads_until)));
         let mut pods = Box::pin(pods::run(self.pod_signing(&leads_until, &recorder)));
         let mut deciding: FuturesUnordered<Deciding> = FuturesUnordered::new();
-        let mut publishing: FuturesUnordered<Publishing> = FuturesUnordered::new();
+        let mut publisher = Publisher::new(recorder.clone());
         let mut tick = interval(Duration::from_millis(500));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut reread = Instant::now() + REREAD;
@@ -195,7 +191,7 @@ impl Session {
             let until = *leads_until.borrow_and_update();
             self.lead(until.is_some_and(|until| until > Instant::now()));
             if self.leads && self.listed == [true, true] {
-                self.decide(&api, &mut deciding, &recorder, &mut publishing);
+                self.decide(&api, &mut deciding, &mut publisher);
             }
             let due = self.docket.next_due().filter(|_| self.leads && deciding.len() < DECISIONS);
             // What is due already waits for the lists, which end by an event of their own.
@@ -205,9 +201,9 @@ impl Session {
                 event = requests.next() => self.see_request(event),
                 event = nodes.next() => self.see_node(event),
                 Some(decided) = deciding.next() => {
-                    self.settle(decided, &recorder, &mut publishing);
+                    self.settle(decided, &mut publisher);
                 }
-                Some(published) = publishing.next() => {
+                Some(published) = publisher.next() => {
                     if published.is_err() {
                         self.count(|tallies| tallies.events_dropped += 1);
                     }
@@ -233,9 +229,9 @@ impl Session {
         // What is on its way is not broken off: it may have been taken.
         let rest = async {
             while let Some(decided) = deciding.next().await {
-                self.settle(decided, &recorder, &mut publishing);
+                self.settle(decided, &mut publisher);
             }
-            while publishing.next().await.is_some() {}
+            while publisher.next().await.is_some() {}
         };
         let _ = tokio::time::timeout(PATIENCE, rest).await;
         // Who takes part in the election goes on for as long as anybody listens.
@@ -415,8 +411,7 @@ impl Session {
         &mut self,
         api: &Api<CertificateSigningRequest>,
         deciding: &mut FuturesUnordered<Deciding>,
-        recorder: &Recorder,
-        publishing: &mut FuturesUnordered<Publishing>,
+        publisher: &mut Publisher,
     ) {
         while deciding.len() < DECISIONS {
             let Some(name) = self.docket.take_due(Instant::now()) else { return };
@@ -435,7 +430,7 @@ impl Session {
                         self.say(LogLevel::Warning, "left", &request, objections);
                         let note = objections_text(objections);
                         let reason = objections.first().map_or("", |o| o.fault.spec().reason);
-                        self.publish(&name, reason, &note, true, recorder, publishing);
+                        self.publish(&name, reason, &note, true, publisher);
                     }
                 }
                 Ruling::Approve { .. } | Ruling::Deny(_) if self.settings.dry_run => {
@@ -498,12 +493,7 @@ impl Session {
     }
 
     /// Takes in what the API said to a decision.
-    fn settle(
-        &mut self,
-        (name, answer, decision): Decided,
-        recorder: &Recorder,
-        publishing: &mut FuturesUnordered<Publishing>,
-    ) {
+    fn settle(&mut self, (name, answer, decision): Decided, publisher: &mut Publisher) {
         let now = Instant::now();
         let Some(entry) = self.docket.get_mut(&name) else { return };
         entry.deciding = None;
@@ -525,7 +515,7 @@ impl Session {
                 said.extend(fields.iter().cloned());
                 said.push(("milliseconds", took.as_millis().to_string()));
                 self.log(level, what, said);
-                self.publish(&name, reason, message, is_fault, recorder, publishing);
+                self.publish(&name, reason, message, is_fault, publisher);
             }
             // It has changed since it was read; the watch brings how.
             Err(Error::Api { status: Some(409), .. }) => {
@@ -547,36 +537,22 @@ impl Session {
         reason: &str,
         note: &str,
         is_fault: bool,
-        recorder: &Recorder,
-        publishing: &mut FuturesUnordered<Publishing>,
+        publisher: &mut Publisher,
     ) {
-        if publishing.len() >= EVENTS || self.settings.dry_run {
-            self.count(|tallies| tallies.events_dropped += 1);
-            return;
-        }
         let Some(entry) = self.docket.get(name) else { return };
-        let mut note = note.to_owned();
-        if let Some((end, _)) = note.char_indices().nth(NOTE) {
-            note.truncate(end);
-        }
-        let event = Event {
-            type_: if is_fault { EventType::Warning } else { EventType::Normal },
-            reason: reason.to_owned(),
-            note: Some(note),
-            action: "Review".into(),
-            secondary: None,
-        };
-        let reference = k8s_openapi::api::core::v1::ObjectReference {
+        let about = k8s_openapi::api::core::v1::ObjectReference {
             api_version: Some("certificates.k8s.io/v1".into()),
             kind: Some("CertificateSigningRequest".into()),
             name: Some(name.to_owned()),
             uid: Some(entry.uid.clone()),
             ..Default::default()
         };
-        let recorder = recorder.clone();
-        publishing.push(Box::pin(async move {
-            ask("send an Event", recorder.publish(&event, &reference)).await
-        }));
+        let type_ = if is_fault { EventType::Warning } else { EventType::Normal };
+        let is_sent =
+            !self.settings.dry_run && publisher.send(about, type_, reason, note.to_owned());
+        if !is_sent {
+            self.count(|tallies| tallies.events_dropped += 1);
+        }
     }
 
     /// Reads certkit.yaml again. One that cannot be read changes nothing: the last one that could counts.
