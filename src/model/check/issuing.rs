@@ -109,8 +109,19 @@ fn serials(evidence: &Evidence<'_>, found: &mut Vec<Finding>) {
 #[derive(Debug, Default)]
 pub struct Serials {
     issuers: HashMap<Vec<u8>, usize>,
-    /// The file and the fingerprint of the first one, by issuer and number.
-    seen: HashMap<(usize, String), (PathBuf, String)>,
+    /// The first one, by issuer and number.
+    seen: HashMap<(usize, String), Numbered>,
+    /// How many parts were looked at.
+    parts: usize,
+}
+
+/// A certificate with its number.
+#[derive(Debug)]
+struct Numbered {
+    file: PathBuf,
+    fingerprint: String,
+    /// The part it is of, and its index there.
+    place: (usize, usize),
 }
 
 impl Serials {
@@ -127,19 +138,26 @@ impl Serials {
             let number = (issuer, certificate.serial.clone());
             match self.seen.get(&number) {
                 None => {
-                    let first = (held.place.cert().clone(), certificate.fingerprint.clone());
-                    self.seen.insert(number, first);
+                    let file = held.place.cert().clone();
+                    let fingerprint = certificate.fingerprint.clone();
+                    let place = (self.parts, index);
+                    self.seen.insert(number, Numbered { file, fingerprint, place });
                 }
-                Some((_, fingerprint)) if *fingerprint == certificate.fingerprint => {}
-                Some((file, _)) => {
+                Some(first) if first.fingerprint == certificate.fingerprint => {}
+                Some(Numbered { file, place: (part, other), .. }) => {
                     let serial = &certificate.serial;
                     let what =
                         format!("it has the serial number of {} too: {serial}", file.display());
                     let finding = Finding::new(Code::SerialRepeated, evidence.label(index), what);
-                    found.push(finding.file(held.place.cert()).file(file).about(index));
+                    let finding = finding.file(held.place.cert()).file(file).about(index);
+                    found.push(match *part == self.parts {
+                        true => finding.about(*other),
+                        false => finding,
+                    });
                 }
             }
         }
+        self.parts += 1;
         found
     }
 }
