@@ -6,7 +6,7 @@ use std::{
     fs,
     os::unix::process::ExitStatusExt as _,
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -224,6 +224,15 @@ fn a_signal_says_that_nothing_was_changed() {
     assert!(!dir.join("pki").exists());
 }
 
+/// What a program says that strace has started, and that gets a signal.
+fn said_when_interrupted(strace: Child) -> String {
+    let children = format!("/proc/{0}/task/{0}/children", strace.id());
+    let traced = fs::read_to_string(children).expect("strace's child");
+    signal(traced.trim().parse().expect("one process"), "INT");
+    let output = strace.wait_with_output().expect("it ends");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
 #[test]
 fn a_signal_says_that_the_change_is_decided_and_what_finishes_it() {
     let Some(strace) = need("strace") else { return };
@@ -241,11 +250,7 @@ fn a_signal_says_that_the_change_is_decided_and_what_finishes_it() {
         assert!(start.elapsed() < Duration::from_secs(30), "it is never decided");
         thread::sleep(Duration::from_millis(5));
     }
-    let children = format!("/proc/{0}/task/{0}/children", child.id());
-    let traced = fs::read_to_string(children).expect("strace's child");
-    signal(traced.trim().parse().expect("one process"), "INT");
-    let output = child.wait_with_output().expect("it ends");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said = said_when_interrupted(child);
     assert!(said.contains("is decided and partly in place"), "{said}");
     let hint = said.lines().find_map(|line| line.strip_prefix("hint: certkit ")).expect("a hint");
     // The command that is named finishes it.
@@ -278,11 +283,7 @@ fn a_signal_among_parts_says_how_many_nodes_are_done() {
         assert!(start.elapsed() < Duration::from_secs(60), "no part is ever done");
         thread::sleep(Duration::from_millis(5));
     }
-    let children = format!("/proc/{0}/task/{0}/children", child.id());
-    let traced = fs::read_to_string(children).expect("strace's child");
-    signal(traced.trim().parse().expect("one process"), "INT");
-    let output = child.wait_with_output().expect("it ends");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said = said_when_interrupted(child);
     let number = said.strip_prefix("interrupted by SIGINT: of 2100 nodes ");
     let number: Option<usize> = number.and_then(|rest| rest.split(' ').next()?.parse().ok());
     assert!(number.is_some_and(|done| done < 2100 && done % 100 == 0), "{said}");
@@ -311,11 +312,7 @@ fn a_signal_says_how_far_an_export_came() {
         assert!(start.elapsed() < Duration::from_secs(30), "no archive is written");
         thread::sleep(Duration::from_millis(5));
     }
-    let children = format!("/proc/{0}/task/{0}/children", child.id());
-    let traced = fs::read_to_string(children).expect("strace's child");
-    signal(traced.trim().parse().expect("one process"), "INT");
-    let output = child.wait_with_output().expect("it ends");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said = said_when_interrupted(child);
     assert!(said.contains("interrupted by SIGINT: ") && said.contains("is whole"), "{said}");
     assert!(!out.join("certkit-export.json").exists(), "nothing is recorded that was not done");
     let mut again = certkit();
