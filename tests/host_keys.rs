@@ -30,6 +30,13 @@ etcd: [{name: etcd1, addresses: [10.90.0.21]}]
 nodes: [{name: w1, addresses: [10.90.1.1]}]
 ";
 
+/// Makes a certificate for w1 that nobody else has signed.
+fn signed_by_itself(subject: &str, key: &Path, cert: &Path) {
+    let new = ["req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+    let names = ["-days", "9", "-subj", subject, "-addext", "subjectAltName=DNS:w1"];
+    run(openssl(&new).args(names).arg("-keyout").arg(key).arg("-out").arg(cert));
+}
+
 /// A fleet with a workspace made for it, and nothing on its hosts.
 fn fleet(keys: &str) -> Option<Fleet> {
     let fleet = Fleet::boot(HOSTS)?;
@@ -182,27 +189,7 @@ fn keys_that_hosts_make_are_on_no_other_machine() {
     assert_eq!(verified["handshakes"]["untried"], 0, "{}", verified["handshakes"]);
     let kubelet = fleet.workspace().join("hosts/w1/pki/kubelet.crt");
     let right = fs::read(&kubelet).expect("there");
-    run(openssl(&[
-        "req",
-        "-x509",
-        "-nodes",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-days",
-        "9",
-        "-subj",
-    ])
-    .args([
-        "/O=system:nodes/CN=system:node:w1",
-        "-addext",
-        "subjectAltName=DNS:w1",
-        "-keyout",
-        "/dev/null",
-        "-out",
-    ])
-    .arg(&kubelet));
+    signed_by_itself("/O=system:nodes/CN=system:node:w1", Path::new("/dev/null"), &kubelet);
     run_to_exit(&mut fleet.certkit(&["verify"]), 2);
     fs::write(&kubelet, right).expect("written");
     run(&mut fleet.certkit(&["check-expiration", "--warn", "1d", "--critical", "1h"]));
@@ -371,19 +358,7 @@ fn a_host_takes_no_key_and_no_certificate_for_a_key_that_it_has_not() {
     let description = serde_json::json!({"protocol": 1, "host": "w1", "cluster": cluster});
     let folder = fleet.operator.folder();
     let (key, cert) = (folder.join("some.key"), folder.join("some.crt"));
-    run(openssl(&[
-        "req",
-        "-x509",
-        "-nodes",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-    ])
-    .args(["-subj", "/CN=system:node:w1", "-keyout"])
-    .arg(&key)
-    .arg("-out")
-    .arg(&cert));
+    signed_by_itself("/CN=system:node:w1", &key, &cert);
     let [key, cert] = [key, cert].map(|file| fs::read(file).expect("made"));
     let both = [cert.as_slice(), &key].concat();
     for (file, content, why) in [

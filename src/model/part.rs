@@ -27,8 +27,8 @@ pub struct ClusterPart {
 
 impl ClusterPart {
     /// All of a cluster as one.
-    pub fn whole(cluster: &Cluster) -> Self {
-        Self { cluster: cluster.clone(), is_first: true, is_whole: true }
+    pub fn whole(cluster: Cluster) -> Self {
+        Self { cluster, is_first: true, is_whole: true }
     }
 
     /// Its nodes, in words.

@@ -155,7 +155,7 @@ pub fn verify(request: &Request<'_>) -> Result<Report, Error> {
     // What a component is told may be about any host: then all are looked at together.
     let parts: Box<dyn Iterator<Item = ClusterPart>> = match told.is_empty() {
         true => Box::new(part::all(cluster)),
-        false => Box::new(std::iter::once(ClusterPart::whole(cluster))),
+        false => Box::new(std::iter::once(ClusterPart::whole(cluster.clone()))),
     };
     Ok(verify_parts(request, cluster, &circumstances, parts))
 }
@@ -184,6 +184,7 @@ fn verify_parts(
     };
     let task = (!part::is_one(cluster)).then(|| progress::task("hosts", Some(cluster.hosts.len())));
     let mut gathered = Gathered::default();
+    let core = cluster.hosts.iter().filter(|host| !host.is_only_node()).count();
     for part in parts {
         let own = roots(&part.cluster);
         let extent = match part.is_first {
@@ -192,7 +193,7 @@ fn verify_parts(
         };
         gathered.look(request, &part, circumstances, &extent);
         if let Some(task) = &task {
-            let before = if part.is_first { 0 } else { part::core(cluster).hosts.len() };
+            let before = if part.is_first { 0 } else { core };
             task.steps(part.cluster.hosts.len().saturating_sub(before));
         }
     }

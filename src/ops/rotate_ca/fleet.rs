@@ -85,11 +85,7 @@ impl Fleet<'_> {
         mut told: impl FnMut(Report, bool),
     ) -> Result<Shortfall, Error> {
         let change = self.change;
-        let all = |now| {
-            let cluster = declared::load(change.dir)?;
-            let part = ClusterPart { cluster, is_first: true, is_whole: true };
-            self.decide(&part, now, decided)
-        };
+        let all = |now| self.decide(&ClusterPart::whole(declared::load(change.dir)?), now, decided);
         // What another run had decided is finished first, and then nothing but what that left.
         let left = store::pending(change.dir)?.is_some_and(|left| left.is_left() && left.decided);
         let is_in_parts = !part::is_one(self.whole)
