@@ -87,6 +87,30 @@ pub fn in_order<J: Send, R: Send, E>(
     jobs: impl Iterator<Item = J> + Send,
     threads: usize,
     work: impl Fn(J, &mut dyn FnMut(R) -> bool) + Sync,
+    done: impl FnMut(R) -> Result<(), E>,
+) -> Result<(), E> {
+    ahead(jobs, threads, threads * AHEAD, work, done)
+}
+
+/// Does one job after the other: `work`, whose result goes to `done` on this thread, and meanwhile `work` for the two
+/// jobs that follow. No more than these three are held at once.
+pub fn in_turn<J: Send, R: Send, E>(
+    jobs: impl Iterator<Item = J> + Send,
+    work: impl Fn(J) -> R + Sync,
+    done: impl FnMut(R) -> Result<(), E>,
+) -> Result<(), E> {
+    let work = |job, emit: &mut dyn FnMut(R) -> bool| {
+        emit(work(job));
+    };
+    ahead(jobs, 2, 2, work, done)
+}
+
+/// [`in_order`] where so many jobs may be begun ahead of the one whose results are being taken.
+fn ahead<J: Send, R: Send, E>(
+    jobs: impl Iterator<Item = J> + Send,
+    threads: usize,
+    most: usize,
+    work: impl Fn(J, &mut dyn FnMut(R) -> bool) + Sync,
     mut done: impl FnMut(R) -> Result<(), E>,
 ) -> Result<(), E> {
     let threads = threads.max(1);
@@ -98,7 +122,7 @@ pub fn in_order<J: Send, R: Send, E>(
             // The walk may touch the disk; it is one thread's at a time.
             let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some((index, job)) = next else { return };
-            if !queue.begin(index, threads * AHEAD) {
+            if !queue.begin(index, most) {
                 return;
             }
             work(job, &mut |piece| queue.put(index, piece));

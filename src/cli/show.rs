@@ -17,7 +17,11 @@ use super::{
     print, when,
 };
 use crate::{
-    model::{profile::Kind, shown::tame, timestamp::Timestamp},
+    model::{
+        profile::Kind,
+        shown::{hex, tame},
+        timestamp::Timestamp,
+    },
     ops::show::{self, Key, Part, Report, Shown, SignedBy, Source},
     pki::inspect::Certificate,
     tls::probe::Target,
@@ -295,9 +299,6 @@ fn item(shown: &Shown, now: Timestamp) -> Value {
         SignedBy::Authority(id) => ("authority", json!(id.name())),
         SignedBy::Unknown => ("unknown", Value::Null),
     };
-    let hex = |octets: Option<&[u8]>| {
-        octets.map(|octets| octets.iter().map(|o| format!("{o:02x}")).collect::<String>())
-    };
     let extended: Vec<String> =
         certificate.extended_usages().iter().map(ToString::to_string).collect();
     let names: Vec<String> = certificate.sans().iter().map(ToString::to_string).collect();
@@ -319,8 +320,8 @@ fn item(shown: &Shown, now: Timestamp) -> Value {
         "keyAlgorithm": certificate.key_text(),
         "signatureAlgorithm": certificate.signature_algorithm(),
         "fingerprintSha256": certificate.fingerprint_hex(),
-        "subjectKeyId": hex(certificate.ski()),
-        "authorityKeyId": hex(certificate.aki()),
+        "subjectKeyId": certificate.ski().map(hex),
+        "authorityKeyId": certificate.aki().map(hex),
         "faults": faults(shown),
         "key": {"file": key_file, "matches": matches},
         "cluster": shown.parts.iter().map(part).collect::<Vec<_>>(),

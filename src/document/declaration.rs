@@ -25,7 +25,7 @@ use crate::model::{
     name::Name,
     owner,
     san::San,
-    shown::quoted,
+    shown::{hex, quoted},
     usage::{ExtendedUsage, KeyUsages},
 };
 
@@ -417,8 +417,7 @@ fn san(san: &San) -> String {
         San::Ip(ip) => return ip.to_string(),
         San::Dns(text) | San::Email(text) | San::Uri(text) if is_visible(san) => text,
         _ => {
-            let hex = |all: String, octet: &u8| format!("{all}{octet:02x}");
-            return san.general_name().iter().fold("other:".to_owned(), hex);
+            return format!("other:{}", hex(&san.general_name()));
         }
     };
     let kind = match san {
@@ -599,8 +598,7 @@ fn override_fields(over: &Override) -> String {
         fields.push(format!("subject: {{organizations: {organizations}, commonName: {name}}}"));
     }
     if let Some(name) = &over.raw_subject {
-        let hex = name.der().iter().map(|octet| format!("{octet:02x}")).collect::<String>();
-        fields.push(format!("subject: {{der: {}}}", scalar(&hex)));
+        fields.push(format!("subject: {{der: {}}}", scalar(&hex(name.der()))));
     }
     if let Some(usages) = &over.usages {
         let key = usages.key.names().map(str::to_owned);

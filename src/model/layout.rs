@@ -1,7 +1,7 @@
 //! Where everything of a declared cluster lives: the catalogue's rows laid out over its hosts.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
 };
 
@@ -275,20 +275,21 @@ fn derived(cluster: &Cluster, instances: &[Instance<'_>]) -> Vec<Derived> {
 fn copies(cluster: &Cluster) -> Vec<Copy> {
     // What a host gets follows from its roles alone.
     let mut by_roles: HashMap<[bool; 3], BTreeSet<(&'static str, u32)>> = HashMap::new();
-    let mut copies = Vec::new();
-    for host in &cluster.hosts {
-        let root = cluster.root_of(host);
-        if root.as_os_str().is_empty() {
-            continue;
-        }
+    // By the original and then by the host: paths of many hosts are long to compare.
+    let mut hosts: Vec<(PathBuf, &Host)> =
+        cluster.hosts.iter().map(|host| (cluster.root_of(host), host)).collect();
+    hosts.retain(|(root, _)| !root.as_os_str().is_empty());
+    hosts.sort_by(|(_, one), (_, other)| one.name.as_ref().cmp(other.name.as_ref()));
+    let mut copies: BTreeMap<&Path, Vec<Copy>> = BTreeMap::new();
+    for (root, host) in hosts {
         let roles = [host.control_plane, host.etcd, host.node];
         let files = by_roles.entry(roles).or_insert_with(|| copied_files(cluster, host));
-        for (file, mode) in files.iter() {
-            copies.push(Copy { from: (*file).into(), to: root.join(file), mode: *mode });
+        for &(file, mode) in files.iter() {
+            let copy = Copy { from: file.into(), to: root.join(file), mode };
+            copies.entry(Path::new(file)).or_default().push(copy);
         }
     }
-    copies.sort();
-    copies
+    copies.into_values().flatten().collect()
 }
 
 fn copied_files(cluster: &Cluster, host: &Host) -> BTreeSet<(&'static str, u32)> {

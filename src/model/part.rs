@@ -14,6 +14,9 @@ use super::{
 /// Builds with debug assertions, which tests are, have smaller parts: what happens between two is met with few nodes.
 const NODES: usize = if cfg!(debug_assertions) { 100 } else { 1000 };
 
+/// So many of them are with the first, which all others wait for.
+const FIRST: usize = NODES / 10;
+
 /// A part of a cluster.
 #[derive(Debug)]
 pub struct ClusterPart {
@@ -87,7 +90,12 @@ impl<'c> PartedCluster<'c> {
 
 /// So many nodes, part by part.
 pub fn ranges(nodes: usize) -> Vec<Range<usize>> {
-    (0..nodes.max(1)).step_by(NODES).map(|start| start..nodes.min(start + NODES)).collect()
+    if nodes <= NODES {
+        return std::iter::once(0..nodes).collect();
+    }
+    let starts = std::iter::once(0).chain((FIRST..nodes).step_by(NODES));
+    let ends = (FIRST..nodes).step_by(NODES).chain(std::iter::once(nodes));
+    starts.zip(ends).map(|(start, end)| start..end).collect()
 }
 
 /// The parts of a cluster.

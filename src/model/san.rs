@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr};
 
 use super::{
     der,
-    shown::{listed, quoted},
+    shown::{hex, listed, quoted},
 };
 
 /// One subject alternative name.
@@ -125,10 +125,7 @@ impl fmt::Display for San {
             Self::Ip(ip) => write!(f, "IP:{ip}"),
             Self::Email(text) => write!(f, "email:{}", listed(text)),
             Self::Uri(text) => write!(f, "URI:{}", listed(text)),
-            Self::Other(der) => {
-                f.write_str("other:")?;
-                der.iter().try_for_each(|b| write!(f, "{b:02x}"))
-            }
+            Self::Other(der) => write!(f, "other:{}", hex(der)),
         }
     }
 }

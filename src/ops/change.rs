@@ -6,6 +6,7 @@ pub mod parts;
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -311,37 +312,98 @@ pub fn run(
     request: &Request<'_>,
     decide: impl Fn(Timestamp) -> Result<Decision, Error>,
 ) -> Result<Report, Error> {
-    Run::new(request)?.part(decide, || Ok(()))
+    Run::new(&Looker::new(request)?).part(decide, || Ok(()))
 }
 
 /// A change that is being made: in one transaction, or in one for each part of a large cluster. Nobody else changes
 /// anything between them.
 struct Run<'r, 'a> {
-    request: &'r Request<'a>,
+    looker: &'r Looker<'r, 'a>,
     start: Instant,
-    /// What an earlier run left.
-    left: Option<store::Pending>,
     /// The directory, from where on something is to be changed.
-    open: Option<Open>,
+    store: Option<store::Store>,
     /// Whether it could not be opened, which no other part can be either.
     is_shut: bool,
     /// The backup of the first part that changed something.
     operation: Option<String>,
 }
 
-/// A directory that is open for change.
-struct Open {
-    store: store::Store,
+/// Looks and makes in memory, and changes nothing: for one part, while another is written.
+struct Looker<'r, 'a> {
+    request: &'r Request<'a>,
+    /// What an earlier run left.
+    left: Option<store::Pending>,
+    /// What holds from where on nobody else can change anything.
+    hold: OnceLock<Hold>,
+}
+
+/// What is known once a directory is open for change.
+struct Hold {
     now: Timestamp,
     /// What an earlier run changed, and nobody was told of.
     owed: BTreeSet<PathBuf>,
 }
 
-impl<'r, 'a> Run<'r, 'a> {
+/// What became of looking.
+enum Looked {
+    /// Nothing is to be done, or only to be said.
+    Idle(Box<Report>),
+    /// Something is to be done, once nobody else can change anything; the certificates that are there now.
+    Due(Vec<Option<String>>),
+    /// It is made.
+    Made(Box<Made>),
+}
+
+/// What is made in memory, where there is something to be changed.
+struct Made {
+    report: Report,
+    prepared: Option<Prepared>,
+    /// What an earlier run owes.
+    owed: Vec<InPlace>,
+}
+
+impl<'r, 'a> Looker<'r, 'a> {
     fn new(request: &'r Request<'a>) -> Result<Self, Error> {
         let left = store::pending(request.dir)?.filter(store::Pending::is_left);
+        Ok(Self { request, left, hold: OnceLock::new() })
+    }
+
+    fn look(&self, decide: impl Fn(Timestamp) -> Result<Decision, Error>) -> Result<Looked, Error> {
+        let request = self.request;
+        if let Some(hold) = self.hold.get() {
+            let work = Work::look(request, decide, hold.now, false)?;
+            return Ok(Looked::Made(Box::new(self.make(hold, work, &[])?)));
+        }
+        if self.left.is_some() && !request.dry_run {
+            return Ok(Looked::Due(Vec::new()));
+        }
+        let half = self.left.as_ref().is_some_and(|left| left.decided);
+        let work = Work::look(request, decide, request.now, half)?;
+        if request.dry_run || work.plan.is_empty() {
+            return Ok(Looked::Idle(Box::new(work.rehearse(request)?)));
+        }
+        Ok(Looked::Due(work.fingerprints()))
+    }
+
+    /// Makes it, but for what another run that was faster has made since `earlier`.
+    fn make(&self, hold: &Hold, mut work: Work, earlier: &[Option<String>]) -> Result<Made, Error> {
+        let (request, now) = (self.request, hold.now);
+        work.drop_renewed(earlier);
+        let owed = owed_by(request.dir, &work.observation, &hold.owed);
+        let (report, prepared) = work.make(request, now)?;
+        let mut prepared = prepared.filter(|_| !report.plan.is_empty());
+        if let Some(prepared) = &mut prepared {
+            write_log(request.command, &report.plan, prepared, now);
+            prepared.transaction.by(request.command);
+        }
+        Ok(Made { report, prepared, owed })
+    }
+}
+
+impl<'r, 'a> Run<'r, 'a> {
+    fn new(looker: &'r Looker<'r, 'a>) -> Self {
         let (start, is_shut) = (Instant::now(), false);
-        Ok(Self { request, start, left, open: None, is_shut, operation: None })
+        Self { looker, start, store: None, is_shut, operation: None }
     }
 
     /// Makes the change, or the next part of it. `confirm` is asked as soon as nobody else can change anything.
@@ -350,58 +412,77 @@ impl<'r, 'a> Run<'r, 'a> {
         decide: impl Fn(Timestamp) -> Result<Decision, Error>,
         confirm: impl Fn() -> Result<(), Error>,
     ) -> Result<Report, Error> {
-        let request = self.request;
-        let mut earlier = Vec::new();
-        if self.open.is_none() && (request.dry_run || self.left.is_none()) {
-            let half = self.left.as_ref().is_some_and(|left| left.decided);
-            let work = Work::look(request, &decide, request.now, half)?;
-            if request.dry_run || work.plan.is_empty() {
-                return work.rehearse(request);
+        let looked = self.looker.look(&decide)?;
+        self.finish(looked, decide, confirm)
+    }
+
+    /// Writes what was made in memory. What was looked at before nobody else could change anything is looked at again.
+    fn finish(
+        &mut self,
+        looked: Looked,
+        decide: impl Fn(Timestamp) -> Result<Decision, Error>,
+        confirm: impl Fn() -> Result<(), Error>,
+    ) -> Result<Report, Error> {
+        let looker = self.looker;
+        let (earlier, mut left) = match looked {
+            Looked::Made(made) => return self.write(*made, Left::default()),
+            Looked::Idle(report) if self.store.is_none() => return Ok(*report),
+            Looked::Idle(_) => (Vec::new(), Left::default()),
+            Looked::Due(earlier) if self.store.is_none() => {
+                if looker.left.is_none() {
+                    std::thread::sleep(looker.request.jitter);
+                }
+                (earlier, self.open(confirm)?)
             }
-            earlier = work.fingerprints();
-            std::thread::sleep(request.jitter);
-        }
-        let (mut recovered, mut debt) = (None, Debt::default());
-        let was_decided =
-            self.open.is_none() && self.left.as_ref().is_some_and(|left| left.decided);
-        let open = match &mut self.open {
-            Some(open) => open,
-            none => {
-                self.is_shut = true;
-                let mut store = session::open(request.dir, request.lock_wait)?;
-                confirm()?;
-                self.is_shut = false;
-                // Waiting may have taken an hour.
-                let waited = i64::try_from(self.start.elapsed().as_secs()).unwrap_or_default();
-                recovered = store.recovered().map(|recovery| recovery.to_string());
-                debt = store.earlier_debt();
-                let owed = debt.files().clone();
-                none.insert(Open { store, now: request.now.plus(Span(waited)), owed })
-            }
+            Looked::Due(earlier) => (earlier, Left::default()),
         };
-        let Open { store, now, owed } = open;
-        let mut work = match request.pauses && was_decided {
-            true => Work::pause(request.dir)?,
-            false => Work::look(request, &decide, *now, false)?,
+        let pauses = std::mem::take(&mut left.pauses);
+        // It is open by now.
+        let hold = looker.hold.get().expect("set by `open`"); // invariant of `store`
+        let work = match pauses {
+            true => Work::pause(looker.request.dir)?,
+            false => Work::look(looker.request, decide, hold.now, false)?,
         };
-        // Another run that was faster did this one's work.
-        work.drop_renewed(&earlier);
-        let owed = owed_by(request.dir, &work.observation, owed);
-        let (mut report, prepared) = work.make(request, *now)?;
-        report.recovered = recovered;
-        let Some(mut prepared) = prepared.filter(|_| !report.plan.is_empty()) else {
-            report.aftermath.take_over(debt);
+        let made = looker.make(hold, work, &earlier)?;
+        self.write(made, left)
+    }
+
+    /// Opens the directory for change.
+    fn open(&mut self, confirm: impl Fn() -> Result<(), Error>) -> Result<Left, Error> {
+        let (looker, request) = (self.looker, self.looker.request);
+        self.is_shut = true;
+        let mut store = session::open(request.dir, request.lock_wait)?;
+        confirm()?;
+        self.is_shut = false;
+        // Waiting may have taken an hour.
+        let waited = i64::try_from(self.start.elapsed().as_secs()).unwrap_or_default();
+        let debt = store.earlier_debt();
+        let hold = Hold { now: request.now.plus(Span(waited)), owed: debt.files() };
+        let was_decided = looker.left.as_ref().is_some_and(|left| left.decided);
+        let left = Left {
+            recovered: store.recovered().map(|recovery| recovery.to_string()),
+            debt,
+            pauses: request.pauses && was_decided,
+        };
+        looker.hold.get_or_init(|| hold);
+        self.store = Some(store);
+        Ok(left)
+    }
+
+    fn write(&mut self, made: Made, left: Left) -> Result<Report, Error> {
+        let Made { mut report, prepared, owed } = made;
+        report.recovered = left.recovered;
+        let (Some(mut prepared), Some(store)) = (prepared, &mut self.store) else {
+            report.aftermath.take_over(left.debt);
             return Ok(Report { served: owed, ..report });
         };
-        write_log(request.command, &report.plan, &mut prepared, *now);
-        prepared.transaction.by(request.command);
         if let Some(operation) = &self.operation {
             prepared.transaction.part_of(operation);
         }
         let committed = store.commit(prepared.transaction)?;
         self.operation = self.operation.take().or_else(|| committed.id.clone());
-        report.aftermath = session::conclude(store, committed, request.backups);
-        report.aftermath.take_over(debt);
+        report.aftermath = session::conclude(store, committed, self.looker.request.backups);
+        report.aftermath.take_over(left.debt);
         report.served = prepared.issued.iter().map(InPlace::from).collect();
         add_owed(&mut report.served, owed);
         report.amended = amended(&report.plan);
@@ -409,6 +490,15 @@ impl<'r, 'a> Run<'r, 'a> {
         report.issued = prepared.issued;
         Ok(report)
     }
+}
+
+/// What an earlier run left, told with the part that came upon it.
+#[derive(Default)]
+struct Left {
+    recovered: Option<String>,
+    debt: Debt,
+    /// Whether finishing it is all that is done.
+    pauses: bool,
 }
 
 /// A line for each certificate, and one for each other file.

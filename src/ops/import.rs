@@ -149,7 +149,7 @@ pub fn run(request: &Request<'_>) -> Result<Report, Error> {
     let layout = Layout::new(&cluster);
     let observation = observe::observe(&layout, dir);
     let debt = store.earlier_debt();
-    let owed = change::owed_by(dir, &observation, debt.files());
+    let owed = change::owed_by(dir, &observation, &debt.files());
     let (imports, waiting) = check(request, &layout, &observation)?;
     let places = observation.places();
     let done: Vec<usize> = imports.iter().map(|import| import.order.instance).collect();

@@ -1,7 +1,8 @@
 //! The lines of log.jsonl: what was changed, when and why. No secrets.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use serde_json::json;
 
 use super::apply::Record;
@@ -10,37 +11,67 @@ use crate::model::{
     timestamp::Timestamp,
 };
 
+/// A line. A fleet has one for each file, so that no document is made of it first.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line<'a> {
+    time: String,
+    command: &'a str,
+    action: &'a str,
+    name: &'a str,
+    files: &'a [PathBuf],
+    #[serde(flatten)]
+    issued: Option<Issued<'a>>,
+    reason: &'a str,
+}
+
+/// What is said of a certificate besides.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Issued<'a> {
+    fingerprint: &'a str,
+    replaced: Option<&'a str>,
+    key: &'static str,
+    not_after: String,
+}
+
+fn text(line: &Line<'_>) -> String {
+    // The store takes UTF-8 paths only, and nothing else here can fail.
+    serde_json::to_string(line).unwrap_or_default()
+}
+
 /// A certificate that was issued or taken in.
 pub fn certificate(command: &str, action: &str, record: &Record, now: Timestamp) -> String {
-    json!({
-        "time": now.to_string(),
-        "command": command,
-        "action": action,
-        "name": record.label,
-        "files": record.files,
-        "fingerprint": record.fingerprint,
-        "replaced": record.replaced,
-        "key": match record.key {
-            KeyChoice::Existing => "kept",
-            KeyChoice::New => "new",
-        },
-        "notAfter": record.not_after.to_string(),
-        "reason": record.reason,
+    text(&Line {
+        time: now.to_string(),
+        command,
+        action,
+        name: &record.label,
+        files: &record.files,
+        issued: Some(Issued {
+            fingerprint: &record.fingerprint,
+            replaced: record.replaced.as_deref(),
+            key: match record.key {
+                KeyChoice::Existing => "kept",
+                KeyChoice::New => "new",
+            },
+            not_after: record.not_after.to_string(),
+        }),
+        reason: &record.reason,
     })
-    .to_string()
 }
 
 /// Another file that was written.
 pub fn step(command: &str, action: &str, step: &Step, now: Timestamp) -> String {
-    json!({
-        "time": now.to_string(),
-        "command": command,
-        "action": action,
-        "name": step.label,
-        "files": step.files,
-        "reason": step.reason.to_string(),
+    text(&Line {
+        time: now.to_string(),
+        command,
+        action,
+        name: &step.label,
+        files: &step.files,
+        issued: None,
+        reason: &step.reason.to_string(),
     })
-    .to_string()
 }
 
 /// A file that was written or removed as it is, whatever it is of.

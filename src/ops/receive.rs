@@ -483,8 +483,8 @@ impl Taker<'_> {
     fn take_up(&self, observation: &observe::Observation, aftermath: &Aftermath) -> Vec<Uptake> {
         let (dir, request) = (self.request.dir, self.request);
         let places = observation.places();
-        let mut changed = change::owed_by(dir, observation, aftermath.debt.files());
         let files = aftermath.debt.files();
+        let mut changed = change::owed_by(dir, observation, &files);
         let is_changed = |file: &PathBuf| files.contains(&dir.join(file));
         let mut amended: Vec<usize> = Vec::new();
         for (index, place) in places.iter().enumerate() {

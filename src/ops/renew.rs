@@ -275,7 +275,7 @@ pub fn run(request: &Request<'_>) -> Result<Renewed, Error> {
     let is_own = debt.files().is_subset(&work.places());
     let debt = Some(debt).filter(|debt| is_own && !debt.files().is_empty());
     let mut renewal = work.renewal(recovered);
-    renewal.changed.extend(debt.iter().flat_map(|debt| debt.files().iter().cloned()));
+    renewal.changed.extend(debt.iter().flat_map(store::Debt::files));
     let Some(Made { mut transaction, issued, clamped }) = made else {
         debt.into_iter().for_each(|debt| renewal.report.aftermath.take_over(debt));
         return Ok(renewal);

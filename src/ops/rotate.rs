@@ -1,6 +1,10 @@
 //! `certkit rotate`: which leaves are renewed.
 
-use std::{cell::RefCell, collections::BTreeSet, path::Path};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
 
 use super::{
     change::{
@@ -58,20 +62,23 @@ pub fn run(
     let (whole, _) = declared::or_anything(dir)?;
     know_names(&whole, dir, request.names)?;
     // What is dialled is found with the first part.
-    let former = RefCell::new(None);
+    let former = Mutex::new(None);
+    let found = || former.lock().unwrap_or_else(PoisonError::into_inner);
     let making = Making {
         decide: |part: &ClusterPart, now| {
             let (mut cluster, declared) = match part.is_whole {
                 true => declared::or_anything(dir)?,
                 false => (part.cluster.clone(), true),
             };
-            if let Some(former) = former.borrow().as_ref().filter(|_| !part.is_first) {
+            if let Some(former) = found().as_ref().filter(|_| !part.is_first) {
                 cluster.former_endpoints.clone_from(former);
             }
             let whole = if part.is_whole { &cluster } else { &whole };
             let subject = Subject { cluster: &cluster, whole, declared, part };
             let decision = decide(request, change, &subject, now)?;
-            former.replace(Some(decision.cluster.former_endpoints.clone()));
+            if part.is_first {
+                *found() = Some(decision.cluster.former_endpoints.clone());
+            }
             Ok(decision)
         },
         confirm: || match declared::load(dir)? == whole {

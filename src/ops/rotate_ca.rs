@@ -9,7 +9,6 @@ pub mod split;
 mod unseen;
 
 use std::{
-    cell::RefCell,
     collections::{BTreeMap, HashSet},
     path::{Path, PathBuf},
 };
@@ -36,7 +35,7 @@ use crate::{
     tls::probe::Target,
 };
 use cluster::{ClusterCopy, CopiedCa, Kubectl};
-use fleet::{Decided, Fleet};
+use fleet::{Decided, Fleet, Shared};
 
 /// What is wanted.
 #[derive(Clone, Debug)]
@@ -278,15 +277,15 @@ pub fn run(
         None => (Vec::new(), None),
     };
     let fleet = Fleet { request, change, whole: &whole, found: survey_before.as_ref() };
-    let decided: RefCell<Decided> = RefCell::default();
+    let decided = Shared::default();
     let told = |mut report: Report, is_only: bool| {
-        let decided = decided.borrow();
-        let moves = if decided.pause.is_none() { decided.all.as_slice() } else { &[] };
-        serve_authorities(&mut report, change.dir, moves);
+        // The next part is decided meanwhile.
+        let moves = decided.now().moves().to_vec();
+        serve_authorities(&mut report, change.dir, &moves);
         told(report, is_only);
     };
     let shortfall = fleet.go(&decided, told)?;
-    let Decided { all, settings, pause, .. } = decided.into_inner();
+    let Decided { all, settings, pause, .. } = decided.end();
     let whole = declared::load(change.dir).unwrap_or(whole);
     let standing = standing_of_all(&whole, change.dir, request.names, |_, _, _, _| Ok(()))?;
     let moved = all.iter().filter(|(_, step)| !step.moves_trust() && pause.is_none());

@@ -35,6 +35,7 @@ use crate::model::{
     name::Name,
     profile::{Kind, Profile, Validity},
     san::San,
+    shown::hex,
     timestamp::Timestamp,
     usage::{ExtendedUsage, KeyUsages},
 };
@@ -434,9 +435,4 @@ fn offset(whole: &[u8], part: &[u8]) -> Range<usize> {
 
 fn timestamp(time: &ASN1Time) -> Timestamp {
     Timestamp::from_unix(time.timestamp())
-}
-
-/// Lower-case hexadecimal.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -1,5 +1,7 @@
 //! Object identifiers in dotted form.
 
+use crate::model::shown::hex;
+
 /// The arcs of a dotted identifier that DER can say (X.660: the first arc is 0 to 2, and the second below
 /// 40 under 0 and 1).
 pub fn arcs(text: &str) -> Option<Vec<u64>> {
@@ -25,7 +27,7 @@ pub fn dotted(oid: &[u8]) -> String {
     for byte in oid {
         // An arc of more than 128 bits has no meaning to anyone; show the bytes.
         if value >> 121 != 0 {
-            return oid.iter().map(|b| format!("{b:02x}")).collect();
+            return hex(oid);
         }
         value = value << 7 | u128::from(byte & 0x7f);
         if byte & 0x80 == 0 {

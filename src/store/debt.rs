@@ -24,7 +24,8 @@ use super::recover;
 pub struct Debt {
     gate: Option<Gate<RealDisk>>,
     records: Vec<(String, File)>,
-    files: BTreeSet<PathBuf>,
+    /// As they were changed; sorted for whoever asks, as a fleet has many.
+    files: Vec<PathBuf>,
     unknown: Vec<String>,
 }
 
@@ -36,8 +37,8 @@ impl fmt::Debug for Debt {
 
 impl Debt {
     /// The files that were changed.
-    pub fn files(&self) -> &BTreeSet<PathBuf> {
-        &self.files
+    pub fn files(&self) -> BTreeSet<PathBuf> {
+        self.files.iter().cloned().collect()
     }
 
     /// What cannot be known of it, and why.
@@ -70,7 +71,7 @@ impl Debt {
         Some(Self {
             gate: Some(gate.again()),
             records: vec![(name.clone(), file)],
-            files: committed.written.iter().cloned().collect(),
+            files: committed.written.clone(),
             unknown: Vec::new(),
         })
     }

@@ -2,10 +2,11 @@
 
 use ring::digest;
 
+use crate::model::shown::hex;
+
 /// The SHA-256 digest of `data` in lower-case hexadecimal.
 pub fn sha256(data: &[u8]) -> String {
-    let digest = digest::digest(&digest::SHA256, data);
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(digest::digest(&digest::SHA256, data).as_ref())
 }
 
 /// The same in base64, as pages name the scripts that they allow (Content Security Policy).

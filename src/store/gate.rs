@@ -320,25 +320,8 @@ impl<D: Disk> Gate<D> {
 
     /// Makes a directory with exactly `mode`, whatever the umask.
     pub(crate) fn make_dir(&self, key: &str, mode: u32) -> Result<D::Dir, Error> {
-        let path = self.full(key);
         let name = key.rsplit('/').next().unwrap_or_default();
-        let above = self.dir(parent(key))?;
-        let made = self.disk.make_dir(&above, name, mode);
-        made.map_err(Error::io(Operation::CreateDirectory, &path))?;
-        let child =
-            self.disk.open_child(&above, name).map_err(Error::io(Operation::Open, &path))?;
-        let Child::Dir(dir) = child else {
-            return Err(Error::io(Operation::Open, &path)(escape()));
-        };
-        let status = self.disk.dir_status(&dir).map_err(Error::io(Operation::Inspect, &path))?;
-        if status.owner.uid != self.disk.user() {
-            return Err(Error::Path { path, reason: "another user puts directories in its place" });
-        }
-        // A directory may take setgid from its parent: that bit is the file system's.
-        if status.mode & 0o777 != mode {
-            self.disk.set_dir_mode(&dir, mode).map_err(Error::io(Operation::SetMode, &path))?;
-        }
-        Ok(dir)
+        make_dir_in(&self.disk, &self.dir(parent(key))?, name, mode, || self.full(key))
     }
 
     /// Makes the names in a directory durable.
@@ -346,6 +329,35 @@ impl<D: Disk> Gate<D> {
         let dir = self.dir(key)?;
         self.disk.sync_dir(&dir).map_err(Error::io(Operation::Sync, self.full(key)))
     }
+}
+
+/// As [`Gate::make_dir`], in an open directory; `path` is for errors.
+pub(crate) fn make_dir_in<D: Disk>(
+    disk: &D,
+    above: &D::Dir,
+    name: &str,
+    mode: u32,
+    path: impl Fn() -> PathBuf,
+) -> Result<D::Dir, Error> {
+    let failed = |operation| move |source| (operation, source);
+    let make = || {
+        disk.make_dir(above, name, mode).map_err(failed(Operation::CreateDirectory))?;
+        let child = disk.open_child(above, name).map_err(failed(Operation::Open))?;
+        let Child::Dir(dir) = child else { return Err((Operation::Open, escape())) };
+        let status = disk.dir_status(&dir).map_err(failed(Operation::Inspect))?;
+        Ok((dir, status))
+    };
+    let io = |(operation, source)| Error::io(operation, path())(source);
+    let (dir, status) = make().map_err(io)?;
+    if status.owner.uid != disk.user() {
+        let reason = "another user puts directories in its place";
+        return Err(Error::Path { path: path(), reason });
+    }
+    // A directory may take setgid from its parent: that bit is the file system's.
+    if status.mode & 0o777 != mode {
+        disk.set_dir_mode(&dir, mode).map_err(Error::io(Operation::SetMode, path()))?;
+    }
+    Ok(dir)
 }
 
 /// Whether a directory and all above it are this user's or root's, and nobody else's to change.

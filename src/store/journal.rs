@@ -1,6 +1,6 @@
 //! The record of one transaction: as `staging` it says what to drop, as `journal` what to finish.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -165,7 +165,7 @@ struct Versioned {
 }
 
 /// New directories that become visible as a whole, each with the place where it is filled.
-pub(crate) struct Fresh<'j>(BTreeMap<&'j str, StorePath>);
+pub(crate) struct Fresh<'j>(HashMap<&'j str, StorePath>);
 
 impl<'j> Fresh<'j> {
     /// The new directory that something is in.
@@ -234,6 +234,15 @@ impl JournalEntry {
         matches!(self, Self::Directory { .. })
     }
 
+    pub(crate) fn is_symlink(&self) -> bool {
+        matches!(self, Self::Symlink { .. })
+    }
+
+    /// Whether it becomes visible with a new directory that it is in.
+    pub(crate) fn is_in_tree(&self) -> bool {
+        self.temporary().is_none() && !self.is_removal()
+    }
+
     pub(crate) fn is_removal(&self) -> bool {
         matches!(self, Self::Remove { .. })
     }
@@ -247,7 +256,7 @@ impl JournalEntry {
     }
 
     /// The place of what is staged for this entry by itself.
-    fn staged_beside(&self) -> Option<StorePath> {
+    pub(crate) fn staged_beside(&self) -> Option<StorePath> {
         self.temporary().map(|name| self.path().sibling(name))
     }
 }

@@ -8,7 +8,7 @@ use super::METADATA;
 use super::error::Error;
 
 /// A path in its one normal form: relative and beneath the store's directory, or absolute.
-#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(transparent)]
 pub(crate) struct StorePath(String);
 

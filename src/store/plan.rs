@@ -1,7 +1,7 @@
 //! What a transaction will do to the disk as it is: worked out, and refused where it must be, before
 //! anything is written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use super::METADATA;
@@ -27,7 +27,7 @@ pub(crate) struct StagingPlan {
     /// Secrets that replace a file which everybody could read.
     pub(crate) closed: Vec<PathBuf>,
     /// The new directories that become visible as a whole.
-    fresh: BTreeSet<String>,
+    fresh: HashSet<String>,
 }
 
 /// A new file under its temporary name.
@@ -128,10 +128,10 @@ impl StagingPlan {
             command,
             originals: Vec::new(),
             closed: Vec::new(),
-            fresh: BTreeSet::new(),
+            fresh: HashSet::new(),
         };
         let mut ground = Footing::new(gate, rests);
-        let mut seen = BTreeSet::new();
+        let mut seen = HashSet::new();
         for (place, action) in changes {
             let (place, found) = ground.admit(place, &action)?;
             if !seen.insert(place.clone()) {
@@ -364,10 +364,10 @@ fn look(mode: u32, attributes: Attributes, previous: &BackupEntry) -> (Look, boo
 /// The directories that are asked for, and those of them that are not there.
 #[derive(Default)]
 struct Folders {
-    known: BTreeMap<String, Folder>,
+    known: HashMap<String, Folder>,
     missing: Vec<String>,
     /// What was found out of each directory that is there.
-    asked: BTreeMap<String, (Option<&'static str>, FileStatus)>,
+    asked: HashMap<String, (Option<&'static str>, FileStatus)>,
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -453,7 +453,7 @@ fn places<D: Disk>(
     gate: &Gate<D>,
 ) -> Result<Vec<(StorePath, FileAction)>, Error> {
     let mut placed = Vec::with_capacity(changes.len());
-    let mut seen = BTreeSet::new();
+    let mut seen = HashSet::new();
     for Change { path, action } in changes {
         let place = StorePath::parse(&path, &gate.path)?;
         if !seen.insert(place.as_str().to_owned()) {
@@ -478,7 +478,7 @@ fn places<D: Disk>(
 /// certificate, as whatever lies between the two is time in which etcd reads a pair that does not
 /// match.
 fn arrange(changes: Vec<(StorePath, FileAction)>) -> Vec<(StorePath, FileAction)> {
-    let mut pairs: BTreeMap<String, [Option<usize>; 2]> = BTreeMap::new();
+    let mut pairs: HashMap<String, [Option<usize>; 2]> = HashMap::new();
     for (at, (place, _)) in changes.iter().enumerate() {
         if let Some((stem, half)) = stem(place) {
             pairs.entry(stem).or_default()[half] = Some(at);

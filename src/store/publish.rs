@@ -141,7 +141,7 @@ fn sync<'a, D: Disk>(
     gate: &Gate<D>,
     entries: impl IntoIterator<Item = &'a JournalEntry>,
 ) -> Result<(), Error> {
-    let is_by_itself = |entry: &&JournalEntry| entry.temporary().is_some() || entry.is_removal();
+    let is_by_itself = |entry: &&JournalEntry| !entry.is_in_tree();
     let by_themselves = entries.into_iter().filter(is_by_itself);
     let dirs: BTreeSet<String> =
         by_themselves.map(|entry| entry.path().parent().to_owned()).collect();

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{self, Access, AtFlags, FallocateFlags, FileType, Mode, OFlags, ResolveFlags};
@@ -180,7 +180,9 @@ impl Disk for RealDisk {
     }
 
     fn user(&self) -> u32 {
-        geteuid().as_raw()
+        // Asked of every directory of a fleet, and always the same.
+        static USER: OnceLock<u32> = OnceLock::new();
+        *USER.get_or_init(|| geteuid().as_raw())
     }
 
     fn may_give(&self, to: NewOwner) -> bool {

@@ -1,13 +1,15 @@
 //! Preparing everything under other names, durable, so that what remains is renames.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use super::METADATA;
 use super::backup::{self, BackupKind};
 use super::digest::sha256;
 use super::disk::Disk;
 use super::error::{Error, Operation};
-use super::gate::Gate;
+use super::gate::{Gate, make_dir_in};
 use super::journal::JournalEntry;
 use super::log;
 use super::place::{StorePath, parent};
@@ -18,8 +20,8 @@ use crate::parallel::{self, progress};
 /// writes back other programs' data too, so it is for bulk issue only.
 const BULK: usize = 64;
 
-/// How many written files are held open until they are synced together, and in how many directories files are created
-/// at once. A process may have 256 open, or less.
+/// How many written files are held open until they are synced together, and in how many directories that are there files
+/// are created at once. A process may have 256 open, or less.
 const TOGETHER: usize = 16;
 
 /// Makes directories, backup and temporary files, and makes them durable.
@@ -29,19 +31,33 @@ pub(crate) fn stage<D: Disk>(
     plan: &mut StagingPlan,
 ) -> Result<Option<D::File>, Error> {
     let mut touched = BTreeSet::new();
-    for key in &plan.journal.directories {
+    let count = plan.temporaries.len();
+    let bulk = plan.journal.copies.len() + count + plan.journal.directories.len() > BULK;
+    let Divided { directories, trees, files } = divide(plan);
+    for key in &directories {
         gate.make_dir(key, directory_mode(key))?;
         touched.insert(parent(key).to_owned());
     }
-    let files = plan.journal.copies.len() + plan.temporaries.len();
-    let bulk = files + plan.journal.directories.len() > BULK;
     let mut unsynced = Unsynced { gate, bulk, files: Vec::new() };
     copy(gate, plan, &mut unsynced)?;
     touched.extend(plan.journal.copies.iter().map(|place| place.parent().to_owned()));
-    create_all(gate, &plan.temporaries, &mut unsynced)?;
+    let task = progress::task("files", Some(count));
+    for tree in &trees {
+        touched.insert(parent(&tree.root).to_owned());
+        // In bulk its file system is made durable, which is the one above it.
+        let inside = tree.directories.iter().filter(|_| !bulk);
+        touched.extend(inside.map(|key| parent(key).to_owned()));
+    }
+    make_all(gate, &trees, &mut unsynced, &task)?;
+    create_all(gate, files, &mut unsynced, &task)?;
+    drop(task);
     unsynced.sync()?;
     let fresh = plan.journal.fresh();
     for entry in &plan.journal.entries {
+        // A tree is touched already.
+        if bulk && entry.is_in_tree() && !entry.is_symlink() {
+            continue;
+        }
         let Some(staged) = fresh.staged(entry) else { continue };
         if let JournalEntry::Symlink { target, .. } = entry {
             let made = gate.disk.symlink(&gate.dir(staged.parent())?, staged.name(), target);
@@ -53,6 +69,118 @@ pub(crate) fn stage<D: Disk>(
     let log = plan.journal.log.as_ref().map(|lines| log::open(gate, lines)).transpose()?;
     sync(gate, &touched, bulk)?;
     Ok(log)
+}
+
+/// What is made, by where it is made.
+struct Divided {
+    /// Directories in no tree, outermost first.
+    directories: Vec<String>,
+    trees: Vec<Tree>,
+    /// Files in no tree.
+    files: Vec<Temporary>,
+}
+
+/// A new directory that becomes visible as a whole: one thread makes and fills it.
+struct Tree {
+    /// Where it is filled.
+    root: String,
+    /// The directories in it, outermost first.
+    directories: Vec<String>,
+    /// Taken by the one that writes them, so that a secret is held no longer than it must be.
+    files: Mutex<Vec<Temporary>>,
+}
+
+fn divide(plan: &mut StagingPlan) -> Divided {
+    let mut divided = Divided { directories: Vec::new(), trees: Vec::new(), files: Vec::new() };
+    let mut numbers = HashMap::new();
+    for entry in plan.journal.entries.iter().filter(|entry| entry.is_directory()) {
+        if let Some(root) = entry.staged_beside() {
+            let root = root.as_str().to_owned();
+            numbers.insert(root.clone(), divided.trees.len());
+            let (directories, files) = (Vec::new(), Mutex::default());
+            divided.trees.push(Tree { root, directories, files });
+        }
+    }
+    let number = |mut key: &str| {
+        while !key.is_empty() && key != "/" {
+            if let Some(number) = numbers.get(key) {
+                return Some(*number);
+            }
+            key = parent(key);
+        }
+        None
+    };
+    for key in &plan.journal.directories {
+        match number(key).map(|number| &mut divided.trees[number]) {
+            Some(tree) if tree.root == *key => {}
+            Some(tree) => tree.directories.push(key.clone()),
+            None => divided.directories.push(key.clone()),
+        }
+    }
+    for file in std::mem::take(&mut plan.temporaries) {
+        match number(file.place.parent()).map(|number| &mut divided.trees[number]) {
+            Some(tree) => tree.files.get_mut().unwrap_or_else(PoisonError::into_inner).push(file),
+            None => divided.files.push(file),
+        }
+    }
+    divided
+}
+
+/// Makes and fills new directories, each on one thread.
+fn make_all<D: Disk>(
+    gate: &Gate<D>,
+    trees: &[Tree],
+    unsynced: &mut Unsynced<'_, D>,
+    task: &progress::Task,
+) -> Result<(), Error> {
+    let above: Result<Vec<D::Dir>, Error> =
+        trees.iter().map(|tree| gate.dir(parent(&tree.root))).collect();
+    let all: Vec<(D::Dir, &Tree)> = above?.into_iter().zip(trees).collect();
+    let (path, bulk) = (gate.path.as_path(), unsynced.bulk);
+    let made = gate.disk.each(&all, parallel::processors(), |disk, (above, tree)| {
+        make(disk, path, above, tree, !bulk, task)
+    });
+    for made in made {
+        made?.into_iter().try_for_each(|(place, file)| unsynced.add(&place, file))?;
+    }
+    Ok(())
+}
+
+/// Makes and fills one; gives the files if they are to be kept open. `path` is the store's directory, for errors.
+fn make<D: Disk>(
+    disk: &D,
+    path: &Path,
+    above: &D::Dir,
+    tree: &Tree,
+    keep: bool,
+    task: &progress::Task,
+) -> Result<Vec<(StorePath, D::File)>, Error> {
+    let make = |above: &D::Dir, key: &str| {
+        let name = key.rsplit('/').next().unwrap_or_default();
+        make_dir_in(disk, above, name, directory_mode(key), || path.join(key))
+    };
+    let mut open: Vec<(&str, D::Dir)> = vec![(&tree.root, make(above, &tree.root)?)];
+    for key in &tree.directories {
+        let above = open.iter().find(|(held, _)| *held == parent(key));
+        // They are made from the outside in.
+        let (_, above) = above.expect("made before"); // invariant of plans
+        let dir = make(above, key)?;
+        open.push((key, dir));
+    }
+    let mut kept = Vec::new();
+    let files = std::mem::take(&mut *tree.files.lock().unwrap_or_else(PoisonError::into_inner));
+    let count = files.len();
+    for Temporary { place, content, look } in files {
+        let dir = open.iter().find(|(held, _)| *held == place.parent());
+        // Each file's directory is one of the tree's.
+        let (_, dir) = dir.expect("made before"); // invariant of plans
+        let file = create_in(disk, dir, place.name(), content.as_bytes(), &look).map_err(
+            |(operation, source)| Error::Io { operation, path: path.join(place.as_str()), source },
+        )?;
+        kept.extend(keep.then_some((place, file)));
+    }
+    task.steps(count);
+    Ok(kept)
 }
 
 /// Makes the names in `dirs` durable, and with `all` everything else on their file systems.
@@ -95,12 +223,12 @@ pub(crate) fn create<D: Disk>(
 /// As [`create`], many of them.
 fn create_all<D: Disk>(
     gate: &Gate<D>,
-    files: &[Temporary],
+    files: Vec<Temporary>,
     unsynced: &mut Unsynced<'_, D>,
+    task: &progress::Task,
 ) -> Result<(), Error> {
-    let task = progress::task("files", Some(files.len()));
     let (bulk, threads) = (unsynced.bulk, parallel::processors());
-    let mut rest = files;
+    let mut rest = files.as_slice();
     while !rest.is_empty() {
         let some;
         (some, rest) = rest.split_at(at_once(rest, bulk));

@@ -30,9 +30,9 @@ use crate::{
 /// new one beside what it points to.
 pub fn destination(dir: &Path, path: &Path) -> PathBuf {
     let is_credential = path.extension().is_some_and(|extension| extension == "pem");
-    match std::fs::read_link(dir.join(path)) {
-        Ok(target) if is_credential => path.parent().unwrap_or(Path::new("")).join(target),
-        _ => path.to_path_buf(),
+    match is_credential.then(|| std::fs::read_link(dir.join(path))) {
+        Some(Ok(target)) => path.parent().unwrap_or(Path::new("")).join(target),
+        Some(Err(_)) | None => path.to_path_buf(),
     }
 }
 

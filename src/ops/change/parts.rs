@@ -5,14 +5,14 @@
 
 use std::{error::Error as _, io, ops::Range};
 
-use super::{Decision, Error, Report, Request, Run};
+use super::{Decision, Error, Looked, Looker, Report, Request, Run};
 use crate::{
     model::{
         cluster::Cluster,
         part::{ClusterPart, PartedCluster},
         timestamp::Timestamp,
     },
-    parallel::progress,
+    parallel::{self, progress},
 };
 
 /// What of a change could not be made, where the rest was.
@@ -36,6 +36,8 @@ pub struct Making<D, C, O> {
 
 /// Makes a change of a cluster, and hands over the report of each part, and whether it is the only one. A host that cannot
 /// be changed is left out and named; where that is one of the control plane, nothing is changed.
+///
+/// Once the control plane is as it is to be, the next part is made in memory while one is written.
 pub fn run<D, C, O>(
     cluster: &Cluster,
     request: &Request<'_>,
@@ -43,26 +45,32 @@ pub fn run<D, C, O>(
     mut told: impl FnMut(Report, bool),
 ) -> Result<Shortfall, Error>
 where
-    D: Fn(&ClusterPart, Timestamp) -> Result<Decision, Error>,
-    C: Fn() -> Result<(), Error>,
-    O: Fn(&ClusterPart) -> bool,
+    D: Fn(&ClusterPart, Timestamp) -> Result<Decision, Error> + Sync,
+    C: Fn() -> Result<(), Error> + Sync,
+    O: Fn(&ClusterPart) -> bool + Sync,
 {
     let parts = PartedCluster::new(cluster);
-    let mut run = Run::new(request)?;
-    let open = parts.ranges();
+    let looker = Looker::new(request)?;
+    let mut run = Run::new(&looker);
+    let mut open = parts.ranges();
     if let [_] = open.as_slice() {
         let part = parts.part(0..parts.nodes(), true);
         told(run.part(|now| (making.decide)(&part, now), || Ok(()))?, true);
         return Ok(Shortfall::default());
     }
-    let mut make = |nodes: Range<usize>, is_first: bool| {
+    let look = |nodes: Range<usize>, is_first: bool| {
         let part = parts.part(nodes, is_first);
-        if !(making.concerns)(&part) {
-            return Ok(());
-        }
-        match run.part(|now| (making.decide)(&part, now), &making.confirm) {
+        let is_concerned = (making.concerns)(&part);
+        let looked = is_concerned.then(|| looker.look(|now| (making.decide)(&part, now)));
+        (part, looked)
+    };
+    let mut finish = |part: &ClusterPart, looked: Option<Result<Looked, Error>>| {
+        let Some(looked) = looked else { return Ok(()) };
+        let decide = |now| (making.decide)(part, now);
+        let finished = looked.and_then(|looked| run.finish(looked, decide, &making.confirm));
+        match finished {
             Ok(report) => {
-                told(Report { only_nodes: !is_first, ..report }, false);
+                told(Report { only_nodes: !part.is_first, ..report }, false);
                 Ok(())
             }
             // Another certkit is at it, or what is declared was changed: it is nobody's fault here.
@@ -71,7 +79,29 @@ where
         }
     };
     let name = |nodes| parts.part(nodes, false).names();
-    each(open, parts.nodes(), name, &mut make)
+    let mut way = Way::new(parts.nodes(), &name);
+    let mut open = open.drain(..);
+    while way.is_first {
+        let Some(nodes) = open.next() else { break };
+        way.go(nodes, None, &mut |nodes, is_first| {
+            let (part, looked) = look(nodes, is_first);
+            finish(&part, looked)
+        })?;
+    }
+    parallel::in_turn(
+        open,
+        |nodes| (nodes.clone(), look(nodes, false)),
+        |(nodes, (part, looked))| {
+            let tried = Some(finish(&part, looked));
+            way.go(nodes, tried, &mut |nodes, is_first| {
+                let (part, looked) = look(nodes, is_first);
+                finish(&part, looked)
+            })?;
+            if way.is_over { Err(None) } else { Ok(()) }
+        },
+    )
+    .or_else(|stopped: Option<Error>| stopped.map_or(Ok(()), Err))?;
+    Ok(way.end())
 }
 
 /// Why a part was not changed.
@@ -86,40 +116,82 @@ pub enum Failed {
 /// first, or nothing is; a range that cannot be changed is halved until the node is found that is in the way, and that is
 /// left out and named.
 pub fn each(
-    mut open: Vec<Range<usize>>,
+    open: Vec<Range<usize>>,
     nodes: usize,
     name: impl Fn(Range<usize>) -> String,
-    make: &mut dyn FnMut(Range<usize>, bool) -> Result<(), Failed>,
+    make: &mut Make<'_>,
 ) -> Result<Shortfall, Error> {
-    let task = progress::task(WHAT, Some(nodes));
-    let mut shortfall = Shortfall::default();
-    open.reverse();
-    let mut is_first = true;
-    while let Some(nodes) = open.pop() {
-        match make(nodes.clone(), is_first) {
-            Ok(()) => is_first = false,
-            Err(Failed::All(error)) => return Err(error),
-            // The others can be changed, whatever host it is.
-            Err(Failed::Part(error))
-                if !nodes.is_empty() && (is_first || nodes.len() > 1) && !is_lasting(&error) =>
-            {
-                let middle = if is_first { nodes.start } else { nodes.start + nodes.len() / 2 };
-                open.extend([middle..nodes.end, nodes.start..middle]);
-                continue;
-            }
-            Err(Failed::Part(error)) if is_first => return Err(error),
-            Err(Failed::Part(error)) => {
-                let lasts = is_lasting(&error);
-                shortfall.failed.push((name(nodes.clone()), error));
-                if lasts {
-                    shortfall.left = open.iter().map(Range::len).sum();
-                    break;
+    let mut way = Way::new(nodes, &name);
+    for nodes in open {
+        way.go(nodes, None, make)?;
+    }
+    Ok(way.end())
+}
+
+/// Makes the change of these nodes, and whether it is the first.
+type Make<'m> = dyn FnMut(Range<usize>, bool) -> Result<(), Failed> + 'm;
+
+/// The way through all nodes.
+struct Way<'n> {
+    task: progress::Task,
+    name: &'n dyn Fn(Range<usize>) -> String,
+    nodes: usize,
+    /// How many of them were tried.
+    tried: usize,
+    /// Whether nothing was changed yet.
+    is_first: bool,
+    /// Whether the rest would meet what the last one has met.
+    is_over: bool,
+    failed: Vec<(String, Error)>,
+}
+
+impl<'n> Way<'n> {
+    fn new(nodes: usize, name: &'n dyn Fn(Range<usize>) -> String) -> Self {
+        let task = progress::task(WHAT, Some(nodes));
+        Self { task, name, nodes, tried: 0, is_first: true, is_over: false, failed: Vec::new() }
+    }
+
+    /// Goes on by these nodes; what came of them where they were tried already.
+    fn go(
+        &mut self,
+        nodes: Range<usize>,
+        mut came: Option<Result<(), Failed>>,
+        make: &mut Make<'_>,
+    ) -> Result<(), Error> {
+        let mut open = vec![nodes];
+        while !self.is_over
+            && let Some(nodes) = open.pop()
+        {
+            let is_first = self.is_first;
+            match came.take().unwrap_or_else(|| make(nodes.clone(), is_first)) {
+                Ok(()) => self.is_first = false,
+                Err(Failed::All(error)) => return Err(error),
+                // The others can be changed, whatever host it is.
+                Err(Failed::Part(error))
+                    if !nodes.is_empty()
+                        && (is_first || nodes.len() > 1)
+                        && !is_lasting(&error) =>
+                {
+                    let half = nodes.start + nodes.len() / 2;
+                    let middle = if is_first { nodes.start } else { half };
+                    open.extend([middle..nodes.end, nodes.start..middle]);
+                    continue;
+                }
+                Err(Failed::Part(error)) if is_first => return Err(error),
+                Err(Failed::Part(error)) => {
+                    self.is_over = is_lasting(&error);
+                    self.failed.push(((self.name)(nodes.clone()), error));
                 }
             }
+            self.tried += nodes.len();
+            self.task.steps(nodes.len());
         }
-        task.steps(nodes.len());
+        Ok(())
     }
-    Ok(shortfall)
+
+    fn end(self) -> Shortfall {
+        Shortfall { failed: self.failed, left: self.nodes - self.tried }
+    }
 }
 
 /// What is counted while that goes on.

@@ -1,7 +1,7 @@
 //! Files below DIR: read through one door, as they are or as a change would leave them.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{HashMap, HashSet},
     ffi::{OsStr, OsString},
     fs::File,
     io::ErrorKind,
@@ -37,16 +37,16 @@ pub struct Files<'a> {
     /// Bundles by the paths that were met already.
     known: HashMap<PathBuf, Bundle>,
     /// Files that hold a private key.
-    pub secrets: BTreeSet<PathBuf>,
+    pub secrets: HashSet<PathBuf>,
     /// Files that something names.
-    pub used: BTreeSet<PathBuf>,
+    pub used: HashSet<PathBuf>,
 }
 
 /// What was met at one door.
 #[derive(Default)]
 pub struct FileNotes {
-    secrets: BTreeSet<PathBuf>,
-    used: BTreeSet<PathBuf>,
+    secrets: HashSet<PathBuf>,
+    used: HashSet<PathBuf>,
 }
 
 impl<'a> Files<'a> {
@@ -64,8 +64,8 @@ impl<'a> Files<'a> {
             hosts: HashMap::new(),
             bundles: HashMap::new(),
             known: HashMap::new(),
-            secrets: BTreeSet::new(),
-            used: BTreeSet::new(),
+            secrets: HashSet::new(),
+            used: HashSet::new(),
         }
     }
 

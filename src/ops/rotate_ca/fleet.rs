@@ -2,8 +2,9 @@
 //! part by part where they are many. A stage that has not come to some of them comes there before anything else is done.
 
 use std::{
-    cell::RefCell,
     collections::{BTreeSet, HashSet},
+    mem,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
@@ -29,7 +30,23 @@ use crate::{
     store,
 };
 
-/// What was decided, beside the plan.
+/// What was decided, beside the plan: by whoever decides about a part, on whichever thread.
+#[derive(Default)]
+pub struct Shared(Mutex<Decided>);
+
+impl Shared {
+    /// What was decided so far.
+    pub fn now(&self) -> MutexGuard<'_, Decided> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was decided.
+    pub fn end(self) -> Decided {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The same.
 #[derive(Default)]
 pub struct Decided {
     /// Which goes by which step.
@@ -45,6 +62,11 @@ pub struct Decided {
 }
 
 impl Decided {
+    /// Which goes by which step, unless nothing does.
+    pub fn moves(&self) -> &[(&'static str, Move)] {
+        if self.pause.is_none() { &self.all } else { &[] }
+    }
+
     /// Whether there are nodes to which a stage has not come.
     fn is_behind(&mut self, standing: &[Standing]) -> bool {
         self.behind = standing.iter().flat_map(|one| one.behind.iter().cloned()).collect();
@@ -81,7 +103,7 @@ impl Fleet<'_> {
     /// Makes the change: of a cluster of many nodes part by part, unless it moves what all parts have to know at once.
     pub fn go(
         &self,
-        decided: &RefCell<Decided>,
+        decided: &Shared,
         mut told: impl FnMut(Report, bool),
     ) -> Result<Shortfall, Error> {
         let change = self.change;
@@ -92,13 +114,13 @@ impl Fleet<'_> {
             && match left && !change.dry_run {
                 true => true,
                 false => {
-                    self.look(&mut decided.borrow_mut(), change.now)?;
-                    let decided = decided.borrow();
+                    let mut decided = decided.now();
+                    self.look(&mut decided, change.now)?;
                     !decided.behind.is_empty() || self.is_in_parts(&decided.all)
                 }
             };
         if !is_in_parts {
-            decided.take();
+            *decided.now() = Decided::default();
             told(change::run(change, all)?, true);
             return Ok(Shortfall::default());
         }
@@ -108,8 +130,8 @@ impl Fleet<'_> {
                 if declared::load(change.dir)? != *self.whole {
                     return Err(Error::Redeclared(change.dir.join(declared::FILE)));
                 }
-                let before = decided.take();
-                let mut now = decided.borrow_mut();
+                let mut now = decided.now();
+                let before = mem::take(&mut *now);
                 now.pause = left.then(change::finished);
                 self.look(&mut now, change.now)?;
                 match left || before.all == now.all && before.behind == now.behind {
@@ -118,7 +140,7 @@ impl Fleet<'_> {
                 }
             },
             concerns: |part: &ClusterPart| {
-                let Decided { behind, pause, .. } = &*decided.borrow();
+                let Decided { behind, pause, .. } = &*decided.now();
                 let mut hosts = part.cluster.hosts.iter();
                 pause.is_none() || part.is_first || hosts.any(|host| behind.contains(&host.name))
             },
@@ -244,21 +266,24 @@ impl Fleet<'_> {
         &self,
         part: &ClusterPart,
         now: Timestamp,
-        decided: &RefCell<Decided>,
+        decided: &Shared,
     ) -> Result<Decision, Error> {
         let Self { request, change, .. } = *self;
         let (dir, cluster) = (change.dir, &part.cluster);
         let layout = Layout::new(cluster);
         let observation = observe::observe(&layout, dir);
         let read = Read { layout: &layout, observation: &observation, names: request.names };
-        let mut decided = decided.borrow_mut();
+        let mut decided = decided.now();
         if part.is_whole {
             decided.is_behind(&read.standing()?);
         }
         // Once the CAs' own files are as they will be, they alone say what nodes are to have.
         if decided.pause.is_some() || !part.is_first && !change.dry_run {
+            let pause = decided.pause.clone();
+            // Others may look meanwhile.
+            drop(decided);
             let mut plan = self.catch_up(read, now)?;
-            plan.notes.extend(decided.pause.clone());
+            plan.notes.extend(pause);
             let refusals: Vec<String> = plan.blocked.iter().map(why).collect();
             return match refusals.is_empty() {
                 true => Ok(Decision { cluster: cluster.clone(), observation, plan }),

@@ -6,7 +6,10 @@ use x509_parser::{
 };
 
 use crate::{
-    model::name::{Name, escaped},
+    model::{
+        name::{Name, escaped},
+        shown::hex,
+    },
     pki::oid::dotted,
 };
 
@@ -38,7 +41,7 @@ fn shown(attribute: &AttributeTypeAndValue<'_>) -> String {
         Ok(text) => out.push_str(&escaped(text)),
         Err(_) => {
             out.push('#');
-            out.extend(attribute.as_slice().iter().map(|b| format!("{b:02x}")));
+            out.push_str(&hex(attribute.as_slice()));
         }
     }
     out
