@@ -80,7 +80,7 @@ struct Divided {
     files: Vec<Temporary>,
 }
 
-/// A new directory that becomes visible as a whole: one thread makes and fills it.
+/// A new directory, which becomes visible as a whole, or with the one that it is in: one thread makes and fills it.
 struct Tree {
     /// Where it is filled.
     root: String,
@@ -90,14 +90,23 @@ struct Tree {
     files: Mutex<Vec<Temporary>>,
 }
 
+/// One with more directories than this in it, as the one of all hosts, is made first, and then each of those is a tree.
+const SPREAD: usize = 8;
+
 fn divide(plan: &mut StagingPlan) -> Divided {
     let mut divided = Divided { directories: Vec::new(), trees: Vec::new(), files: Vec::new() };
+    let fresh = plan.journal.entries.iter().filter(|entry| entry.is_directory());
+    let fresh: Vec<StorePath> = fresh.filter_map(JournalEntry::staged_beside).collect();
+    let mut children: HashMap<&str, Vec<&str>> = HashMap::new();
+    for key in &plan.journal.directories {
+        children.entry(parent(key)).or_default().push(key);
+    }
     let mut numbers = HashMap::new();
-    for entry in plan.journal.entries.iter().filter(|entry| entry.is_directory()) {
-        if let Some(root) = entry.staged_beside() {
-            let root = root.as_str().to_owned();
-            numbers.insert(root.clone(), divided.trees.len());
-            let (directories, files) = (Vec::new(), Mutex::default());
+    for root in &fresh {
+        let inside = children.get(root.as_str()).filter(|inside| inside.len() > SPREAD);
+        for root in inside.map_or(std::slice::from_ref(&root.as_str()), Vec::as_slice) {
+            numbers.insert((*root).to_owned(), divided.trees.len());
+            let (root, directories, files) = ((*root).to_owned(), Vec::new(), Mutex::default());
             divided.trees.push(Tree { root, directories, files });
         }
     }
