@@ -12,6 +12,7 @@ use std::{
 
 use super::{
     flags::{self, FlagsError},
+    observe::Folders,
     read,
 };
 use crate::{
@@ -38,6 +39,7 @@ pub fn observe(layout: &Layout<'_>, dir: &Path) -> Result<Vec<ObservedConfig>, F
     let path = dir.to_str().ok_or(FlagsError::HostDir { path: "DIR".into() })?;
     let place = Placement { dir: path, without_keys: &without_keys };
     let mut configs = Vec::new();
+    let mut folders = Folders::new(dir);
     // Hosts of a kind have the same.
     let mut known: HashMap<(&str, Vec<String>), Arc<str>> = HashMap::new();
     for file in &layout.config_files {
@@ -53,7 +55,11 @@ pub fn observe(layout: &Layout<'_>, dir: &Path) -> Result<Vec<ObservedConfig>, F
                 text
             }
         };
-        let content = match read::file(&dir.join(&file.path)) {
+        let found = match folders.lack(&file.path) {
+            true => Piece::Missing,
+            false => read::file(&dir.join(&file.path)),
+        };
+        let content = match found {
             Piece::Missing => Piece::Missing,
             Piece::Bad(why) => Piece::Bad(why),
             Piece::Present(found) => state(&found, &text, file.component, &all),

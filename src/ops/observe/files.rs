@@ -2,10 +2,11 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    ffi::{OsStr, OsString},
+    ffi::OsStr,
     fs::File,
     io::ErrorKind,
-    path::{Component, Path, PathBuf},
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -30,8 +31,7 @@ pub struct Files<'a> {
     root: Option<File>,
     /// What a change that is not made yet would make of files.
     change: HashMap<&'a Path, After<'a>>,
-    /// Whether hosts' folders are there, by their names: of one that is not nothing need be looked for.
-    hosts: HashMap<OsString, bool>,
+    folders: Folders<'a>,
     /// Bundles by their content.
     bundles: HashMap<Vec<u8>, Bundle>,
     /// Bundles by the paths that were met already.
@@ -40,6 +40,38 @@ pub struct Files<'a> {
     pub secrets: HashSet<PathBuf>,
     /// Files that something names.
     pub used: HashSet<PathBuf>,
+}
+
+/// Which folders are there: each host's, and all others right below DIR. In one that is not, as of a new fleet none is,
+/// nothing need be looked for.
+pub struct Folders<'a> {
+    dir: &'a Path,
+    known: HashMap<Vec<u8>, bool>,
+}
+
+impl<'a> Folders<'a> {
+    /// Those below this directory.
+    pub fn new(dir: &'a Path) -> Self {
+        Self { dir, known: HashMap::new() }
+    }
+
+    /// Whether a path, relative to the directory, is in one that is not there.
+    pub fn lack(&mut self, path: &Path) -> bool {
+        let path = path.as_os_str().as_bytes();
+        let slash = |from: usize| Some(from + path[from..].iter().position(|b| *b == b'/')?);
+        let end = match slash(0) {
+            Some(end) if &path[..end] == HOSTS.as_bytes() => slash(end + 1),
+            end => end.filter(|end| *end > 0),
+        };
+        let Some(folder) = end.map(|end| &path[..end]) else { return false };
+        if let Some(is_there) = self.known.get(folder) {
+            return !is_there;
+        }
+        let found = self.dir.join(OsStr::from_bytes(folder)).symlink_metadata();
+        let is_there = !found.is_err_and(|error| error.kind() == ErrorKind::NotFound);
+        self.known.insert(folder.to_vec(), is_there);
+        !is_there
+    }
 }
 
 /// What was met at one door.
@@ -61,7 +93,7 @@ impl<'a> Files<'a> {
             dir,
             root: None,
             change: HashMap::new(),
-            hosts: HashMap::new(),
+            folders: Folders::new(dir),
             bundles: HashMap::new(),
             known: HashMap::new(),
             secrets: HashSet::new(),
@@ -105,22 +137,8 @@ impl<'a> Files<'a> {
         match self.change.get(path) {
             Some(After::Nothing) => false,
             Some(After::File(_) | After::Symlink(_)) => true,
-            None => !self.is_of_no_folder(path) && self.dir.join(path).exists(),
+            None => !self.folders.lack(path) && self.dir.join(path).exists(),
         }
-    }
-
-    /// Whether a path is in the folder of a host that has none: as all of a new fleet's are.
-    fn is_of_no_folder(&mut self, path: &Path) -> bool {
-        let mut parts = path.components();
-        let is_hosts = parts.next() == Some(Component::Normal(OsStr::new(HOSTS)));
-        let Some(Component::Normal(name)) = parts.next().filter(|_| is_hosts) else { return false };
-        if let Some(is_there) = self.hosts.get(name) {
-            return !is_there;
-        }
-        let found = self.dir.join(HOSTS).join(name).symlink_metadata();
-        let is_there = !found.is_err_and(|error| error.kind() == ErrorKind::NotFound);
-        self.hosts.insert(name.to_owned(), is_there);
-        !is_there
     }
 
     /// A file's content. A path that begins at the root is taken as it is.
@@ -147,7 +165,7 @@ impl<'a> Files<'a> {
     }
 
     fn on_disk(&mut self, path: &Path) -> Piece<Zeroizing<Vec<u8>>> {
-        if self.is_of_no_folder(path) {
+        if self.folders.lack(path) {
             return Piece::Missing;
         }
         match &self.root {
