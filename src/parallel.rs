@@ -388,6 +388,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_done_in_turn_is_begun_two_jobs_ahead_and_no_more() {
+        let begun = AtomicUsize::new(0);
+        let mut next = 0;
+        let work = |job: usize| {
+            begun.fetch_max(job + 1, Ordering::SeqCst);
+            job * job
+        };
+        let result = in_turn(0..50, work, |square| {
+            assert_eq!(square, next * next);
+            thread::sleep(std::time::Duration::from_millis(2));
+            assert!(begun.load(Ordering::SeqCst) <= next + 3);
+            next += 1;
+            if next == 40 { Err("enough") } else { Ok(()) }
+        });
+        assert_eq!((result, next), (Err("enough"), 40));
+        assert!(begun.load(Ordering::SeqCst) <= 42);
+    }
+
+    #[test]
     fn a_failure_ends_it() {
         let mut count = 0;
         let result = in_order(

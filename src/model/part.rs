@@ -116,3 +116,22 @@ pub fn core(cluster: &Cluster) -> Cluster {
         false => cluster.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_have_each_node_once_and_the_first_is_small_where_there_are_others() {
+        for nodes in [0, 1, NODES, NODES + 1, NODES + FIRST, 2 * NODES + FIRST, 7 * NODES + 3] {
+            let ranges = ranges(nodes);
+            let mut all = ranges.iter().cloned().flatten();
+            assert!(all.by_ref().eq(0..nodes), "{nodes}: {ranges:?}");
+            assert!(
+                ranges.iter().all(|range| range.len() <= NODES && range.is_empty() == (nodes == 0))
+            );
+            let is_one = nodes <= NODES;
+            assert_eq!((ranges.len() == 1, ranges[0].len() == FIRST), (is_one, !is_one), "{nodes}");
+        }
+    }
+}

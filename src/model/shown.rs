@@ -192,6 +192,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn octets_are_two_small_digits_each() {
+        assert_eq!(hex(&[0, 0x0f, 0xa5, 0xff]), "000fa5ff");
+    }
+
+    #[test]
     fn what_people_write_is_shown() {
         for text in [
             "",

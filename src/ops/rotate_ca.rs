@@ -32,6 +32,7 @@ use crate::{
         shown::with_causes,
         timestamp::Timestamp,
     },
+    parallel,
     tls::probe::Target,
 };
 use cluster::{ClusterCopy, CopiedCa, Kubectl};
@@ -146,12 +147,17 @@ fn standing_of_all(
     // Met with each part.
     let mut users_of_core: Vec<HashSet<String>> = Vec::new();
     let mut parts = part::all(cluster).peekable();
-    while let Some(part) = parts.next() {
+    let parts = std::iter::from_fn(|| Some((parts.next()?, parts.peek().is_none())));
+    // The next ones are read while one is looked at.
+    let look = |(part, is_last): (ClusterPart, bool)| {
+        let observation = observe::observe(&Layout::new(&part.cluster), dir);
+        (part, observation, is_last)
+    };
+    parallel::in_turn(parts, look, |(part, observation, is_last)| {
         let layout = Layout::new(&part.cluster);
-        let observation = observe::observe(&layout, dir);
         let read = Read { layout: &layout, observation: &observation, names };
         let standing = read.standing()?;
-        shown(&part, read, &standing, parts.peek().is_none())?;
+        shown(&part, read, &standing, is_last)?;
         if part.is_first {
             users_of_core.extend(standing.iter().map(|one| one.users.iter().cloned().collect()));
             all = standing;
@@ -161,7 +167,8 @@ fn standing_of_all(
                 one.behind.extend(more.behind);
             }
         }
-    }
+        Ok::<(), Error>(())
+    })?;
     Ok(all)
 }
 

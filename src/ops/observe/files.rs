@@ -216,3 +216,25 @@ impl<'a> Files<'a> {
         self.known.insert(path.to_path_buf(), bundle);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_lacks_its_folder_where_that_of_its_host_or_the_outermost_one_is_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["pki", "hosts/n1/pki"] {
+            std::fs::create_dir_all(dir.path().join(folder)).unwrap();
+        }
+        std::os::unix::fs::symlink("nowhere", dir.path().join("link")).unwrap();
+        let mut folders = Folders::new(dir.path());
+        let lacking = ["hosts/n2/pki/kubelet.crt", "hosts/n2/kubelet.conf", "csr/hosts/n1/a.csr"];
+        // Whatever is there is looked into, even if it leads nowhere.
+        let others = ["hosts/n1/other/a.crt", "hosts/n1", "a.conf", "pki/a/b", "/csr/a", "link/a"];
+        for _ in 0..2 {
+            assert!(lacking.iter().all(|path| folders.lack(Path::new(path))));
+            assert!(!others.iter().any(|path| folders.lack(Path::new(path))));
+        }
+    }
+}

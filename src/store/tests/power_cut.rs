@@ -101,13 +101,15 @@ fn step() -> impl Strategy<Value = Step> {
 fn scenario() -> impl Strategy<Value = Scenario> {
     let files = prop::collection::vec((any::<bool>(), step()), PATHS.len());
     let extra = prop_oneof![60 => Just(0_usize), 1 => Just(60)];
-    (prop::bool::weighted(0.8), any::<bool>(), files, 0..3_usize, extra).prop_map(
-        |(dir_exists, has_history, files, log_lines, extra)| Scenario {
+    let hosts = prop_oneof![30 => Just(0_usize), 2 => 1..12_usize, 1 => Just(30)];
+    (prop::bool::weighted(0.8), any::<bool>(), files, 0..3_usize, extra, hosts).prop_map(
+        |(dir_exists, has_history, files, log_lines, extra, hosts)| Scenario {
             dir_exists,
             has_history,
             files,
             log_lines,
             extra,
+            hosts,
         },
     )
 }
@@ -136,15 +138,20 @@ proptest! {
     }
 }
 
+/// One of each kind.
+fn scenarios() -> [Scenario; 6] {
+    let (few, many) = (Scenario::fleet(9), Scenario::fleet(30));
+    [Scenario::full(), Scenario::first(), Scenario::bulk(), Scenario::line(), few, many]
+}
+
 #[test]
 fn a_kill_or_power_cut_at_every_call_leaves_old_or_new() {
-    for scenario in [Scenario::full(), Scenario::first(), Scenario::bulk(), Scenario::line()] {
+    for scenario in scenarios() {
         let (done, calls) = scenario.done();
         let (before, new) = (scenario.disk(), view(&done).unwrap());
         for at in 0..=calls.len() {
-            for power in
-                std::iter::once(None).chain((0..if scenario.extra > 0 { 4 } else { 40 }).map(Some))
-            {
+            let is_large = scenario.extra + scenario.hosts > 0;
+            for power in std::iter::once(None).chain((0..if is_large { 4 } else { 40 }).map(Some)) {
                 let cuts = [Cut { at, power }];
                 let checked = check(&scenario, &before.fork(), &new, &cuts);
                 let call = calls.get(at).map_or("the end", String::as_str);
@@ -164,8 +171,7 @@ fn a_line_of_the_log_alone_is_one_write_and_one_sync() {
 /// The proof that the tests above can fail, and that no sync is there for nothing.
 #[test]
 fn without_any_one_of_its_syncs_the_protocol_breaks() {
-    let scenarios = [Scenario::full(), Scenario::first(), Scenario::bulk(), Scenario::line()];
-    for scenario in scenarios {
+    for scenario in scenarios() {
         let (done, calls) = scenario.done();
         let (before, new) = (scenario.disk(), view(&done).unwrap());
         // Those above a directory that was there are for a run that made it and was killed.

@@ -38,6 +38,8 @@ pub(super) struct Scenario {
     pub(super) log_lines: usize,
     /// More new files, to have enough for one sync of the whole file system.
     pub(super) extra: usize,
+    /// Hosts that are new, each with a folder that holds another one.
+    pub(super) hosts: usize,
 }
 
 /// The folder elsewhere that may be changed.
@@ -89,13 +91,13 @@ impl Scenario {
             (false, Keep),
             (true, Write),
         ];
-        Self { dir_exists: true, has_history: true, files, log_lines: 2, extra: 0 }
+        Self { dir_exists: true, has_history: true, files, log_lines: 2, extra: 0, hosts: 0 }
     }
 
     /// The first transaction of all: nothing is there.
     pub(super) fn first() -> Self {
         let files = PATHS.iter().map(|_| (false, Step::Write)).collect();
-        Self { dir_exists: false, has_history: false, files, log_lines: 1, extra: 0 }
+        Self { dir_exists: false, has_history: false, files, log_lines: 1, extra: 0, hosts: 0 }
     }
 
     /// Enough files to be synced all at once.
@@ -103,10 +105,17 @@ impl Scenario {
         Self { extra: 60, ..Self::full() }
     }
 
+    /// More hosts than one thread fills a folder of; with 30 enough to be synced all at once.
+    pub(super) fn fleet(hosts: usize) -> Self {
+        let mut files = vec![(false, Step::Keep); PATHS.len()];
+        files[0] = (false, Step::Write);
+        Self { dir_exists: true, has_history: false, files, log_lines: 1, extra: 0, hosts }
+    }
+
     /// A line of the log, and nothing else.
     pub(super) fn line() -> Self {
         let files = PATHS.iter().map(|_| (true, Step::Keep)).collect();
-        Self { dir_exists: true, has_history: true, files, log_lines: 1, extra: 0 }
+        Self { dir_exists: true, has_history: true, files, log_lines: 1, extra: 0, hosts: 0 }
     }
 
     /// The disk before.
@@ -168,6 +177,11 @@ impl Scenario {
         }
         (0..self.extra).for_each(|number| {
             transaction.write(format!("bulk/{number}"), format!("new {number}"), 0o600);
+        });
+        (0..self.hosts).for_each(|number| {
+            let folder = format!("hosts/h{number}");
+            transaction.write(format!("{folder}/kubelet.conf"), format!("host {number}"), 0o600);
+            transaction.write(format!("{folder}/pki/kubelet.key"), format!("key {number}"), 0o600);
         });
         (0..self.log_lines).for_each(|line| {
             transaction.log(format!("line {line}"));
