@@ -10,7 +10,7 @@
 //!    is in the places, what would refuse to be replaced, which directory would not let it be.
 //! 2. **record**: `.certkit/staging` lists, durably, all that is going to be made: temporary files
 //!    with their final paths and digests, directories, copies, log lines.
-//! 3. **stage**: missing directories are made; what will be replaced or removed is copied to
+//! 3. **stage**: missing directories are made, each new tree and the files in it by one thread; what will be replaced or removed is copied to
 //!    `.certkit/backups/ID/`; each new file is written beside its final path as
 //!    `.NAME.certkit-TRANSACTION`, created exclusively with its final mode. All of it is made durable: an
 //!    `fsync` for each file and directory, or one `syncfs` for each file system when there are many.
