@@ -88,6 +88,9 @@ where
             finish(&part, looked)
         })?;
     }
+    if way.is_over {
+        return Ok(way.end());
+    }
     parallel::in_turn(
         open,
         |nodes| (nodes.clone(), look(nodes, false)),
