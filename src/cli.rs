@@ -199,8 +199,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             // Help and version are asked for, and are data; the rest is talk.
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
             return match error.print() {
-                Ok(()) => exit.into(),
-                Err(_) => Exit::Failed.into(),
+                // Or its reader has seen enough.
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Exit::Failed.into(),
+                Ok(()) | Err(_) => exit.into(),
             };
         }
     };

@@ -14,6 +14,7 @@ pub mod expiry;
 pub mod export;
 pub mod flags;
 pub mod fleet;
+mod folders;
 pub mod import;
 pub mod init;
 pub mod kubeconfig;

@@ -166,6 +166,8 @@ fn a_reader_that_leaves_does_not_change_what_there_is_to_say() {
         ("check-expiration", 0),
         ("check-expiration -o json --warn 100y", 1),
         ("export cp1", 3),
+        // It is signed, and nobody has its key.
+        ("kubeconfig bob", 4),
         ("export cp1 >/dev/full; exit $?; $1 paths", 3),
     ] {
         // Nobody reads any more before the first line is written: what fits into a pipe is written to nobody else.
@@ -187,7 +189,9 @@ fn a_reader_that_leaves_does_not_change_what_there_is_to_say() {
             true => format!("$1 {command} >/dev/full"),
             false => script,
         };
-        run_to_exit(shell.args(["-c", &script, "bash"]).arg(&program).arg(&dir), 3);
+        let output = run_to_exit(shell.args(["-c", &script, "bash"]).arg(&program).arg(&dir), 3);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("cannot write to standard output"), "{command}: {said}");
     }
 }
 

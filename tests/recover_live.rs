@@ -12,9 +12,11 @@ use support::{
     run, run_to_exit, stdout,
 };
 
-/// Made an hour ago for an hour and a little: what is left is enough to start and to write something.
-const LIFE: &str = "validity: {ca: 3600s, leaf: 3600s}\n";
-const AGO: &str = "-3525s";
+/// Made an hour ago for an hour and a little: what is left is enough to start and to write something. CAs end later:
+/// what is issued a moment after they got a new term is to have its full one.
+const LIFE: &str = "validity: {ca: 3600s, leaf: 3588s}\n";
+const AGO: &str = "-3513s";
+const LATER: Duration = Duration::from_secs(12);
 
 /// How long it is waited for the end of all that.
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -49,6 +51,7 @@ fn a_control_plane_that_was_left_to_die_is_recovered_with_all_that_it_knew() {
             std::thread::sleep(Duration::from_secs(1));
         }
     }
+    std::thread::sleep(LATER);
     for component in Component::ALL.into_iter().rev() {
         cluster.stop(0, component);
     }

@@ -4,7 +4,7 @@ mod support;
 
 use std::{fs, path::Path, process::Command};
 
-use support::{certkit, need, run, temp_dir};
+use support::{certkit, need, run, run_to_exit, temp_dir};
 
 /// A directory whose name HTML gives a meaning.
 const HOSTILE: &str = r#"a<script>alert(1)</script>&"b'"#;
@@ -241,4 +241,15 @@ fn ten_thousand_rows_are_filtered_and_sorted_while_one_looks() {
         let milliseconds = found[work].as_f64().expect("a number");
         assert!(milliseconds < 30_000.0, "{work}: {milliseconds} ms");
     }
+}
+
+#[test]
+fn a_format_is_not_taken_for_the_name_of_a_file() {
+    let folder = temp_dir();
+    let mut command = certkit();
+    command.args(["report", "-o", "json"]).current_dir(folder.path());
+    let output = run_to_exit(&mut command, 64);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("check-expiration -o json") && said.contains("-o ./json"), "{said}");
+    assert!(!folder.path().join("json").exists());
 }

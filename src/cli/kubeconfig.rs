@@ -8,7 +8,7 @@ use std::{
 use serde_json::json;
 
 use super::{
-    Exit, Failure, Format, Global, changing::LockArgs, password, print, warn, when, words::quoted,
+    Exit, Failure, Format, Global, changing::LockArgs, output, password, warn, when, words::quoted,
 };
 use crate::{
     model::{duration::Span, shown::with_causes},
@@ -137,10 +137,9 @@ fn sign(
         warn(format!("it ends with its CA, {end}, earlier than asked for"));
     }
     let Some(out) = out else {
-        return Ok(match print(&*made.text) {
-            Ok(()) => Exit::Done,
-            Err(error) => return Err(partly(error.into())),
-        });
+        // It is signed, and its key is in what is printed alone.
+        let delivered = output::deliver(&made.text).map_err(|error| partly(error.into()));
+        return delivered.map(|()| Exit::Done);
     };
     write(out, made.text.as_bytes(), 0o600)?;
     let file = quoted(&out.display().to_string());

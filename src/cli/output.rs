@@ -3,7 +3,7 @@
 pub mod expiry;
 pub mod grid;
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use clap::ColorChoice;
 
@@ -32,16 +32,29 @@ impl<W: io::Write> io::Write for UntilClosed<W> {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         match self.0.write(text) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(text.len()),
-            result => result,
+            result => result.map_err(named),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self.0.flush() {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            result => result,
+            result => result.map_err(named),
         }
     }
+}
+
+/// An error with what could not be written.
+fn named(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot write to standard output: {error}"))
+}
+
+/// Writes to standard output what is lost if nobody reads it, as a key is: then a reader that has left is an error.
+pub fn deliver(text: &str) -> io::Result<()> {
+    let mut out = anstream::AutoStream::auto(io::stdout()).lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| {
+        io::Error::other(format!("nobody has read it from standard output: {error}"))
+    })
 }
 
 /// Standard error: everything that is talk.

@@ -73,6 +73,15 @@ const BAR: usize = 20;
 pub fn run(args: &ReportArgs, global: &Global) -> Result<Exit, Failure> {
     let dir = super::absolute(&global.dir)?;
     super::check_expiration::in_order(args.warn, args.critical, "report")?;
+    if let Some(word) = args.output.as_ref().and_then(|file| file.to_str())
+        && ["json", "prometheus", "table", "wide", "yaml"].contains(&word)
+    {
+        let what = format!("--output {word}: is the page's file, and the page is HTML");
+        let hint = format!(
+            "for data: `certkit check-expiration -o json`, `certkit verify -o json`; for a file of that name: -o ./{word}"
+        );
+        return Err(Failure::usage(what).hint(Some(hint)));
+    }
     let templates = super::template::templates(args.templates.as_deref())?;
     let thresholds = Thresholds { warn: args.warn, critical: args.critical };
     let now = when(args.at)?;

@@ -36,7 +36,7 @@ fn with_dir(text: &str, dir: &str) -> String {
         out.push_str(&rest[..end]);
         rest = &rest[end..];
         let talks_of_files =
-            !["completions", "man", "template"].iter().any(|c| rest.starts_with(c));
+            !["completions", "fleet", "man", "template"].iter().any(|c| rest.starts_with(c));
         if begins && talks_of_files && is_command(rest) {
             out.push_str("--dir ");
             out.push_str(dir);

@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     flags::{self, FlagsError},
-    observe::Folders,
+    folders::Folders,
     read,
 };
 use crate::{

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use self::credential::HeldCredential;
 pub use self::{
     credential::{has_key, key_of, key_view},
-    files::{FileNotes, Files, Folders},
+    files::{FileNotes, Files},
 };
 use super::{config_file, declared, flags::FlagsError, owner::Owners};
 use crate::{
