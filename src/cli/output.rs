@@ -52,8 +52,9 @@ fn named(error: io::Error) -> io::Error {
 /// Writes to standard output what is lost if nobody reads it, as a key is: then a reader that has left is an error.
 pub fn deliver(text: &str) -> io::Result<()> {
     let mut out = anstream::AutoStream::auto(io::stdout()).lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| {
-        io::Error::other(format!("nobody has read it from standard output: {error}"))
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => io::Error::other("nobody reads standard output any more"),
+        _ => named(error),
     })
 }
 

@@ -424,7 +424,7 @@ impl<'r, 'a> Run<'r, 'a> {
         confirm: impl Fn() -> Result<(), Error>,
     ) -> Result<Report, Error> {
         let looker = self.looker;
-        let (earlier, mut left) = match looked {
+        let (earlier, left) = match looked {
             Looked::Made(made) => return self.write(*made, Left::default()),
             Looked::Idle(report) if self.store.is_none() => return Ok(*report),
             Looked::Idle(_) => (Vec::new(), Left::default()),
@@ -436,10 +436,9 @@ impl<'r, 'a> Run<'r, 'a> {
             }
             Looked::Due(earlier) => (earlier, Left::default()),
         };
-        let pauses = std::mem::take(&mut left.pauses);
         // It is open by now.
         let hold = looker.hold.get().expect("set by `open`"); // invariant of `store`
-        let work = match pauses {
+        let work = match left.pauses {
             true => Work::pause(looker.request.dir)?,
             false => Work::look(looker.request, decide, hold.now, false)?,
         };

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use serde_json::json;
 
 use super::apply::Record;
 use crate::model::{
@@ -76,13 +75,13 @@ pub fn step(command: &str, action: &str, step: &Step, now: Timestamp) -> String 
 
 /// A file that was written or removed as it is, whatever it is of.
 pub fn file(command: &str, action: &str, path: &Path, reason: &str, now: Timestamp) -> String {
-    json!({
-        "time": now.to_string(),
-        "command": command,
-        "action": action,
-        "name": path,
-        "files": [path],
-        "reason": reason,
+    text(&Line {
+        time: now.to_string(),
+        command,
+        action,
+        name: &path.to_string_lossy(),
+        files: &[path.to_path_buf()],
+        issued: None,
+        reason,
     })
-    .to_string()
 }

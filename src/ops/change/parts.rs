@@ -52,7 +52,7 @@ where
     let parts = PartedCluster::new(cluster);
     let looker = Looker::new(request)?;
     let mut run = Run::new(&looker);
-    let mut open = parts.ranges();
+    let open = parts.ranges();
     if let [_] = open.as_slice() {
         let part = parts.part(0..parts.nodes(), true);
         told(run.part(|now| (making.decide)(&part, now), || Ok(()))?, true);
@@ -64,9 +64,10 @@ where
         let looked = is_concerned.then(|| looker.look(|now| (making.decide)(&part, now)));
         (part, looked)
     };
-    let mut finish = |part: &ClusterPart, looked: Option<Result<Looked, Error>>| {
+    let mut make = |nodes: Range<usize>, is_first: bool, seen: Option<Seen>| {
+        let (part, looked) = seen.unwrap_or_else(|| look(nodes, is_first));
         let Some(looked) = looked else { return Ok(()) };
-        let decide = |now| (making.decide)(part, now);
+        let decide = |now| (making.decide)(&part, now);
         let finished = looked.and_then(|looked| run.finish(looked, decide, &making.confirm));
         match finished {
             Ok(report) => {
@@ -80,13 +81,11 @@ where
     };
     let name = |nodes| parts.part(nodes, false).names();
     let mut way = Way::new(parts.nodes(), &name);
-    let mut open = open.drain(..);
-    while way.is_first {
-        let Some(nodes) = open.next() else { break };
-        way.go(nodes, None, &mut |nodes, is_first| {
-            let (part, looked) = look(nodes, is_first);
-            finish(&part, looked)
-        })?;
+    let mut open = open.into_iter();
+    while way.is_first
+        && let Some(nodes) = open.next()
+    {
+        way.go(nodes, None, &mut |nodes, is_first| make(nodes, is_first, None))?;
     }
     if way.is_over {
         return Ok(way.end());
@@ -94,18 +93,18 @@ where
     parallel::in_turn(
         open,
         |nodes| (nodes.clone(), look(nodes, false)),
-        |(nodes, (part, looked))| {
-            let tried = Some(finish(&part, looked));
-            way.go(nodes, tried, &mut |nodes, is_first| {
-                let (part, looked) = look(nodes, is_first);
-                finish(&part, looked)
-            })?;
+        |(nodes, seen)| {
+            let came = Some(make(nodes.clone(), false, Some(seen)));
+            way.go(nodes, came, &mut |nodes, is_first| make(nodes, is_first, None))?;
             if way.is_over { Err(None) } else { Ok(()) }
         },
     )
     .or_else(|stopped: Option<Error>| stopped.map_or(Ok(()), Err))?;
     Ok(way.end())
 }
+
+/// A part, and what became of looking at it; nothing where there is nothing to be decided about it.
+type Seen = (ClusterPart, Option<Result<Looked, Error>>);
 
 /// Why a part was not changed.
 pub enum Failed {
