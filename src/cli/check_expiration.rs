@@ -85,7 +85,7 @@ pub struct CheckExpirationArgs {
 
 /// Output formats.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-enum OutputFormat {
+pub enum OutputFormat {
     /// kubeadm's columns and a status, as far as the terminal is wide enough
     Table,
     /// All of these and path, user, key, serial, fingerprint and names

@@ -6,11 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use clap::ValueEnum as _;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{
     Exit, Failure, Global,
+    check_expiration::OutputFormat,
     output::expiry::{document, residual},
     watch, when,
     words::{advice, here},
@@ -74,7 +76,7 @@ pub fn run(args: &ReportArgs, global: &Global) -> Result<Exit, Failure> {
     let dir = super::absolute(&global.dir)?;
     super::check_expiration::in_order(args.warn, args.critical, "report")?;
     if let Some(word) = args.output.as_ref().and_then(|file| file.to_str())
-        && ["json", "prometheus", "table", "wide", "yaml"].contains(&word)
+        && OutputFormat::from_str(word, false).is_ok()
     {
         let what = format!("--output {word}: is the page's file, and the page is HTML");
         let hint = format!(

@@ -34,6 +34,16 @@ impl ClusterPart {
         Self { cluster, is_first: true, is_whole: true }
     }
 
+    /// Whether a host is this part's own: those that are more than nodes are in all of them, and the first one's.
+    pub fn has(&self, host: &Host) -> bool {
+        self.is_first || host.is_only_node()
+    }
+
+    /// How many are its own.
+    pub fn count(&self) -> usize {
+        self.cluster.hosts.iter().filter(|host| self.has(host)).count()
+    }
+
     /// Its nodes, in words.
     pub fn names(&self) -> String {
         let nodes: Vec<&Host> =

@@ -13,13 +13,7 @@ use super::{
     read,
 };
 use crate::{
-    model::{
-        cluster::{Cluster, Host},
-        delivery,
-        layout::Layout,
-        observed::Piece,
-        part,
-    },
+    model::{cluster::Cluster, delivery, layout::Layout, observed::Piece, part},
     store::{self, sha256},
 };
 
@@ -100,8 +94,7 @@ pub fn behind(cluster: &Cluster, dir: &Path) -> Vec<(String, String)> {
     for part in part::all(cluster) {
         let layout = Layout::new(&part.cluster);
         let files = delivery::files(&layout);
-        let own = |host: &&Host| part.is_first || host.is_only_node();
-        for host in part.cluster.hosts.iter().filter(own) {
+        for host in part.cluster.hosts.iter().filter(|host| part.has(host)) {
             let root = cluster.root_of(host);
             let Some(files) = files.get(&root) else { continue };
             let why = match of(dir, host.name.as_ref()) {

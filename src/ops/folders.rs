@@ -1,14 +1,18 @@
 //! Folders below DIR that are not there.
 
-use std::{collections::HashMap, ffi::OsStr, io::ErrorKind, os::unix::ffi::OsStrExt, path::Path};
+use std::{
+    collections::HashMap,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
-use crate::model::stale::HOSTS;
+use crate::model::part;
 
 /// Which folders are there: each host's, and all others right below DIR. In one that is not, as of a new fleet none is,
 /// nothing need be looked for.
 pub struct Folders<'a> {
     dir: &'a Path,
-    known: HashMap<Vec<u8>, bool>,
+    known: HashMap<PathBuf, bool>,
 }
 
 impl<'a> Folders<'a> {
@@ -17,21 +21,16 @@ impl<'a> Folders<'a> {
         Self { dir, known: HashMap::new() }
     }
 
-    /// Whether a path, relative to the directory, is in one that is not there.
+    /// Whether a path, relative to the directory, is in one that is not there, or would be it.
     pub fn lack(&mut self, path: &Path) -> bool {
-        let path = path.as_os_str().as_bytes();
-        let slash = |from: usize| Some(from + path[from..].iter().position(|b| *b == b'/')?);
-        let end = match slash(0) {
-            Some(end) if &path[..end] == HOSTS.as_bytes() => slash(end + 1),
-            end => end.filter(|end| *end > 0),
-        };
-        let Some(folder) = end.map(|end| &path[..end]) else { return false };
+        let outermost = || path.ancestors().filter(|above| above.parent().is_some()).last();
+        let Some(folder) = part::folder(path).or_else(outermost) else { return false };
         if let Some(is_there) = self.known.get(folder) {
             return !is_there;
         }
-        let found = self.dir.join(OsStr::from_bytes(folder)).symlink_metadata();
+        let found = self.dir.join(folder).symlink_metadata();
         let is_there = !found.is_err_and(|error| error.kind() == ErrorKind::NotFound);
-        self.known.insert(folder.to_vec(), is_there);
+        self.known.insert(folder.to_path_buf(), is_there);
         !is_there
     }
 }
@@ -50,7 +49,7 @@ mod tests {
         let mut folders = Folders::new(dir.path());
         let lacking = ["hosts/n2/pki/kubelet.crt", "hosts/n2/kubelet.conf", "csr/hosts/n1/a.csr"];
         // Whatever is there is looked into, even if it leads nowhere.
-        let others = ["hosts/n1/other/a.crt", "hosts/n1", "a.conf", "pki/a/b", "/csr/a", "link/a"];
+        let others = ["hosts/n1/other/a.crt", "hosts/n1", "pki/a/b", "link/a"];
         for _ in 0..2 {
             assert!(lacking.iter().all(|path| folders.lack(Path::new(path))));
             assert!(!others.iter().any(|path| folders.lack(Path::new(path))));

@@ -147,7 +147,6 @@ fn standing_of_all(
     // Met with each part.
     let mut users_of_core: Vec<HashSet<String>> = Vec::new();
     let task = (!part::is_one(cluster)).then(|| progress::task("hosts", Some(cluster.hosts.len())));
-    let core = cluster.hosts.iter().filter(|host| !host.is_only_node()).count();
     let mut parts = part::all(cluster).peekable();
     let parts = std::iter::from_fn(|| Some((parts.next()?, parts.peek().is_none())));
     // The next ones are read while one is looked at.
@@ -161,8 +160,7 @@ fn standing_of_all(
         let standing = read.standing()?;
         shown(&part, read, &standing, is_last)?;
         if let Some(task) = &task {
-            let before = if part.is_first { 0 } else { core };
-            task.steps(part.cluster.hosts.len().saturating_sub(before));
+            task.steps(part.count());
         }
         if part.is_first {
             users_of_core.extend(standing.iter().map(|one| one.users.iter().cloned().collect()));

@@ -184,7 +184,6 @@ fn verify_parts(
     };
     let task = (!part::is_one(cluster)).then(|| progress::task("hosts", Some(cluster.hosts.len())));
     let mut gathered = Gathered::default();
-    let core = cluster.hosts.iter().filter(|host| !host.is_only_node()).count();
     for part in parts {
         let own = roots(&part.cluster);
         let extent = match part.is_first {
@@ -193,8 +192,7 @@ fn verify_parts(
         };
         gathered.look(request, &part, circumstances, &extent);
         if let Some(task) = &task {
-            let before = if part.is_first { 0 } else { core };
-            task.steps(part.cluster.hosts.len().saturating_sub(before));
+            task.steps(part.count());
         }
     }
     let Gathered { findings, tried, summary, forecast, .. } = gathered;
