@@ -15,6 +15,7 @@ pub mod delivery;
 pub mod der;
 pub mod duration;
 pub mod election;
+pub mod hex;
 pub mod layout;
 pub mod name;
 pub mod near;

@@ -17,11 +17,7 @@ use super::{
     print, when,
 };
 use crate::{
-    model::{
-        profile::Kind,
-        shown::{hex, tame},
-        timestamp::Timestamp,
-    },
+    model::{hex::hex, profile::Kind, shown::tame, timestamp::Timestamp},
     ops::show::{self, Key, Part, Report, Shown, SignedBy, Source},
     pki::inspect::Certificate,
     tls::probe::Target,

@@ -22,10 +22,11 @@ use crate::model::{
         Override, Usages, signers as declared_signers,
     },
     der::SEQUENCE,
+    hex::{hex, unhex},
     name::Name,
     owner,
     san::San,
-    shown::{hex, quoted},
+    shown::quoted,
     usage::{ExtendedUsage, KeyUsages},
 };
 
@@ -452,18 +453,6 @@ fn from_general_name(der: Vec<u8>) -> San {
         true => typed,
         false => San::Other(der),
     }
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    if text.is_empty() || !text.len().is_multiple_of(2) {
-        return None;
-    }
-    let digit = |b: u8| char::from(b).to_digit(16);
-    // Two digits are at most 255.
-    text.as_bytes()
-        .chunks(2)
-        .map(|two| Some((digit(two[0])? * 16 + digit(two[1])?) as u8))
-        .collect()
 }
 
 /// `certkit.yaml`'s text for a cluster: read again and completed, it is this cluster.

@@ -4,7 +4,8 @@ use std::{fmt, net::IpAddr};
 
 use super::{
     der,
-    shown::{hex, listed, quoted},
+    hex::hex,
+    shown::{listed, quoted},
 };
 
 /// One subject alternative name.

@@ -20,18 +20,6 @@ const CHANGES: usize = 3;
 const CHANGES_IN_PATHS: usize = 6;
 const OF_A_WORD: usize = 3;
 
-/// Octets in lower-case hexadecimal: a fleet has hundreds of thousands of digests and serial numbers.
-pub fn hex(octets: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |half: u8| char::from(DIGITS[usize::from(half)]);
-    let mut text = String::with_capacity(2 * octets.len());
-    for octet in octets {
-        text.push(digit(octet >> 4));
-        text.push(digit(octet & 15));
-    }
-    text
-}
-
 /// Text from a file in quotes, or what is said in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quoted<'t>(&'t str);
@@ -190,11 +178,6 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn octets_are_two_small_digits_each() {
-        assert_eq!(hex(&[0, 0x0f, 0xa5, 0xff]), "000fa5ff");
-    }
 
     #[test]
     fn what_people_write_is_shown() {

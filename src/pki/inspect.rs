@@ -32,10 +32,10 @@ use super::{
 use crate::model::{
     algorithm::KeyAlgorithm,
     der::SEQUENCE,
+    hex::hex,
     name::Name,
     profile::{Kind, Profile, Validity},
     san::San,
-    shown::hex,
     timestamp::Timestamp,
     usage::{ExtendedUsage, KeyUsages},
 };

@@ -1,6 +1,6 @@
 //! Object identifiers in dotted form.
 
-use crate::model::shown::hex;
+use crate::model::hex::hex;
 
 /// The arcs of a dotted identifier that DER can say (X.660: the first arc is 0 to 2, and the second below
 /// 40 under 0 and 1).

@@ -2,7 +2,7 @@
 
 use ring::digest;
 
-use crate::model::shown::hex;
+use crate::model::hex::hex;
 
 /// The SHA-256 digest of `data` in lower-case hexadecimal.
 pub fn sha256(data: &[u8]) -> String {

@@ -11,7 +11,7 @@ use super::backup;
 use super::disk::Disk;
 use super::error::{Error, Operation};
 use super::gate::Gate;
-use super::place::{StorePath, own, parent, temporary_name};
+use super::place::{StorePath, own, parent, temporary_name, upwards};
 
 /// The form of the record; a certkit that knows only older ones must not guess. In version 1 no directory became
 /// visible with all that is in it.
@@ -189,14 +189,9 @@ impl<'j> Fresh<'j> {
     }
 
     /// The one that this directory is, or is in.
-    fn find(&self, mut key: &str) -> Option<(&'j str, &StorePath)> {
-        while !key.is_empty() && key != "/" {
-            if let Some((&directory, at)) = self.0.get_key_value(key) {
-                return Some((directory, at));
-            }
-            key = parent(key);
-        }
-        None
+    fn find(&self, key: &str) -> Option<(&'j str, &StorePath)> {
+        let (&directory, at) = upwards(key).find_map(|key| self.0.get_key_value(key))?;
+        Some((directory, at))
     }
 }
 

@@ -93,6 +93,12 @@ pub(crate) fn parent(path: &str) -> &str {
     }
 }
 
+/// A directory and all those above it, but for the ends.
+pub(crate) fn upwards(key: &str) -> impl Iterator<Item = &str> {
+    let is_on_the_way = |key: &&str| !key.is_empty() && *key != "/";
+    std::iter::successors(Some(key), |key| Some(parent(key))).take_while(is_on_the_way)
+}
+
 /// The place of one of the store's own files.
 pub(crate) fn own(name: &str) -> StorePath {
     StorePath::own(format!("{METADATA}/{name}"))

@@ -11,7 +11,7 @@ use super::disk::{Attribute, Disk, FileKind, FileStatus, KeptMetadata, NewOwner,
 use super::error::{Error, Operation};
 use super::gate::Gate;
 use super::journal::{Appendix, Journal, JournalEntry, LOG, Rest};
-use super::place::{StorePath, join, own, parent, temporary_name};
+use super::place::{StorePath, join, own, parent, temporary_name, upwards};
 use super::transaction::{Attributes, Change, Content, FileAction, Parts, Transaction};
 
 /// A transaction ready to be staged.
@@ -422,13 +422,9 @@ impl Folders {
     }
 
     /// The outermost directory that is going to be made for this one, or is this one.
-    fn outermost_planned<'k>(&self, mut key: &'k str) -> Option<&'k str> {
-        let mut outermost = None;
-        while self.known.get(key) == Some(&Folder::Planned) {
-            outermost = Some(key);
-            key = parent(key);
-        }
-        outermost
+    fn outermost_planned<'k>(&self, key: &'k str) -> Option<&'k str> {
+        let is_planned = |key: &&str| self.known.get(*key) == Some(&Folder::Planned);
+        upwards(key).take_while(is_planned).last()
     }
 
     fn look_up<D: Disk>(&mut self, gate: &Gate<D>, key: &str) -> Result<Folder, Error> {
@@ -462,13 +458,9 @@ fn places<D: Disk>(
         placed.push((place, action));
     }
     for (place, _) in &placed {
-        let mut above = place.parent();
-        while !above.is_empty() && above != "/" {
-            if seen.contains(above) {
-                let reason = "a directory above it is a file of the same transaction";
-                return Err(Error::Path { path: gate.full(place.as_str()), reason });
-            }
-            above = parent(above);
+        if upwards(place.parent()).any(|above| seen.contains(above)) {
+            let reason = "a directory above it is a file of the same transaction";
+            return Err(Error::Path { path: gate.full(place.as_str()), reason });
         }
     }
     Ok(placed)

@@ -12,7 +12,7 @@ use super::error::{Error, Operation};
 use super::gate::{Gate, make_dir_in};
 use super::journal::JournalEntry;
 use super::log;
-use super::place::{StorePath, parent};
+use super::place::{StorePath, parent, upwards};
 use super::plan::{Look, StagingPlan, Temporary};
 use crate::parallel::{self, progress};
 
@@ -110,15 +110,7 @@ fn divide(plan: &mut StagingPlan) -> Divided {
             divided.trees.push(Tree { root, directories, files });
         }
     }
-    let number = |mut key: &str| {
-        while !key.is_empty() && key != "/" {
-            if let Some(number) = numbers.get(key) {
-                return Some(*number);
-            }
-            key = parent(key);
-        }
-        None
-    };
+    let number = |key: &str| upwards(key).find_map(|key| numbers.get(key)).copied();
     for key in &plan.journal.directories {
         match number(key).map(|number| &mut divided.trees[number]) {
             Some(tree) if tree.root == *key => {}

@@ -7,8 +7,8 @@ use x509_parser::{
 
 use crate::{
     model::{
+        hex::hex,
         name::{Name, escaped},
-        shown::hex,
     },
     pki::oid::dotted,
 };
