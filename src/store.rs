@@ -61,10 +61,11 @@ mod transaction;
 
 use std::fs::File;
 use std::io;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-pub use backup::{Backup, BackupEntry, BackupKind, Kept, Undo};
+pub use backup::{Backup, BackupEntry, BackupKind, Undo, are_of_one};
 pub use debt::Debt;
 pub use digest::{sha256, sha256_base64};
 pub use disk::NewOwner;
@@ -159,9 +160,9 @@ impl Store {
         std::mem::take(&mut self.earlier)
     }
 
-    /// The backups in the order in which they were made, each with what is wrong with it.
-    pub fn backups(&self) -> Result<Vec<Kept>, Error> {
-        backup::checked(&self.engine.gate)
+    /// What was kept of changes, to undo them.
+    pub fn backups(&self) -> Backups<'_> {
+        Backups { gate: BackupGate::Lent(&self.engine.gate) }
     }
 
     /// Removes all backups but the last `keep`; returns the folders that are gone, and what went wrong. A change
@@ -182,11 +183,57 @@ impl Store {
             }
         }
     }
+}
+
+/// What was kept of a directory's changes, to undo them.
+pub struct Backups<'s> {
+    gate: BackupGate<'s>,
+}
+
+enum BackupGate<'s> {
+    Lent(&'s Gate<RealDisk>),
+    Own(Box<Gate<RealDisk>>),
+}
+
+impl Deref for BackupGate<'_> {
+    type Target = Gate<RealDisk>;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Lent(gate) => gate,
+            Self::Own(gate) => gate,
+        }
+    }
+}
+
+impl Backups<'_> {
+    /// Those of a directory that is not opened for change. `annex` is as for [`Store::open`].
+    pub fn of(dir: &Path, annex: Option<&Path>) -> Result<Self, Error> {
+        let path = std::path::absolute(dir).map_err(Error::io(Operation::Open, dir))?;
+        let root = RealDisk.open_dir(&path).map_err(Error::io(Operation::Open, &path))?;
+        let gate = Gate::new(RealDisk, path, root).with_annex(annex);
+        Ok(Self { gate: BackupGate::Own(Box::new(gate)) })
+    }
+
+    /// Their names, in the order in which they were made.
+    pub fn names(&self) -> Result<Vec<String>, Error> {
+        backup::names(&self.gate)
+    }
+
+    /// One of them, as it says itself.
+    pub fn load(&self, name: &str) -> Result<Backup, Error> {
+        backup::load(&self.gate, name)
+    }
+
+    /// The same, with its copies read: what is wrong with it is known before anything is built on it.
+    pub fn checked(&self, name: &str) -> Result<Backup, Error> {
+        backup::checked(&self.gate, name)
+    }
 
     /// What undoes several changes, given in the order in which they were made: replaced and removed files come back
     /// with content, mode, owner and attributes; files that had been created are removed. Nothing is changed yet.
     pub fn undo(&self, changes: &[Backup]) -> Result<Undo, Error> {
-        backup::undo(&self.engine.gate, changes)
+        backup::undo(&self.gate, changes)
     }
 }
 
@@ -247,23 +294,6 @@ pub fn pending(dir: &Path) -> Result<Option<Pending>, Error> {
     };
     let any = pending.holder.is_some() || pending.is_left();
     Ok(any.then_some(pending))
-}
-
-/// The backups of a directory that is not opened for change, in the order in which they were made, each with what is
-/// wrong with it.
-pub fn backups(dir: &Path) -> Result<Vec<Kept>, Error> {
-    backup::checked(&look(dir, None)?)
-}
-
-/// What would undo several changes of a directory that is not opened for change, as [`Store::undo`].
-pub fn undo(dir: &Path, annex: Option<&Path>, changes: &[Backup]) -> Result<Undo, Error> {
-    backup::undo(&look(dir, annex)?, changes)
-}
-
-fn look(dir: &Path, annex: Option<&Path>) -> Result<Gate<RealDisk>, Error> {
-    let path = std::path::absolute(dir).map_err(Error::io(Operation::Open, dir))?;
-    let root = RealDisk.open_dir(&path).map_err(Error::io(Operation::Open, &path))?;
-    Ok(Gate::new(RealDisk, path, root).with_annex(annex))
 }
 
 /// Why files could not be replaced, or given to whom they are to belong, for those that cannot: what a change would meet, known before it begins.

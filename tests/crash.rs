@@ -4,7 +4,8 @@
 //! strace does it: it ends the process with SIGKILL before the n-th call of a kind, or lets that call fail.
 //! That no changing call is left out is shown by tracing everything a run calls and knowing each name.
 //! Calls are counted for each thread, and on one processor there is one that does it all; a fault that never
-//! happened is a failed test.
+//! happened is a failed test. A death loses nothing that was written, so all of it may be in memory; what a power cut loses
+//! is the simulated disk's to show.
 
 mod support;
 
@@ -20,7 +21,7 @@ use certkit::{
     document::kubeconfig::{self, Material},
     pki::{inspect, key::PrivateKey},
 };
-use support::{certkit, need, run, temp_dir};
+use support::{certkit, need, run, temp_dir_in_memory};
 
 /// Calls that change what is on disk, or make it durable.
 const CHANGING: &[&str] = &[
@@ -187,7 +188,7 @@ impl Scenario {
     /// Every call of the main thread that changes the disk below `dir`.
     fn calls(&self, dir: &Path) -> Vec<Call> {
         self.fresh(dir);
-        let scratch = temp_dir();
+        let scratch = temp_dir_in_memory();
         let file = scratch.path().join("trace").display().to_string();
         run(&mut self.traced(&["-y", "-o", &file], dir));
         let trace = fs::read_to_string(&file).unwrap();
@@ -247,7 +248,7 @@ impl Scenario {
         faults: impl Fn(usize) -> Vec<&'static str>,
         judge: impl Fn(&Path, &Attempt, &str) + Sync,
     ) -> usize {
-        let folder = temp_dir();
+        let folder = temp_dir_in_memory();
         let calls = self.calls(&folder.path().join("pki"));
         assert!(calls.len() > 20, "{calls:?}");
         let attempts: Vec<Attempt> = calls
@@ -387,7 +388,7 @@ fn rotate_is_wholly_done_or_not_at_all_wherever_it_is_cut() {
     if need("strace").is_none() {
         return;
     }
-    let folder = temp_dir();
+    let folder = temp_dir_in_memory();
     let before = folder.path().join("before");
     run(certkit().arg("init").arg("--dir").arg(&before).arg("--config").arg(small(folder.path())));
     let old = contents(&before);
@@ -433,7 +434,7 @@ fn init_is_wholly_done_or_not_at_all_wherever_it_is_cut() {
     if need("strace").is_none() {
         return;
     }
-    let folder = temp_dir();
+    let folder = temp_dir_in_memory();
     let file = small(folder.path()).display().to_string();
     let init = texts(["init", "--config", &file]);
     let scenario =
@@ -449,7 +450,7 @@ fn init_is_wholly_done_or_not_at_all_wherever_it_is_cut() {
 
 /// Cuts each stage of a CA of this cluster at every call.
 fn cut_each_stage(config: &str, id: &str) {
-    let folder = temp_dir();
+    let folder = temp_dir_in_memory();
     let mut before = folder.path().join("beginning");
     let file = folder.path().join("cluster.yaml");
     fs::write(&file, config).unwrap();
@@ -514,7 +515,7 @@ fn each_stage_of_replacing_a_root_is_taken_or_not_wherever_it_is_cut() {
 
 #[test]
 fn a_run_that_ends_amidst_its_hooks_leaves_them_to_the_next_run_whichever_that_is() {
-    let folder = temp_dir();
+    let folder = temp_dir_in_memory();
     let dir = folder.path().join("pki");
     run(certkit().arg("init").arg("--dir").arg(&dir).arg("--config").arg(small(folder.path())));
     let told = folder.path().join("told");
@@ -552,7 +553,7 @@ fn a_run_that_ends_amidst_its_hooks_leaves_them_to_the_next_run_whichever_that_i
 
 #[test]
 fn a_record_of_what_is_owed_that_cannot_be_believed_is_in_nobodys_way() {
-    let folder = temp_dir();
+    let folder = temp_dir_in_memory();
     let dir = folder.path().join("pki");
     run(certkit().arg("init").arg("--dir").arg(&dir).arg("--config").arg(small(folder.path())));
     let record = dir.join(".certkit/owed-123456789abc");
@@ -567,7 +568,7 @@ fn a_record_of_what_is_owed_that_cannot_be_believed_is_in_nobodys_way() {
 
 #[test]
 fn what_nobody_has_to_take_up_leaves_nothing_owed() {
-    let folder = temp_dir();
+    let folder = temp_dir_in_memory();
     let dir = folder.path().join("pki");
     run(certkit().arg("init").arg("--dir").arg(&dir).args(["--host", "cp1=10.0.0.1"]));
     for command in [

@@ -3,10 +3,10 @@
 
 mod support;
 
-use std::{fs, path::Path, process::Output};
+use std::{fs, path::Path, process::Output, sync::Mutex};
 
 use clap::{Arg, ArgAction, Command};
-use support::{certkit, run, temp_dir, tree};
+use support::{certkit, run, temp_dir_in_memory, tree};
 
 /// A command line of each command that gets as far as its work, with the directory that it works on. A copy of the
 /// same one is made for each.
@@ -78,31 +78,43 @@ const EXTREMES: &[&str] = &[
 
 #[test]
 fn no_extreme_value_of_any_option_panics() {
-    let folder = temp_dir();
+    let folder = temp_dir_in_memory();
     run(certkit().args(["init", "--host", "cp1=127.0.0.1", "--dir"]).arg(folder.path().join("d")));
-    let mut tried = 0;
-    let mut wrong = Vec::new();
-    let mut accepted = 0;
+    let mut trials = Vec::new();
     for (path, command) in commands(&certkit::cli::command(), "") {
         let line = LINES.iter().find(|(name, _)| *name == path);
         let (name, line) = line.unwrap_or_else(|| panic!("{path}: no line"));
         for option in options(&command) {
-            for extreme in EXTREMES {
-                let output = ask(folder.path(), name, line, &option, extreme);
-                tried += 1;
-                accepted += usize::from(output.status.code() != Some(64));
-                let code = output.status.code();
-                let stderr = String::from_utf8_lossy(&output.stderr);
-                if !matches!(code, Some(0..=4 | 64)) || stderr.contains("panicked") {
-                    wrong.push(format!("{name} {option}={extreme}: {code:?} {stderr}"));
-                }
-                if code == Some(64) && !stderr.contains("error: ") {
-                    wrong.push(format!("{name} {option}={extreme}: says nothing: {stderr}"));
-                }
-            }
+            trials.extend(EXTREMES.iter().map(|extreme| (*name, *line, option.clone(), *extreme)));
         }
     }
+    let tried = trials.len();
+    let (open, outcomes) = (Mutex::new(trials), Mutex::new(Vec::new()));
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        for worker in 0..processors {
+            let (open, outcomes, folder) = (&open, &outcomes, folder.path());
+            scope.spawn(move || {
+                let work = folder.join(format!("worker{worker}"));
+                while let Some((name, line, option, extreme)) = { open.lock().unwrap().pop() } {
+                    let output = ask(&folder.join("d"), &work, name, line, &option, extreme);
+                    let code = output.status.code();
+                    let stderr = String::from_utf8_lossy(&output.stderr);
+                    let is_wrong = !matches!(code, Some(0..=4 | 64))
+                        || stderr.contains("panicked")
+                        || (code == Some(64) && !stderr.contains("error: "));
+                    let wrong =
+                        is_wrong.then(|| format!("{name} {option}={extreme}: {code:?} {stderr}"));
+                    outcomes.lock().unwrap().push((code, wrong));
+                }
+            });
+        }
+    });
+    let outcomes = outcomes.into_inner().unwrap();
+    let wrong: Vec<&str> = outcomes.iter().filter_map(|(_, wrong)| wrong.as_deref()).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let accepted = outcomes.iter().filter(|(code, _)| *code != Some(64)).count();
+    assert_eq!(outcomes.len(), tried);
     assert!(tried > 1000 && accepted > 100, "{accepted} of {tried} did anything");
 }
 
@@ -134,10 +146,10 @@ fn options(command: &Command) -> Vec<String> {
     own.chain(of_all).filter(is_open).filter_map(long).collect()
 }
 
-fn ask(folder: &Path, name: &str, line: &[&str], option: &str, extreme: &str) -> Output {
-    let work = folder.join("work");
-    let _ = fs::remove_dir_all(&work);
-    tree::copy(&folder.join("d"), &work.join("d"));
+/// Runs a command on a copy of `dir`.
+fn ask(dir: &Path, work: &Path, name: &str, line: &[&str], option: &str, extreme: &str) -> Output {
+    let _ = fs::remove_dir_all(work);
+    tree::copy(dir, &work.join("d"));
     let mut command = certkit();
     command.args(name.split(" "));
     // Given again, an option that is given once only would be an error.
@@ -148,6 +160,6 @@ fn ask(folder: &Path, name: &str, line: &[&str], option: &str, extreme: &str) ->
             false => drop(command.arg(argument)),
         }
     }
-    command.arg(format!("{option}={extreme}")).current_dir(&work);
+    command.arg(format!("{option}={extreme}")).current_dir(work);
     command.env("CERTKIT_DIR", "d").output().unwrap_or_else(|e| panic!("{command:?}: {e}"))
 }

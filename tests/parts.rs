@@ -126,6 +126,123 @@ fn many_nodes_are_changed_and_undone_as_one() {
     assert!(contents(dir) == before, "it is not as it was");
 }
 
+/// More nodes than are brought back at once.
+const SEVERAL: usize = 3 * NODES;
+
+/// How many changes the last one was to undo, and has not.
+fn to_undo(dir: &Path) -> u64 {
+    let list = json(dir, &["rotate", "--rollback", "--list"]);
+    list["changes"][0]["toUndo"].as_u64().unwrap()
+}
+
+#[test]
+fn an_undoing_of_many_nodes_that_is_killed_is_gone_on_with_and_can_be_undone_itself() {
+    let folder = temp_dir_in_memory();
+    let dir = folder.path();
+    declare(dir, SEVERAL);
+    run(certkit().arg("--dir").arg(dir).args(["init", "-q"]));
+    let first = contents(dir);
+    run(certkit().arg("--dir").arg(dir).args(["rotate", "--all", "-q"]));
+    let second = contents(dir);
+    let planned = json(dir, &["rotate", "--rollback", "--dry-run"]);
+    assert!(contents(dir) == second);
+
+    let log = dir.join(".certkit/log.jsonl");
+    let before = fs::metadata(&log).unwrap().len();
+    let mut rollback = certkit();
+    rollback.arg("--dir").arg(dir).args(["rotate", "--rollback", "-q"]).stdout(Stdio::null());
+    let mut child = rollback.spawn().expect("certkit");
+    let end = Instant::now() + Duration::from_secs(120);
+    while fs::metadata(&log).unwrap().len() == before && Instant::now() < end {
+        thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    assert!(!child.wait().unwrap().success(), "it was faster");
+    let half = contents(dir);
+    assert!(half != first && half != second, "some are undone, and some are not");
+    // The nodes come first, as the control plane did when it was made; and no path that worked is lost.
+    let apiserver = Path::new("hosts/cp1/pki/apiserver.crt");
+    assert_eq!(half[apiserver], second[apiserver]);
+    run(certkit().args(["verify", "-q", "--dir"]).arg(dir));
+    let left = to_undo(dir);
+    assert!(left > 0);
+    let table = stdout(certkit().arg("--dir").arg(dir).args(["rotate", "--rollback", "--list"]));
+    let told = format!("rotate --rollback, cut short: {left} to go");
+    assert!(table.lines().any(|line| line.contains(&told)), "{table}");
+
+    // Another run does what is left, and no more.
+    let rest = json(dir, &["rotate", "--rollback"]);
+    assert_eq!(rest["undone"].as_array().unwrap().len() as u64, left);
+    assert_eq!(rest["left"], Value::Null);
+    assert!(contents(dir) == first, "it is not as it was");
+    let of = |report: &Value| -> BTreeSet<String> {
+        report["files"].as_array().unwrap().iter().map(ToString::to_string).collect()
+    };
+    assert!(of(&rest).is_subset(&of(&planned)) && of(&rest).len() < of(&planned).len());
+    assert_eq!(to_undo(dir), 0);
+
+    // Both runs are one change, which is undone as any other.
+    let of: Vec<String> = changes(dir).into_iter().filter_map(|(id, of)| of.or(Some(id))).collect();
+    assert_eq!(of.iter().collect::<BTreeSet<_>>().len(), 3, "init, rotate, rollback: {of:?}");
+    for state in [&second, &first] {
+        run(certkit().arg("--dir").arg(dir).args(["rotate", "--rollback", "-q"]));
+        assert!(contents(dir) == *state, "it is not as it was");
+    }
+    let rotated = changes(dir).into_iter().rev().filter(|(_, of)| of.is_none()).nth(1).unwrap().0;
+    run(certkit().arg("--dir").arg(dir).args(["rotate", "--rollback", "-q", "--to", &rotated]));
+    assert!(contents(dir) == first, "it is not as it was");
+}
+
+#[test]
+fn a_node_that_cannot_be_brought_back_holds_up_what_is_older_and_the_next_run_goes_on() {
+    let folder = temp_dir_in_memory();
+    let dir = folder.path();
+    declare(dir, SEVERAL);
+    run(certkit().arg("--dir").arg(dir).args(["init", "-q"]));
+    let first = contents(dir);
+    run(certkit().arg("--dir").arg(dir).args(["rotate-ca", "ca", "--next", "-q"]));
+    let introduced =
+        changes(dir).into_iter().rev().filter(|(_, of)| of.is_none()).nth(1).unwrap().0;
+    run(certkit().arg("--dir").arg(dir).args(["rotate", "--all", "-q"]));
+    let second = contents(dir);
+    let back = |more: &[&str]| {
+        let mut command = certkit();
+        command.arg("--dir").arg(dir).args(["rotate", "--rollback", "-o", "json"]).args(more);
+        command
+    };
+
+    // What somebody else has changed is found before anything is undone, in whatever change it is.
+    let bundle = dir.join("hosts/n0003/pki/ca-bundle.crt");
+    let right = fs::read(&bundle).unwrap();
+    fs::write(&bundle, [&right[..], b"\n"].concat()).unwrap();
+    for more in [&["--dry-run"][..], &[]] {
+        let refused = run_to_exit(back(&["--to", &introduced]).args(more), 3);
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(told.contains("hosts/n0003/pki/ca-bundle.crt: something else"), "{told}");
+    }
+    fs::write(&bundle, &right).unwrap();
+    assert!(contents(dir) == second);
+
+    let node = dir.join("hosts/n0003/pki");
+    let set = |flag: &str| Command::new("chattr").arg(flag).arg(&node).output().unwrap();
+    if need("chattr").is_none() || !set("+i").status.success() {
+        optional("chattr on this file system");
+        return;
+    }
+    let output = run_to_exit(&mut back(&["--to", &introduced]), 4);
+    assert!(set("-i").status.success());
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let why = report["left"]["why"].as_str().unwrap();
+    assert!(why.contains("hosts/n0003"), "{why}");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("goes on with it"), "{told}");
+    let left = report["left"]["changes"].as_array().unwrap().len() as u64;
+    assert_eq!(left, to_undo(dir));
+    let rest: Value = serde_json::from_str(&stdout(&mut back(&[]))).unwrap();
+    assert_eq!(rest["undone"].as_array().unwrap().len() as u64, left);
+    assert!(contents(dir) == first, "it is not as it was");
+}
+
 #[test]
 fn a_node_that_cannot_be_made_is_named_and_all_others_are() {
     let folder = temp_dir_in_memory();

@@ -147,8 +147,8 @@ holds all the files, or the one above it with certkit.yaml: `.certkit` in it. No
 --rollback undoes one change, the last, whatever command made it; run again, it undoes that. --rollback --to ID goes
 back to the state before the change ID, as --rollback --list names it. What has expired (or whose CA has) is not brought
 back, no CA taken away, no path broken that works, and no file touched that something else has changed since, unless
---force is said: each is named. A damaged backup stands in its own way alone: what it holds stays as it is, is named,
-and the exit code is 4.
+--force is said: each is named. Of many nodes it is undone part by part, and gone on with where that was cut short. A
+damaged backup stands in its own way alone: what it holds stays as it is, is named, and the exit code is 4.
 
 EXIT CODES:
   0   renewed, or nothing was due

@@ -1,7 +1,7 @@
 //! A cluster of many nodes, cut into parts: the hosts that are more than nodes with the first nodes, and with so many nodes
 //! at a time. So no more is held at once however many there are.
 
-use std::{ops::Range, path::Path};
+use std::{collections::HashSet, ops::Range, path::Path};
 
 use super::{
     cluster::{Cluster, Host},
@@ -59,6 +59,28 @@ impl ClusterPart {
 /// The folder of the host that a file is of, relative to DIR.
 pub fn folder(file: &Path) -> Option<&Path> {
     file.ancestors().find(|above| above.parent() == Some(Path::new(HOSTS)))
+}
+
+/// The hosts that are more than nodes, and the nodes whose files these are, by paths relative to DIR. A host's own tree is
+/// one part.
+pub fn of_files<'p>(cluster: &Cluster, files: impl Iterator<Item = &'p Path>) -> ClusterPart {
+    if !cluster.workspace {
+        return ClusterPart::whole(cluster.clone());
+    }
+    let (mut folders, mut is_first) = (HashSet::new(), false);
+    for file in files {
+        match folder(file) {
+            Some(folder) => drop(folders.insert(folder)),
+            None => is_first = true,
+        }
+    }
+    let is_touched = |host: &Host| folders.contains(cluster.root_of(host).as_path());
+    is_first |= cluster.hosts.iter().any(|host| !host.is_only_node() && is_touched(host));
+    let hosts = cluster.hosts.iter().filter(|host| !host.is_only_node() || is_touched(host));
+    let hosts: Vec<Host> = hosts.cloned().collect();
+    let is_whole = hosts.len() == cluster.hosts.len();
+    let parts = PartedCluster::new(cluster);
+    ClusterPart { cluster: Cluster { hosts, ..parts.shell }, is_first, is_whole }
 }
 
 /// A cluster that is cut into parts.

@@ -3,33 +3,39 @@
 //! What can be undone is what there is a backup of, change by change. Undoing one undoes all that came after it:
 //! the state before it is what comes back, and never a mixture. A change that is not certkit's is not undone unless
 //! that is asked for, nor is anything brought back that would not work.
+//!
+//! Of a fleet not all is undone as one, for the reason that it was not done as one: change by change, the last first, and
+//! of each part by part, so that the states between are those that there were. What is left is in the backup of each
+//! part, so that another run goes on, and does not undo what was undone.
+
+mod objection;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
+    collections::{BTreeMap, BTreeSet, HashSet},
     path::{Path, PathBuf},
     time::Duration,
 };
 
+pub use self::objection::Objection;
+use self::objection::{Judge, Scene};
 use super::{
+    change::parts,
     declared,
     observe::{self, Observation},
-    read,
     session::{self, Aftermath},
     takeup::InPlace,
-    verify::narrowing,
 };
 use crate::{
-    document::kubeconfig::{self, Material},
     model::{
         cluster::Cluster,
         layout::{Layout, Place},
-        observed::Piece,
+        observed::Held,
+        part,
         shown::{self, with_causes},
         timestamp::Timestamp,
     },
-    pki::inspect::{self, Certificate},
-    store::{self, After, Backup, Kept, Transaction, Undo},
+    parallel::progress,
+    store::{self, Backup, Backups, Store, Undo},
 };
 
 /// What is wanted.
@@ -52,69 +58,53 @@ pub struct Request<'a> {
 }
 
 /// What going back did, or would do.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Report {
-    /// The cluster.
-    pub cluster: Cluster,
-    /// Whether certkit.yaml declares it.
-    pub declared: bool,
     /// The changes that were undone, in the order in which they had been made.
-    pub undone: Vec<Backup>,
-    /// What becomes of files, in the order in which they were changed.
-    pub files: Vec<store::BackupEntry>,
+    pub undone: Vec<String>,
+    /// What became of files.
+    pub files: Vec<Restored>,
     /// Changes that are not undone, as their backups are damaged: name and reason.
     pub damaged: Vec<(String, String)>,
     /// What the change left behind; undoing it brings all back.
     pub aftermath: Aftermath,
+    /// What an earlier run had left and was put in order first.
+    pub recovered: Option<String>,
+    /// Where it ended before all was undone.
+    pub left: Option<Left>,
+}
+
+/// What becomes of a file.
+#[derive(Clone, Debug)]
+pub struct Restored {
+    /// Its path, relative to DIR if it is below it.
+    pub path: PathBuf,
+    /// Whether what is undone had made it, so that it goes.
+    pub goes: bool,
+}
+
+/// What was not undone.
+#[derive(Debug)]
+pub struct Left {
+    /// The changes, in the order in which they had been made.
+    pub changes: Vec<String>,
+    /// Why.
+    pub why: Error,
+}
+
+/// What came back, for those who use it.
+#[derive(Debug)]
+pub struct Returned {
+    /// The cluster it is of.
+    pub cluster: Cluster,
+    /// Whether certkit.yaml declares it.
+    pub declared: bool,
     /// Where each instance is.
     pub places: Vec<Place>,
     /// What listeners should serve from now on.
     pub served: Vec<InPlace>,
-    /// What an earlier run had left and was put in order first.
-    pub recovered: Option<String>,
-}
-
-/// What speaks against undoing something.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Objection {
-    /// A CA or key that everything hangs on would be gone.
-    Authority(PathBuf),
-    /// A certificate that comes back has expired.
-    Expired(PathBuf, Timestamp),
-    /// The CA of a certificate that comes back has expired: the certificate's file and the CA's.
-    Orphan(PathBuf, PathBuf, Timestamp),
-    /// A path that works now would not.
-    Path(String),
-    /// Something else has changed the file since.
-    Stranger(PathBuf),
-}
-
-impl fmt::Display for Objection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Authority(file) => {
-                write!(
-                    f,
-                    "{}: was made by it and would be gone, with all that relies on it",
-                    file.display()
-                )
-            }
-            Self::Expired(file, end) => {
-                write!(f, "{}: what would come back expired {}", file.display(), end.to_kubeadm())
-            }
-            Self::Orphan(file, authority, end) => write!(
-                f,
-                "{}: what would come back is of a CA that expired {} ({})",
-                file.display(),
-                end.to_kubeadm(),
-                authority.display()
-            ),
-            Self::Path(path) => write!(f, "it would break a path that works: {path}"),
-            Self::Stranger(file) => {
-                write!(f, "{}: something else than certkit has changed it since", file.display())
-            }
-        }
-    }
+    /// Whether only nodes' files came back.
+    pub only_nodes: bool,
 }
 
 /// Why nothing was undone.
@@ -191,12 +181,12 @@ impl Error {
     }
 }
 
-/// Every change that can be undone, in the order in which they were made.
-pub fn changes(dir: &Path) -> Result<Vec<Kept>, Error> {
+/// What was kept of a directory's changes, to undo them.
+pub fn backups(dir: &Path) -> Result<Backups<'static>, Error> {
     if !dir.is_dir() {
         return Err(declared::Error::NoDirectory(dir.to_path_buf()).into());
     }
-    Ok(store::backups(dir)?)
+    Ok(session::backups(dir)?)
 }
 
 /// When a change was made, as its name says.
@@ -204,229 +194,354 @@ pub fn time(id: &str) -> Option<Timestamp> {
     Timestamp::from_compact(id.split('-').next()?)
 }
 
-/// Undoes the change that is named and all that came after it, or says what would be done.
-pub fn run(request: &Request<'_>) -> Result<Report, Error> {
-    let (dir, now) = (request.dir, request.now);
-    let (cluster, declared) = declared::or_anything(dir)?;
-    if request.dry_run {
-        let (undone, damaged) = select(dir, store::backups(dir)?, request.to)?;
-        let Undo { transaction, files, strangers } = session::undo(dir, &undone)?;
-        judge(
-            request,
-            (&cluster, declared),
-            &undone,
-            (&transaction, &strangers),
-            damaged.is_empty(),
-        )?;
-        let paths = transaction.paths().map(|path| (path, None));
-        if let Some((_, error)) = session::refusals(dir, paths)?.into_iter().next() {
-            return Err(error.into());
-        }
-        let (places, served, aftermath) = (Vec::new(), Vec::new(), Aftermath::default());
-        let recovered = session::left(dir)?;
-        return Ok(Report {
-            cluster,
-            declared,
-            undone,
-            files,
-            damaged,
-            aftermath,
-            places,
-            served,
-            recovered,
-        });
-    }
-    let mut store = session::open(dir, request.lock_wait)?;
-    let recovered = store.recovered().map(|recovery| recovery.to_string());
-    let before = observe::observe(&Layout::new(&cluster), dir);
-    let (undone, damaged) = select(dir, store.backups()?, request.to)?;
-    let Undo { transaction, files, strangers } = store.undo(&undone)?;
-    judge(request, (&cluster, declared), &undone, (&transaction, &strangers), damaged.is_empty())?;
-    let mut transaction = transaction.named(&now.to_compact());
-    transaction.by("rotate --rollback");
-    if !files.is_empty() {
-        let names: Vec<&str> = undone.iter().map(|backup| backup.id.as_str()).collect();
-        let paths: Vec<&Path> = files.iter().map(|entry| entry.path.as_path()).collect();
-        transaction.log(
-            serde_json::json!({
-                "time": now.to_string(),
-                "command": "rotate",
-                "action": "restore",
-                "name": names.join(" "),
-                "files": paths,
-                "reason": "asked for",
-            })
-            .to_string(),
-        );
-    }
-    let committed = store.commit(transaction)?;
-    let gone = files.iter().filter(|entry| entry.is_created()).map(|entry| entry.path.as_path());
-    store.remove_empty_folders(gone.filter(|path| path.is_relative()));
-    let aftermath = session::conclude(&mut store, committed, request.backups);
-    // What was restored may be what is declared, too.
-    let (cluster, declared) = declared::or_anything(dir)?;
-    let after = observe::observe(&Layout::new(&cluster), dir);
-    let served = served(&before, &after);
-    let places = after.observed.instances.iter().map(|o| o.place.clone()).collect();
-    Ok(Report { cluster, declared, undone, files, damaged, aftermath, places, served, recovered })
-}
-
-/// Changes that are undone, and those that cannot be.
-type Selected = (Vec<Backup>, Vec<(String, String)>);
-
-/// The changes to undo: the last, or one with all that came after it, each with all its parts. A damaged backup stands
-/// only in its own way.
-fn select(dir: &Path, mut kept: Vec<Kept>, to: Option<&str>) -> Result<Selected, Error> {
-    let named = match to {
-        None => kept.last().ok_or_else(|| Error::NoBackup(dir.to_path_buf()))?,
-        Some(to) => match kept.iter().find(|one| one.id == to) {
-            Some(named) => named,
-            None => {
-                let known = kept.into_iter().rev().map(|one| one.id).collect();
-                return Err(Error::Unknown { id: to.to_owned(), known });
-            }
-        },
-    };
-    let at = kept.iter().position(|one| one.is_with(named)).unwrap_or_default();
-    let mut since = kept.split_off(at).into_iter();
-    let mut undone = Vec::new();
-    if let Some(first) = since.next() {
-        undone.push(first.backup?);
-    }
-    let mut damaged = Vec::new();
-    for one in since {
-        match one.backup {
-            Ok(backup) => undone.push(backup),
-            Err(error) => damaged.push((one.id, with_causes(&error))),
-        }
-    }
-    Ok((undone, damaged))
-}
-
-/// Refuses what nobody can want by accident.
-fn judge(
+/// Undoes the change that is named and all that came after it, or says what would be done. What came back is handed over
+/// as it does, and whether that is all.
+pub fn run(
     request: &Request<'_>,
-    (cluster, declared): (&Cluster, bool),
-    undone: &[Backup],
-    (change, strangers): (&Transaction, &[PathBuf]),
-    is_whole: bool,
-) -> Result<(), Error> {
-    if request.force {
-        return Ok(());
+    mut returned: impl FnMut(Returned, bool),
+) -> Result<Report, Error> {
+    if request.dry_run {
+        return rehearse(request);
     }
-    let (dir, now) = (request.dir, request.now);
-    let layout = Layout::new(cluster);
-    let mut why = Vec::new();
-    // What a change did whose backup is damaged cannot be told from what somebody else did.
-    if is_whole {
-        why.extend(strangers.iter().cloned().map(Objection::Stranger));
+    let dir = request.dir;
+    let store = session::open(dir, request.lock_wait)?;
+    let recovered = store.recovered().map(|recovery| recovery.to_string());
+    let (cluster, declared) = declared::or_anything(dir)?;
+    let selection = Selection::of(dir, &store.backups(), request.to)?;
+    if !request.force {
+        foresee(request, &store.backups(), &selection, (&cluster, declared))?;
     }
-    why.extend(lost(&layout, dir, change));
-    why.extend(expired(&layout, dir, change, now));
-    let broken = narrowing::broken(cluster, declared, dir, change, now);
-    why.extend(broken.into_iter().map(|broken| Objection::Path(broken.path)));
-    let mut seen = BTreeSet::new();
-    why.retain(|one| seen.insert(one.to_string()));
-    if why.is_empty() {
-        return Ok(());
+    let is_one = selection.is_one();
+    let nodes: usize = selection.chosen.iter().map(|one| nodes_of(&cluster, &one.folders)).sum();
+    let task = (!is_one).then(|| progress::task(parts::WHAT, Some(nodes)));
+    let mut undoing = Undoing {
+        request,
+        store,
+        cluster,
+        declared,
+        open: selection.names(),
+        operation: selection.operation.clone(),
+        report: Report { damaged: selection.damaged.clone(), recovered, ..Report::default() },
+    };
+    let operations = selection.operations();
+    for (number, groups) in operations.iter().enumerate() {
+        let is_last = number + 1 == operations.len();
+        let judged = if number == 0 { Ok(()) } else { undoing.judge(groups) };
+        let came = judged.and_then(|()| {
+            for (at, group) in groups.iter().enumerate() {
+                let back = undoing.undo(group, is_last && at + 1 == groups.len())?;
+                if let Some(task) = &task {
+                    let folders = group.iter().map(|one| nodes_of(&undoing.cluster, &one.folders));
+                    task.steps(folders.sum());
+                }
+                returned(back, is_one);
+            }
+            Ok(())
+        });
+        match came {
+            Ok(()) => {}
+            // Nothing was undone yet.
+            Err(error) if undoing.report.undone.is_empty() => return Err(error),
+            Err(why) => {
+                undoing.report.left = Some(Left { changes: undoing.open, why });
+                break;
+            }
+        }
     }
-    let what = undone.iter().map(|backup| backup.id.clone()).collect();
-    Err(Error::Refused { what, why })
+    Ok(undoing.report)
 }
 
-/// The CAs and keys without certificates that would be gone.
-fn lost(layout: &Layout<'_>, dir: &Path, change: &Transaction) -> Vec<Objection> {
-    let authorities = layout.instances.iter().filter(|instance| instance.spec.is_ca());
-    let mut vital: BTreeSet<PathBuf> =
-        authorities.flat_map(|instance| instance.place.files()).collect();
-    for pair in &layout.key_pairs {
-        vital.extend([PathBuf::from(pair.private), PathBuf::from(pair.public)]);
-    }
-    let gone = change.outcomes().filter(|(path, after)| {
-        let inside = path.strip_prefix(dir).unwrap_or(path);
-        matches!(after, After::Nothing) && vital.contains(inside)
-    });
-    gone.map(|(path, _)| Objection::Authority(path.to_path_buf())).collect()
+/// So many files are brought back at once: of a fleet not all, so that memory does not grow with it.
+const TOGETHER: usize = if cfg!(debug_assertions) { 400 } else { 8_000 };
+
+/// The changes that are undone.
+struct Selection {
+    /// In the order in which they were made.
+    chosen: Vec<Chosen>,
+    /// Those that cannot be, and why.
+    damaged: Vec<(String, String)>,
+    /// The part before of the rollback that is gone on with.
+    operation: Option<String>,
 }
 
-/// Certificates that would come back though they, or their CAs, have expired.
-fn expired(
-    layout: &Layout<'_>,
-    dir: &Path,
-    change: &Transaction,
-    now: Timestamp,
-) -> Vec<Objection> {
-    let after: BTreeMap<&Path, After<'_>> = change.outcomes().collect();
-    let is_over = |certificate: &Certificate| certificate.validity().not_after < now;
-    let mut dead: Vec<(PathBuf, Certificate)> = Vec::new();
-    for instance in layout.instances.iter().filter(|instance| instance.spec.is_ca()) {
-        let file = instance.place.cert();
-        let certificates = match after.get(file.as_path()) {
-            Some(After::File(content)) => certificates(content),
-            Some(_) => Vec::new(),
-            None => match read::file(&dir.join(file)) {
-                Piece::Present(content) => certificates(&content),
-                Piece::Missing | Piece::Bad(_) => Vec::new(),
+/// One of them.
+struct Chosen {
+    name: String,
+    /// How many files it changed.
+    files: usize,
+    /// The folders of the hosts whose files it changed.
+    folders: BTreeSet<PathBuf>,
+}
+
+impl Selection {
+    /// What a rollback that was cut short has left; else the last change, or one with all that came after it, each with
+    /// all its parts. A damaged backup stands only in its own way.
+    fn of(dir: &Path, backups: &Backups<'_>, to: Option<&str>) -> Result<Self, Error> {
+        let mut names = backups.names()?;
+        let named = match to {
+            None => names.last().ok_or_else(|| Error::NoBackup(dir.to_path_buf()))?,
+            Some(to) => match names.iter().find(|one| *one == to) {
+                Some(named) => named,
+                None => {
+                    names.reverse();
+                    return Err(Error::Unknown { id: to.to_owned(), known: names });
+                }
             },
         };
-        if !certificates.is_empty() && certificates.iter().all(is_over) {
-            dead.extend(certificates.into_iter().map(|one| (file.clone(), one)));
-        }
-    }
-    let mut found = Vec::new();
-    for (path, after) in change.outcomes() {
-        let After::File(content) = after else { continue };
-        for own in owned(content) {
-            let file = path.to_path_buf();
-            let of_dead = |(_, ca): &&(PathBuf, Certificate)| {
-                own.issuer() == ca.subject() && own.signed_by(ca)
-            };
-            if is_over(&own) {
-                found.push(Objection::Expired(file, own.validity().not_after));
-            } else if let Some((authority, ca)) = dead.iter().find(of_dead) {
-                found.push(Objection::Orphan(file, authority.clone(), ca.validity().not_after));
+        let left = match to {
+            None => unfinished(backups, &names)?,
+            Some(_) => Vec::new(),
+        };
+        let at = names.iter().position(|one| store::are_of_one(one, named)).unwrap_or_default();
+        let operation = names.last().filter(|_| !left.is_empty()).cloned();
+        let names = if left.is_empty() { names.split_off(at) } else { left };
+        let mut selection = Self { chosen: Vec::new(), damaged: Vec::new(), operation };
+        for (number, name) in names.into_iter().enumerate() {
+            match backups.checked(&name) {
+                Ok(backup) => {
+                    let folders = backup.files.iter().filter_map(|one| part::folder(&one.path));
+                    let folders = folders.map(Path::to_path_buf).collect();
+                    let files = backup.files.len();
+                    selection.chosen.push(Chosen { name, files, folders });
+                }
+                Err(error) if number == 0 => return Err(error.into()),
+                Err(error) => selection.damaged.push((name, with_causes(&error))),
             }
         }
+        Ok(selection)
     }
-    found
-}
 
-/// The certificates that a file is there for: the first of a file, the longest-lived of a bundle, those of a
-/// kubeconfig's users.
-fn owned(content: &[u8]) -> Vec<Certificate> {
-    let mut all = certificates(content);
-    if !all.is_empty() {
-        if all.iter().all(Certificate::is_ca) {
-            all.sort_by_key(|one| std::cmp::Reverse(one.validity().not_after));
+    fn names(&self) -> Vec<String> {
+        self.chosen.iter().map(|one| one.name.clone()).collect()
+    }
+
+    /// Whether all is undone as one.
+    fn is_one(&self) -> bool {
+        self.chosen.iter().map(|one| one.files).sum::<usize>() <= TOGETHER
+    }
+
+    /// What is undone one after the other, the last change first: each with its parts, those together that are undone
+    /// together. Where all is undone as one, it is one.
+    fn operations(&self) -> Vec<Vec<&[Chosen]>> {
+        if self.is_one() {
+            return vec![vec![&self.chosen]];
         }
-        all.truncate(1);
-        return all;
+        let of_one = |a: &Chosen, b: &Chosen| store::are_of_one(&a.name, &b.name);
+        self.chosen.chunk_by(of_one).rev().map(groups).collect()
     }
-    let Ok(view) = kubeconfig::parse(content) else { return Vec::new() };
-    let of_users = view.users.iter().filter_map(|user| match &user.cert {
-        Some(Material::Data(pem)) => certificates(pem).into_iter().next(),
-        _ => None,
-    });
-    of_users.collect()
 }
 
-fn certificates(content: &[u8]) -> Vec<Certificate> {
-    inspect::from_pem(content).unwrap_or_default()
+/// The parts of one change, the last first, as many together as are undone together.
+fn groups(mut parts: &[Chosen]) -> Vec<&[Chosen]> {
+    let mut groups = Vec::new();
+    while !parts.is_empty() {
+        let mut files = 0;
+        let fitting = parts.iter().rev().take_while(|part| {
+            files += part.files;
+            files <= TOGETHER
+        });
+        let (rest, group) = parts.split_at(parts.len() - fitting.count().max(1));
+        groups.push(group);
+        parts = rest;
+    }
+    groups
+}
+
+/// What a rollback has left that was cut short, if that was the last change and there is anything to be undone of it.
+fn unfinished(backups: &Backups<'_>, names: &[String]) -> Result<Vec<String>, Error> {
+    // What is wrong with the last one is told where that is to be undone itself.
+    let last = names.last().and_then(|last| backups.load(last).ok());
+    let left = last.map(|last| last.to_undo).unwrap_or_default();
+    if !left.iter().all(|one| names.contains(one)) {
+        return Ok(Vec::new());
+    }
+    for one in &left {
+        let is_undone = |backup| Ok::<_, store::Error>(backups.undo(&[backup])?.files.is_empty());
+        if !backups.load(one).and_then(is_undone).unwrap_or(false) {
+            return Ok(left);
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// How many of these folders are those of hosts that are nothing but nodes.
+fn nodes_of(cluster: &Cluster, folders: &BTreeSet<PathBuf>) -> usize {
+    let nodes = cluster.hosts.iter().filter(|host| host.is_only_node());
+    nodes.filter(|host| folders.contains(&cluster.root_of(host))).count()
+}
+
+fn load(backups: &Backups<'_>, group: &[Chosen]) -> Result<Undo, Error> {
+    let changes: Result<Vec<Backup>, store::Error> =
+        group.iter().map(|one| backups.load(&one.name)).collect();
+    Ok(backups.undo(&changes?)?)
+}
+
+fn restored(files: Vec<store::BackupEntry>) -> impl Iterator<Item = Restored> {
+    files.into_iter().map(|file| Restored { goes: file.is_created(), path: file.path })
+}
+
+/// Says what would be done.
+fn rehearse(request: &Request<'_>) -> Result<Report, Error> {
+    let dir = request.dir;
+    let (cluster, declared) = declared::or_anything(dir)?;
+    let backups = session::backups(dir)?;
+    let selection = Selection::of(dir, &backups, request.to)?;
+    let files = foresee(request, &backups, &selection, (&cluster, declared))?;
+    let paths = files.iter().map(|file| (file.path.as_path(), None));
+    if let Some((_, error)) = session::refusals(dir, paths)?.into_iter().next() {
+        return Err(error.into());
+    }
+    Ok(Report {
+        undone: selection.names(),
+        files,
+        damaged: selection.damaged,
+        recovered: session::left(dir)?,
+        ..Report::default()
+    })
+}
+
+/// What becomes of files, unless something speaks against it that nobody can want by accident. What an older change of many
+/// would break shows only once the newer ones are undone, and is asked then.
+fn foresee(
+    request: &Request<'_>,
+    backups: &Backups<'_>,
+    selection: &Selection,
+    (cluster, declared): (&Cluster, bool),
+) -> Result<Vec<Restored>, Error> {
+    let &Request { dir, now, force, .. } = request;
+    let mut judge = Judge::new(Scene { dir, cluster, declared, now });
+    let mut all = Vec::new();
+    let mut met: HashSet<PathBuf> = HashSet::new();
+    for (number, groups) in selection.operations().iter().enumerate() {
+        let mut changed = Vec::new();
+        for group in groups.iter().rev() {
+            let Undo { transaction, files, mut strangers } = load(backups, group)?;
+            changed.push(restored(files).collect::<Vec<_>>());
+            if force {
+                continue;
+            }
+            // What a change did whose backup is damaged cannot be told from what somebody else did.
+            strangers.retain(|path| selection.damaged.is_empty() && !met.contains(path));
+            judge.hear(&transaction, strangers);
+            if number == 0 {
+                judge.try_paths(&transaction);
+            }
+        }
+        let new = changed.into_iter().rev().flatten();
+        all.extend(new.filter(|file| met.insert(file.path.clone())));
+    }
+    let why = judge.found();
+    match why.is_empty() {
+        true => Ok(all),
+        false => Err(Error::Refused { what: selection.names(), why }),
+    }
+}
+
+/// A rollback on its way.
+struct Undoing<'r, 'a> {
+    request: &'r Request<'a>,
+    store: Store,
+    cluster: Cluster,
+    declared: bool,
+    /// What is still to be undone, in the order in which it had been made.
+    open: Vec<String>,
+    /// A backup of this, if there is one yet.
+    operation: Option<String>,
+    report: Report,
+}
+
+impl Undoing<'_, '_> {
+    /// Refuses an older change that would break what works once the newer ones are undone.
+    fn judge(&self, groups: &[&[Chosen]]) -> Result<(), Error> {
+        let &Request { dir, now, force, .. } = self.request;
+        if force {
+            return Ok(());
+        }
+        let scene = Scene { dir, cluster: &self.cluster, declared: self.declared, now };
+        let mut judge = Judge::new(scene);
+        for group in groups.iter().rev() {
+            judge.try_paths(&load(&self.store.backups(), group)?.transaction);
+        }
+        let why = judge.found();
+        match why.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Refused { what: self.open.clone(), why }),
+        }
+    }
+
+    /// Undoes some changes as one: the last ones that are open.
+    fn undo(&mut self, group: &[Chosen], is_last: bool) -> Result<Returned, Error> {
+        let &Request { dir, now, backups, .. } = self.request;
+        let Undo { transaction, files, .. } = load(&self.store.backups(), group)?;
+        let part = part::of_files(&self.cluster, transaction.paths());
+        let before = fingerprints(&Layout::new(&part.cluster), dir);
+        let redeclares = transaction.paths().any(|path| path.extension() == Some("yaml".as_ref()));
+        let open = self.open[..self.open.len().saturating_sub(group.len())].to_vec();
+        let mut transaction = transaction.named(&now.to_compact());
+        transaction.by("rotate --rollback").before_undoing(open.clone());
+        if let Some(operation) = &self.operation {
+            transaction.part_of(operation);
+        }
+        if !files.is_empty() {
+            transaction.log(said(group, &files, now));
+        }
+        let committed = self.store.commit(transaction)?;
+        self.operation = self.operation.take().or_else(|| committed.id.clone());
+        let gone = files.iter().filter(|entry| entry.is_created()).map(|entry| &*entry.path);
+        self.store.remove_empty_folders(gone.filter(|path| path.is_relative()));
+        // What is still to be undone is kept for that.
+        let backups = if is_last { backups } else { usize::MAX };
+        let aftermath = session::conclude(&mut self.store, committed, backups);
+        self.report.aftermath.join(aftermath);
+        self.report.undone.splice(0..0, group.iter().map(|one| one.name.clone()));
+        self.open = open;
+        // What was restored may be what is declared, too.
+        if redeclares || !self.declared {
+            (self.cluster, self.declared) = declared::or_anything(dir)?;
+        }
+        let part = part::of_files(&self.cluster, files.iter().map(|file| file.path.as_path()));
+        self.report.files.extend(restored(files));
+        let (cluster, only_nodes) = (part.cluster, !part.is_first);
+        let layout = Layout::new(&cluster);
+        let after = observe::observe(&layout, dir);
+        let served = served(&before, &after);
+        let places = after.places();
+        drop(layout);
+        Ok(Returned { places, served, cluster, declared: self.declared, only_nodes })
+    }
+}
+
+/// The log's line of what was undone together.
+fn said(group: &[Chosen], files: &[store::BackupEntry], now: Timestamp) -> String {
+    let names: Vec<&str> = group.iter().map(|one| one.name.as_str()).collect();
+    let paths: Vec<&Path> = files.iter().map(|entry| entry.path.as_path()).collect();
+    serde_json::json!({
+        "time": now.to_string(),
+        "command": "rotate",
+        "action": "restore",
+        "name": names.join(" "),
+        "files": paths,
+        "reason": "asked for",
+    })
+    .to_string()
+}
+
+/// The fingerprint of each certificate, by its file.
+fn fingerprints(layout: &Layout<'_>, dir: &Path) -> BTreeMap<PathBuf, String> {
+    let held = observe::observe(layout, dir).observed.instances.into_iter();
+    let print = |held: &Held| Some(held.certificate()?.fingerprint.clone());
+    held.filter_map(|held| Some((held.place.cert().to_path_buf(), print(&held)?))).collect()
 }
 
 /// The leaves that are others than before.
-fn served(before: &Observation, after: &Observation) -> Vec<InPlace> {
+fn served(before: &BTreeMap<PathBuf, String>, after: &Observation) -> Vec<InPlace> {
     let instances = after.observed.instances.iter().enumerate();
     instances
-        .filter_map(|(index, observed)| {
-            let now = observed.certificate()?;
-            let then = before.observed.instances.get(index).and_then(|o| o.certificate());
-            let changed = then.is_none_or(|then| then.fingerprint != now.fingerprint);
-            changed.then(|| InPlace {
-                instance: index,
-                fingerprint: now.fingerprint.clone(),
-                serial: now.serial.clone(),
-            })
+        .filter_map(|(instance, held)| {
+            let now = held.certificate()?;
+            let is_same = before.get(held.place.cert()) == Some(&now.fingerprint);
+            let (fingerprint, serial) = (now.fingerprint.clone(), now.serial.clone());
+            (!is_same).then_some(InPlace { instance, fingerprint, serial })
         })
         .collect()
 }

@@ -29,6 +29,14 @@ impl Aftermath {
         self.debt.settle();
     }
 
+    /// Adds that of a further part of the same change.
+    pub fn join(&mut self, other: Self) {
+        self.backup = self.backup.take().or(other.backup);
+        self.pruned.extend(other.pruned);
+        self.warnings.extend(other.warnings);
+        self.debt.join(other.debt);
+    }
+
     /// Takes over what earlier runs owe.
     pub fn take_over(&mut self, debt: Debt) {
         let unknown = debt.unknown().iter();
@@ -52,9 +60,9 @@ pub fn refusals<'a>(
     store::refusals(dir, kubelet_dir(dir).as_deref(), files)
 }
 
-/// What would undo changes; nothing is done yet.
-pub fn undo(dir: &Path, changes: &[store::Backup]) -> Result<store::Undo, store::Error> {
-    store::undo(dir, kubelet_dir(dir).as_deref(), changes)
+/// What was kept of changes, to undo them; nothing is opened for change.
+pub fn backups(dir: &Path) -> Result<store::Backups<'static>, store::Error> {
+    store::Backups::of(dir, kubelet_dir(dir).as_deref())
 }
 
 /// What a dry run says of an earlier run that did not end: it is put in order before anything else is done.

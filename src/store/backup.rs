@@ -11,6 +11,7 @@ use super::disk::{Attribute, Disk, FileKind, FileStatus, KeptMetadata, UserAndGr
 use super::error::{Error, Operation};
 use super::gate::Gate;
 use super::place::{StorePath, own};
+use super::plan::StagingPlan;
 use super::transaction::{Content, Transaction};
 
 /// The form of the manifest.
@@ -29,15 +30,9 @@ pub struct Backup {
     pub command: Option<String>,
     /// The files, in the order in which they were changed.
     pub files: Vec<BackupEntry>,
-}
-
-/// A change that is kept to be undone.
-#[derive(Debug)]
-pub struct Kept {
-    /// Its backup's name.
-    pub id: String,
-    /// The backup, or what is wrong with it.
-    pub backup: Result<Backup, Error>,
+    /// What the change was to undo after this, in the order in which it had been made: where nothing follows, it was cut
+    /// short.
+    pub to_undo: Vec<String>,
 }
 
 /// What a path was before a transaction.
@@ -106,13 +101,13 @@ struct Manifest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     command: Option<String>,
     files: Vec<BackupEntry>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty", rename = "toUndo")]
+    to_undo: Vec<String>,
 }
 
-impl Kept {
-    /// Whether both are parts of one operation, which is undone as one.
-    pub fn is_with(&self, other: &Self) -> bool {
-        operation(&self.id) == operation(&other.id)
-    }
+/// Whether two backups, by their names, are parts of one operation, which is undone as one.
+pub fn are_of_one(one: &str, other: &str) -> bool {
+    operation(one) == operation(other)
 }
 
 impl BackupEntry {
@@ -122,20 +117,19 @@ impl BackupEntry {
     }
 }
 
-/// The backups in the order in which they were made, each with its copies read: what is wrong with one is known before
-/// anything is built on it. A folder without manifest is none: it is being made or removed.
-pub(crate) fn checked<D: Disk>(gate: &Gate<D>) -> Result<Vec<Kept>, Error> {
-    let mut kept = Vec::new();
-    for id in ids(gate)? {
-        let backup = match gate.status(&manifest_place(&folder(&id))) {
-            Ok(None) => continue,
-            Ok(Some(_)) => load(gate, id.clone()),
-            Err(error) => Err(error),
-        };
-        let backup = backup.and_then(|backup| check(gate, &backup).map(|()| backup));
-        kept.push(Kept { id, backup });
-    }
-    Ok(kept)
+/// The names of the backups in the order in which they were made. A folder without manifest is none: it is being made or
+/// removed.
+pub(crate) fn names<D: Disk>(gate: &Gate<D>) -> Result<Vec<String>, Error> {
+    let mut names = ids(gate)?;
+    names.retain(|id| !matches!(gate.status(&manifest_place(&folder(id))), Ok(None)));
+    Ok(names)
+}
+
+/// A backup, with its copies read: what is wrong with it is known before anything is built on it.
+pub(crate) fn checked<D: Disk>(gate: &Gate<D>, id: &str) -> Result<Backup, Error> {
+    let backup = load(gate, id)?;
+    check(gate, &backup)?;
+    Ok(backup)
 }
 
 /// The names of backups, oldest first. What has another kind of name is none.
@@ -146,8 +140,9 @@ fn ids<D: Disk>(gate: &Gate<D>) -> Result<Vec<String>, Error> {
     Ok(ids)
 }
 
-fn load<D: Disk>(gate: &Gate<D>, id: String) -> Result<Backup, Error> {
-    let place = manifest_place(&folder(&id));
+/// A backup, as its manifest says.
+pub(crate) fn load<D: Disk>(gate: &Gate<D>, id: &str) -> Result<Backup, Error> {
+    let place = manifest_place(&folder(id));
     let path = gate.full(place.as_str());
     let damaged =
         |reason: &str| Error::DamagedBackup { path: path.clone(), reason: reason.to_owned() };
@@ -165,10 +160,14 @@ fn load<D: Disk>(gate: &Gate<D>, id: String) -> Result<Backup, Error> {
     if !manifest.files.iter().all(is_place) {
         return Err(damaged("it names a path that certkit never writes"));
     }
-    let path = gate.full(folder(&id).as_str());
+    if !manifest.to_undo.iter().all(|id| is_id(id)) {
+        return Err(damaged("it names a change that there cannot be"));
+    }
+    let path = gate.full(folder(id).as_str());
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == ' ';
     let command = manifest.command.filter(|text| text.len() <= 64 && text.chars().all(is_word));
-    Ok(Backup { id, path, command, files: manifest.files })
+    let Manifest { files, to_undo, .. } = manifest;
+    Ok(Backup { id: id.to_owned(), path, command, files, to_undo })
 }
 
 /// That every copy of `backup` is what its manifest says.
@@ -399,9 +398,14 @@ pub(crate) fn is_manifest(octets: &[u8]) -> bool {
 }
 
 /// The manifest's bytes.
-pub(crate) fn encode_manifest(id: &str, command: Option<&str>, files: &[BackupEntry]) -> Vec<u8> {
-    let command = command.map(str::to_owned);
-    let manifest = Manifest { version: VERSION, id: id.to_owned(), command, files: files.to_vec() };
+pub(crate) fn encode_manifest(id: &str, plan: &StagingPlan) -> Vec<u8> {
+    let manifest = Manifest {
+        version: VERSION,
+        id: id.to_owned(),
+        command: plan.command.map(str::to_owned),
+        files: plan.backup.clone(),
+        to_undo: plan.to_undo.clone(),
+    };
     // All paths in it are UTF-8 (a Place is text): this cannot fail.
     let mut bytes = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
     bytes.push(b'\n');

@@ -22,6 +22,8 @@ pub(crate) struct StagingPlan {
     pub(crate) backup: Vec<BackupEntry>,
     /// The command that makes the change.
     pub(crate) command: Option<&'static str>,
+    /// What is still to be undone after this change.
+    pub(crate) to_undo: Vec<String>,
     /// Where the files are that are copied: one for each of the journal's copies but the manifest.
     pub(crate) originals: Vec<StorePath>,
     /// Secrets that replace a file which everybody could read.
@@ -116,7 +118,7 @@ impl StagingPlan {
         metadata: bool,
         rests: &[Rest],
     ) -> Result<Self, Error> {
-        let Parts { id, operation, command, changes, log } = transaction.into_parts();
+        let Parts { id, operation, command, to_undo, changes, log } = transaction.into_parts();
         let changes = arrange(places(changes, gate)?);
         let nonce = gate.disk.nonce();
         let name = sha256(format!("{id} {nonce}").as_bytes())[..12].to_owned();
@@ -126,6 +128,7 @@ impl StagingPlan {
             temporaries: Vec::new(),
             backup: Vec::new(),
             command,
+            to_undo,
             originals: Vec::new(),
             closed: Vec::new(),
             fresh: HashSet::new(),

@@ -347,7 +347,7 @@ fn copy<D: Disk>(
     for (entry, digest) in files.zip(digests) {
         *entry = digest;
     }
-    let manifest = backup::encode_manifest(&id, plan.command, &plan.backup);
+    let manifest = backup::encode_manifest(&id, plan);
     let place = backup::manifest_place(&backup::folder(&id));
     unsynced.add(&place, create(gate, &place, &manifest, &record)?)
 }

@@ -66,6 +66,7 @@ pub struct Transaction {
     id: String,
     operation: Option<String>,
     command: Option<&'static str>,
+    to_undo: Vec<String>,
     changes: Vec<Change>,
     log: Vec<String>,
 }
@@ -75,6 +76,7 @@ pub(crate) struct Parts {
     pub(crate) id: String,
     pub(crate) operation: Option<String>,
     pub(crate) command: Option<&'static str>,
+    pub(crate) to_undo: Vec<String>,
     pub(crate) changes: Vec<Change>,
     pub(crate) log: Vec<String>,
 }
@@ -149,6 +151,7 @@ impl Transaction {
             id: id_time.to_owned(),
             operation: None,
             command: None,
+            to_undo: Vec::new(),
             changes: Vec::new(),
             log: Vec::new(),
         }
@@ -170,6 +173,13 @@ impl Transaction {
     /// Says which command makes this change: its backup keeps that.
     pub fn by(&mut self, command: &'static str) -> &mut Self {
         self.command = Some(command);
+        self
+    }
+
+    /// Says which changes are still to be undone after this one, in the order in which they were made: its backup keeps
+    /// that, for whoever goes on where this was cut short.
+    pub fn before_undoing(&mut self, changes: Vec<String>) -> &mut Self {
+        self.to_undo = changes;
         self
     }
 
@@ -270,8 +280,8 @@ impl Transaction {
     }
 
     pub(crate) fn into_parts(self) -> Parts {
-        let Self { id, operation, command, changes, log } = self;
-        Parts { id, operation, command, changes, log }
+        let Self { id, operation, command, to_undo, changes, log } = self;
+        Parts { id, operation, command, to_undo, changes, log }
     }
 
     fn push_write(

@@ -9,10 +9,10 @@ use crate::{
     cli::{self, Exit, Failure, Format, Global, output, output::grid::Column, watch},
     model::shown::with_causes,
     ops::{
-        rollback::{self, Report},
+        rollback::{self, Left, Report, Returned},
         takeup::{self, Uptake},
     },
-    store::{BackupEntry, Kept},
+    store,
 };
 
 /// Runs it.
@@ -29,20 +29,31 @@ pub fn run(args: &RotateArgs, global: &Global, dir: &Path) -> Result<Exit, Failu
         lock_wait: args.lock.timeout,
         backups: args.kept.backups,
     };
+    let mut outcomes = Vec::new();
+    let take_up = |back: &Returned| {
+        let cluster = (&back.cluster, back.declared);
+        let changed = takeup::Request::new(dir, cluster, &back.places, &back.served);
+        take_up_as(args, takeup::Request { only_nodes: back.only_nodes, ..changed })
+    };
+    // As `rotate` does it: what is one is taken up once signals do again what they always do.
+    let mut only = None;
     let done = watch::changing(
         global,
         watch::ChangingWork { dir, dry_run: args.rehearsal.dry_run, hooks: args.hook.is_some() },
-        || rollback::run(&request),
+        || {
+            rollback::run(&request, |back, is_only| match is_only {
+                true => only = Some(back),
+                false => outcomes.extend(take_up(&back)),
+            })
+        },
     )?;
     if let Some(recovered) = &done.recovered {
         global.note(recovered);
     }
-    let outcomes = take_up_as(
-        args,
-        takeup::Request::new(dir, (&done.cluster, done.declared), &done.places, &done.served),
-    );
+    outcomes.extend(only.iter().flat_map(take_up));
     let failed = outcomes.iter().any(takeup::Uptake::failed) || takeup::is_unproven(&outcomes);
-    let exit = if failed || !done.damaged.is_empty() { Exit::Partly } else { Exit::Done };
+    let is_whole = done.damaged.is_empty() && done.left.is_none();
+    let exit = if failed || !is_whole { Exit::Partly } else { Exit::Done };
     let text = match args.output {
         Format::Json | Format::Yaml => {
             cli::document(json(&done, &outcomes, args.rehearsal.dry_run), args.output)
@@ -57,20 +68,24 @@ pub fn run(args: &RotateArgs, global: &Global, dir: &Path) -> Result<Exit, Failu
     for (id, why) in &done.damaged {
         cli::warn(format!("what {id} changed is not undone: {why}"));
     }
+    if let Some(Left { changes, why }) = &done.left {
+        let hint = "`certkit rotate --rollback` goes on with it";
+        cli::warn(format!("{} is not undone: {}; {hint}", changes.join(", "), with_causes(why)));
+    }
     report::complain_of(&outcomes);
     done.aftermath.settle();
     told
 }
 
-fn verb(entry: &BackupEntry) -> &'static str {
-    if entry.is_created() { "remove" } else { "restore" }
+fn verb(goes: bool) -> &'static str {
+    if goes { "remove" } else { "restore" }
 }
 
 /// What going back did.
 fn table(done: &Report, outcomes: &[Uptake], dir: &Path, dry_run: bool, wide: bool) -> String {
     let mut text = String::new();
     let heading = if dry_run { "would be restored in" } else { "restored in" };
-    let names: Vec<&str> = done.undone.iter().map(|backup| backup.id.as_str()).collect();
+    let names = &done.undone;
     let plural = if names.len() == 1 { "" } else { "s" };
     // Writing to a String cannot fail.
     let _ = writeln!(
@@ -79,8 +94,8 @@ fn table(done: &Report, outcomes: &[Uptake], dir: &Path, dry_run: bool, wide: bo
         dir.display(),
         names.join(", ")
     );
-    for entry in &done.files {
-        let _ = writeln!(text, "  {:<8} {}", verb(entry), entry.path.display());
+    for file in &done.files {
+        let _ = writeln!(text, "  {:<8} {}", verb(file.goes), file.path.display());
     }
     if done.files.is_empty() {
         text.push_str("  nothing: every file is as it was before\n");
@@ -98,7 +113,7 @@ fn table(done: &Report, outcomes: &[Uptake], dir: &Path, dry_run: bool, wide: bo
 
 /// The same as one JSON document.
 fn json(done: &Report, outcomes: &[Uptake], dry_run: bool) -> String {
-    let names: Vec<&str> = done.undone.iter().map(|backup| backup.id.as_str()).collect();
+    let names = &done.undone;
     let damaged = done.damaged.iter().map(|(id, why)| json!({"id": id, "why": why}));
     let document = json!({
         "apiVersion": "certkit/v1",
@@ -107,7 +122,10 @@ fn json(done: &Report, outcomes: &[Uptake], dry_run: bool) -> String {
         "restored": names.first(),
         "undone": names,
         "damaged": damaged.collect::<Vec<Value>>(),
-        "files": files(&done.files),
+        "files": done.files.iter().map(|file| entry(&file.path, file.goes)).collect::<Vec<Value>>(),
+        "left": done.left.as_ref().map(|left| {
+            json!({"changes": left.changes, "why": with_causes(&left.why)})
+        }),
         "backup": done.aftermath.backup,
         "warnings": done.aftermath.warnings,
         "components": report::components(outcomes),
@@ -115,19 +133,59 @@ fn json(done: &Report, outcomes: &[Uptake], dry_run: bool) -> String {
     format!("{document:#}\n")
 }
 
-fn files(entries: &[BackupEntry]) -> Vec<Value> {
-    entries.iter().map(|entry| json!({"action": verb(entry), "path": entry.path})).collect()
+fn entry(path: &Path, goes: bool) -> Value {
+    json!({"action": verb(goes), "path": path})
 }
 
-/// Shows what can be undone.
+/// A change that can be undone, as far as it is shown.
+struct Shown {
+    id: String,
+    command: Option<String>,
+    /// How many files it changed, and those that are named.
+    files: (usize, Vec<Value>),
+    /// The first part of the change that this is another part of.
+    of: Option<String>,
+    /// How many changes it was to undo and has not.
+    left: usize,
+    damaged: Option<String>,
+}
+
+/// Shows what can be undone, the last change first.
 fn list(args: &RotateArgs, global: &Global, dir: &Path) -> Result<Exit, Failure> {
-    let mut changes = rollback::changes(dir)?;
-    changes.reverse();
-    let text = match args.output {
-        Format::Json | Format::Yaml => cli::document(list_json(&changes), args.output)?,
-        Format::Table | Format::Wide => {
-            list_table(&changes, dir, global.verbose, args.output.is_wide())
+    let backups = rollback::backups(dir)?;
+    let names = backups.names().map_err(rollback::Error::from)?;
+    let is_data = matches!(args.output, Format::Json | Format::Yaml);
+    let named = match is_data || global.verbose || args.output.is_wide() {
+        true => usize::MAX,
+        false => SHOWN,
+    };
+    let show = |(at, id): (usize, &String)| {
+        let first = names.iter().find(|one| store::are_of_one(one, id));
+        let of = first.filter(|first| *first != id).cloned();
+        let mut shown = Shown {
+            id: id.clone(),
+            command: None,
+            files: (0, Vec::new()),
+            of,
+            left: 0,
+            damaged: None,
+        };
+        match backups.checked(id) {
+            Ok(backup) => {
+                let some = backup.files.iter().take(named);
+                let some = some.map(|file| entry(&file.path, file.is_created())).collect();
+                shown.files = (backup.files.len(), some);
+                shown.command = backup.command;
+                shown.left = if at + 1 == names.len() { backup.to_undo.len() } else { 0 };
+            }
+            Err(error) => shown.damaged = Some(with_causes(&error)),
         }
+        shown
+    };
+    let changes: Vec<Shown> = names.iter().enumerate().rev().map(show).collect();
+    let text = match is_data {
+        true => cli::document(list_json(changes), args.output)?,
+        false => list_table(&changes, dir, args.output.is_wide()),
     };
     cli::print(text)?;
     Ok(Exit::Done)
@@ -136,32 +194,32 @@ fn list(args: &RotateArgs, global: &Global, dir: &Path) -> Result<Exit, Failure>
 /// So many files are named in a table, unless all are asked for.
 const SHOWN: usize = 3;
 
-fn list_table(changes: &[Kept], dir: &Path, verbose: bool, wide: bool) -> String {
+fn list_table(changes: &[Shown], dir: &Path, wide: bool) -> String {
     if changes.is_empty() {
         return format!("{}: there is no backup, so nothing can be undone\n", dir.display());
     }
-    let row = |kept: &Kept| {
-        let time = rollback::time(&kept.id).map(|time| time.to_kubeadm()).unwrap_or_default();
-        let (command, count, which) = match &kept.backup {
-            Ok(backup) => {
-                let shown = if verbose || wide { usize::MAX } else { SHOWN };
-                let names = backup.files.iter().take(shown).map(|entry| entry.path.display());
-                let mut which = names.map(|name| name.to_string()).collect::<Vec<_>>().join(" ");
-                let rest = backup.files.len().saturating_sub(shown);
-                if rest > 0 {
-                    let _ = write!(which, " and {rest} more");
+    let row = |shown: &Shown| {
+        let time = rollback::time(&shown.id).map(|time| time.to_kubeadm()).unwrap_or_default();
+        let (command, count, which) = match &shown.damaged {
+            None => {
+                let (count, some) = &shown.files;
+                let paths = some.iter().filter_map(|file| file["path"].as_str());
+                let mut which = paths.collect::<Vec<_>>().join(" ");
+                if *count > some.len() {
+                    let _ = write!(which, " and {} more", count - some.len());
                 }
-                let mut command = backup.command.clone().unwrap_or_else(|| "unknown".into());
-                if let Some(first) = first_of(changes, kept) {
+                let mut command = shown.command.clone().unwrap_or_else(|| "unknown".into());
+                if let Some(first) = &shown.of {
                     let _ = write!(command, ", with {first}");
                 }
-                (command, backup.files.len().to_string(), which)
+                if shown.left > 0 {
+                    let _ = write!(command, ", cut short: {} to go", shown.left);
+                }
+                (command, count.to_string(), which)
             }
-            Err(error) => {
-                (String::new(), String::new(), format!("CANNOT BE UNDONE: {}", with_causes(error)))
-            }
+            Some(why) => (String::new(), String::new(), format!("CANNOT BE UNDONE: {why}")),
         };
-        vec![kept.id.clone(), time, command, count, which]
+        vec![shown.id.clone(), time, command, count, which]
     };
     let columns = [
         Column::new("CHANGE"),
@@ -173,26 +231,20 @@ fn list_table(changes: &[Kept], dir: &Path, verbose: bool, wide: bool) -> String
     output::table(&columns, &changes.iter().map(row).collect::<Vec<_>>(), wide)
 }
 
-/// The first part of the change that this one is another part of; the last change comes first.
-fn first_of<'c>(changes: &'c [Kept], part: &Kept) -> Option<&'c str> {
-    let first = changes.iter().rev().find(|one| one.is_with(part))?;
-    (first.id != part.id).then_some(&first.id)
-}
-
 /// The same as one JSON document.
-fn list_json(changes: &[Kept]) -> String {
-    let change = |kept: &Kept| {
-        let backup = kept.backup.as_ref();
+fn list_json(changes: Vec<Shown>) -> String {
+    let change = |shown: Shown| {
         json!({
-            "id": kept.id,
-            "time": rollback::time(&kept.id).map(|time| time.to_string()),
-            "command": backup.ok().and_then(|backup| backup.command.as_deref()),
-            "files": backup.map(|backup| files(&backup.files)).unwrap_or_default(),
-            "partOf": first_of(changes, kept),
-            "damaged": backup.err().map(|error| with_causes(error)),
+            "id": shown.id,
+            "time": rollback::time(&shown.id).map(|time| time.to_string()),
+            "command": shown.command,
+            "files": shown.files.1,
+            "partOf": shown.of,
+            "toUndo": shown.left,
+            "damaged": shown.damaged,
         })
     };
-    let changes: Vec<Value> = changes.iter().map(change).collect();
+    let changes: Vec<Value> = changes.into_iter().map(change).collect();
     let document = json!({"apiVersion": "certkit/v1", "kind": "RollbackList", "changes": changes});
     format!("{document:#}\n")
 }

@@ -31,7 +31,8 @@ pub(super) fn commit(
 
 /// The backups of an open directory.
 fn backups(store: &Store) -> Vec<Result<Backup, Error>> {
-    store.backups().unwrap().into_iter().map(|kept| kept.backup).collect()
+    let backups = store.backups();
+    backups.names().unwrap().iter().map(|name| backups.checked(name)).collect()
 }
 
 pub(super) fn mode(path: impl AsRef<Path>) -> u32 {
@@ -201,7 +202,7 @@ fn restoring_a_backup_brings_everything_back() {
     store.commit(transaction).unwrap();
     assert_eq!(read(outside.join("current.pem")), "new pem");
     let backup = backups(&store).pop().unwrap().unwrap();
-    let undo = store.undo(&[backup]).unwrap();
+    let undo = store.backups().undo(&[backup]).unwrap();
     assert_eq!((undo.files.len(), undo.strangers), (5, vec![]));
     let transaction = undo.transaction.named("20280101T000000Z");
     let undone = store.commit(transaction).unwrap();
@@ -218,7 +219,7 @@ fn restoring_a_backup_brings_everything_back() {
 
     // The restoration was a transaction like any other, so it can be undone, too.
     let backup = backups(&store).pop().unwrap().unwrap();
-    let transaction = store.undo(&[backup]).unwrap().transaction;
+    let transaction = store.backups().undo(&[backup]).unwrap().transaction;
     store.commit(transaction).unwrap();
     assert_eq!(read(dir.join("pki/a.key")), "new");
     assert_eq!(read(outside.join("current.pem")), "new pem");
@@ -238,7 +239,7 @@ fn a_damaged_backup_is_not_restored() {
     fs::write(backup.path.join("files/pki/a.key"), "3").unwrap();
     let last = backups(&store).pop().unwrap();
     assert!(matches!(last, Err(Error::DamagedBackup { .. })), "{last:?}");
-    assert!(matches!(store.undo(&[backup]), Err(Error::DamagedBackup { .. })));
+    assert!(matches!(store.backups().undo(&[backup]), Err(Error::DamagedBackup { .. })));
 }
 
 #[test]
@@ -328,7 +329,7 @@ fn a_replaced_file_keeps_its_attributes_and_a_secret_is_never_everybodys() {
     rustix::fs::removexattr(dir.join("pki/shared.key"), ACL).unwrap();
     let mut store = open(&dir);
     let backup = backups(&store).pop().unwrap().unwrap();
-    let transaction = store.undo(&[backup]).unwrap().transaction;
+    let transaction = store.backups().undo(&[backup]).unwrap().transaction;
     store.commit(transaction).unwrap();
     assert_eq!(of("shared.key", ACL), Some(acl));
     assert_eq!(mode(dir.join("pki/open.key")), 0o644);
@@ -353,13 +354,13 @@ fn what_several_changes_touched_becomes_what_it_was_before_the_first() {
     let undone = |undo: &super::super::Undo| -> Vec<String> {
         undo.files.iter().map(|entry| entry.path.display().to_string()).collect()
     };
-    let undo = store.undo(&changes().collect::<Vec<_>>()).unwrap();
+    let undo = store.backups().undo(&changes().collect::<Vec<_>>()).unwrap();
     assert_eq!(undone(&undo), ["a", "c", "b"]);
     assert!(undo.strangers.is_empty());
     // Somebody else's change is told, and what is as it was before anyway is left alone.
     fs::write(dir.join("a"), "theirs").unwrap();
     fs::write(dir.join("b"), "1").unwrap();
-    let undo = store.undo(&changes().collect::<Vec<_>>()).unwrap();
+    let undo = store.backups().undo(&changes().collect::<Vec<_>>()).unwrap();
     assert_eq!((undone(&undo), &undo.strangers), (vec!["a".into(), "c".into()], &vec!["a".into()]));
     drop(store);
     open(&dir).commit(undo.transaction.named("20280101T000000Z")).unwrap();

@@ -248,11 +248,9 @@ fn owed(disk: &SimulatedDisk) -> Result<BTreeSet<PathBuf>, String> {
 fn backups(disk: &SimulatedDisk) -> Result<Vec<(String, usize)>, String> {
     let Ok(root) = disk.open_dir(Path::new(DIR)) else { return Ok(Vec::new()) };
     let tree = Gate::new(disk.clone(), PathBuf::from(DIR), root).with_annex(Some(Path::new(ANNEX)));
-    let found: Result<Vec<Backup>, Error> = backup::checked(&tree)
-        .map_err(|error| format!("{error:?}"))?
-        .into_iter()
-        .map(|one| one.backup)
-        .collect();
+    let names = backup::names(&tree).map_err(|error| format!("{error:?}"))?;
+    let found: Result<Vec<Backup>, Error> =
+        names.iter().map(|name| backup::checked(&tree, name)).collect();
     let found = found.map_err(|error| format!("{error:?}"))?;
     let folders = tree.list(".certkit/backups").map_err(|error| format!("{error:?}"))?;
     if folders.len() != found.len() {
