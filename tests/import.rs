@@ -2,9 +2,19 @@
 
 mod support;
 
-use std::{fs, path::Path};
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
 
-use support::{certkit, need, openssl, run, run_to_exit, temp_dir, tree};
+use serde_json::Value;
+use support::{
+    certkit, need, openssl, run, run_to_exit, stdout, temp_dir, temp_dir_in_memory, tree,
+};
 
 #[test]
 fn what_verify_would_condemn_is_not_taken_in() {
@@ -45,6 +55,105 @@ fn what_verify_would_condemn_is_not_taken_in() {
     }
     run(certkit().args(["verify", "--dir"]).arg(&dir));
     assert!(fs::read_dir(dir.join("csr")).map_or(0, Iterator::count) == 0);
+}
+
+/// More than two parts of nodes: builds with debug assertions have smaller ones.
+const NODES: usize = if cfg!(debug_assertions) { 220 } else { 2020 };
+
+#[test]
+fn what_many_nodes_asked_for_is_taken_in_part_by_part_and_gone_on_with() {
+    let Some(_) = need("openssl") else { return };
+    let folder = temp_dir_in_memory();
+    let dir = folder.path().join("d");
+    let mut text = String::from(
+        "apiVersion: certkit/v1\nkind: Cluster\nname: many\nendpoint: api.example.com:6443\nlayout: workspace\n\
+         controlPlane:\n- {name: cp1, addresses: [10.0.0.1]}\nnodes:\n",
+    );
+    for n in 0..NODES {
+        let (b, c) = (n / 250, n % 250 + 1);
+        writeln!(text, "- {{name: n{n:04}, addresses: [10.1.{b}.{c}]}}").unwrap();
+    }
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join("certkit.yaml"), text).unwrap();
+    run(certkit().args(["init", "-q", "--dir"]).arg(&dir));
+    let names = ["rotate", "apiserver", "kubelet", "kubelet.conf"];
+    run(certkit().args(names).args(["--csr-only", "-q", "--dir"]).arg(&dir));
+    let requests: Vec<PathBuf> = tree::files(&dir.join("csr"))
+        .into_iter()
+        .filter(|file| file.extension().is_some_and(|extension| extension == "csr"))
+        .collect();
+    // Those of the control plane's host, too.
+    assert_eq!(requests.len(), 2 * (NODES + 1) + 1);
+    let signed = folder.path().join("signed");
+    fs::create_dir(&signed).unwrap();
+    let mut files = Vec::new();
+    for (number, request) in requests.iter().enumerate() {
+        let name = request.with_extension("");
+        files.push(signed.join(format!("{number}.crt")));
+        sign(&dir, name.to_str().unwrap(), &files[number], &["-days", "30"]);
+    }
+    let import = |more: &[&str]| {
+        let mut command = certkit();
+        command.arg("import").args(more).arg("--dir").arg(&dir).args(&files);
+        command
+    };
+
+    // One that is wrong, of whichever node, stands against all.
+    let right = fs::read(&files[2 * NODES]).unwrap();
+    sign(
+        &dir,
+        requests[2 * NODES].with_extension("").to_str().unwrap(),
+        &files[2 * NODES],
+        &["-days", "30", "-sha1"],
+    );
+    let before = tree::snapshot(&dir);
+    let refused = run_to_exit(&mut import(&[]), 3);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("lgorithm"), "{refused:?}");
+    fs::write(&files[2 * NODES], b"").unwrap();
+    let refused = run_to_exit(&mut import(&[]), 3);
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(told.contains(files[2 * NODES].to_str().unwrap()), "{told}");
+    fs::write(&files[2 * NODES], right).unwrap();
+    let json = |command: &mut Command| -> Value {
+        serde_json::from_str(&stdout(command.args(["-o", "json"]))).unwrap()
+    };
+    let planned = json(&mut import(&["--dry-run"]));
+    assert_eq!(planned["taken"].as_array().unwrap().len(), files.len());
+    assert!(tree::difference(&before, &tree::snapshot(&dir)).is_empty());
+
+    // Killed among the parts, it goes on when it is run again.
+    let log = dir.join(".certkit/log.jsonl");
+    let length = fs::metadata(&log).unwrap().len();
+    let mut child = import(&["-q"]).stdout(Stdio::null()).spawn().expect("certkit");
+    let end = Instant::now() + Duration::from_secs(120);
+    while fs::metadata(&log).unwrap().len() == length && Instant::now() < end {
+        thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    assert!(!child.wait().unwrap().success(), "it was faster");
+    let rest = json(&mut import(&[]));
+    let count = |report: &Value| report["taken"].as_array().unwrap().len();
+    assert!(count(&rest) > 0 && count(&rest) < files.len());
+    assert_eq!(
+        count(&rest) + usize::try_from(rest["there"].as_u64().unwrap()).unwrap(),
+        files.len()
+    );
+    // Who was to take up what the first run had put in place is told now.
+    let components = rest["components"].as_array().unwrap();
+    for host in ["cp1", "n0000", &format!("n{:04}", NODES - 1)] {
+        assert!(components.iter().any(|one| one["host"] == host), "{host}");
+    }
+    assert_eq!(rest["waiting"].as_array().unwrap().len(), 0);
+    run(certkit().args(["verify", "-q", "--dir"]).arg(&dir));
+    let lines = fs::read_to_string(&log).unwrap();
+    let imported = lines.lines().filter(|line| line.contains("\"import\"")).count();
+    assert_eq!(imported, files.len(), "each once");
+
+    // Once more there is nothing to take in, and nothing is changed.
+    let before = tree::snapshot(&dir);
+    let told = stdout(&mut import(&[]));
+    assert!(told.contains(&format!("in place already: {} of those given", files.len())), "{told}");
+    assert!(tree::difference(&before, &tree::snapshot(&dir)).is_empty());
 }
 
 fn sign(dir: &Path, name: &str, out: &Path, arguments: &[&str]) {

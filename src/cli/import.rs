@@ -9,7 +9,7 @@ use super::{
     watch, when,
 };
 use crate::{
-    model::timestamp::Timestamp,
+    model::{shown::with_causes, timestamp::Timestamp},
     ops::{import, takeup},
 };
 
@@ -39,11 +39,13 @@ const HELP: &str = "\
 Each certificate is matched to its request by its key, and must be what was asked for: subject, names,
 usages, a term that has begun and not ended, and a chain to the CA in place. All are put in place in one
 transaction, with their keys, and their requests are removed; or everything that is wrong is named, and
-nothing is changed.
+nothing is changed. Of more than a thousand nodes all are checked first, then taken in a thousand nodes at a
+time; what is in place already is passed over, so that the same import goes on where one was cut short.
 
 EXIT CODES:
   0   taken in
   3   something is not what was asked for, or certkit could not do it; nothing was changed
+  4   of many nodes some are done, and one that could not be is named; or all is done, and could not be told
   64  the command line was wrong
 
 EXAMPLES:
@@ -61,20 +63,23 @@ pub fn run(args: &ImportArgs, global: &Global) -> Result<Exit, Failure> {
         lock_wait: args.lock.timeout,
         backups: args.kept.backups,
     };
+    let mut outcomes = Vec::new();
+    // What is one is told once signals do again what they always do; of many parts each at once.
+    let mut only = None;
     let report = watch::changing(
         global,
         watch::ChangingWork { dir: &dir, dry_run: args.dry_run, hooks: false },
-        || import::run(&request),
+        || {
+            import::run(&request, |changed, is_only| match is_only {
+                true => only = Some(changed),
+                false => outcomes.extend(takeup::run(&changed.request(&dir))),
+            })
+        },
     )?;
     if let Some(recovered) = &report.recovered {
         global.note(recovered);
     }
-    let outcomes = takeup::run(&takeup::Request::new(
-        &dir,
-        (&report.cluster, report.declared),
-        &report.places,
-        &report.served,
-    ));
+    outcomes.extend(only.iter().flat_map(|changed| takeup::run(&changed.request(&dir))));
     report.aftermath.warnings.iter().for_each(super::warn);
     let text = match args.output {
         Format::Json | Format::Yaml => {
@@ -85,7 +90,14 @@ pub fn run(args: &ImportArgs, global: &Global) -> Result<Exit, Failure> {
             Ok(table(&report, &outcomes, &dir, args.dry_run, args.output.is_wide()))
         }
     };
-    let told = super::tell(!args.dry_run, Exit::Done, text);
+    let exit = if report.left.is_some() { Exit::Partly } else { Exit::Done };
+    let told = super::tell(!args.dry_run, exit, text);
+    if let Some(why) = &report.left {
+        super::warn(format!(
+            "not all is taken in: {}; the same import goes on with it",
+            with_causes(why)
+        ));
+    }
     report.aftermath.settle();
     told
 }
@@ -115,6 +127,9 @@ fn table(
         Column::new("FILES").least(16).rank(2).keeps_end(),
     ];
     text.push_str(&output::table(&columns, &rows, wide));
+    if report.there > 0 {
+        let _ = writeln!(text, "\nin place already: {} of those given", report.there);
+    }
     if !report.waiting.is_empty() {
         let _ = writeln!(text, "\nstill waiting for signatures: {}", report.waiting.join(", "));
     }
@@ -150,7 +165,9 @@ fn json(report: &import::Report, outcomes: &[takeup::Uptake], dry_run: bool) -> 
         "kind": "ImportReport",
         "dryRun": dry_run,
         "taken": taken,
+        "there": report.there,
         "waiting": report.waiting,
+        "left": report.left.as_ref().map(|why| with_causes(why)),
         "backup": report.aftermath.backup,
         "warnings": report.aftermath.warnings,
         "components": super::rotate::report::components(outcomes),

@@ -1,27 +1,29 @@
 //! `certkit import`: takes certificates back that were signed elsewhere, all or none.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
+    ops::Range,
     path::{Path, PathBuf},
+    rc::Rc,
     time::Duration,
 };
 
 use super::{
     apply::{self, Import},
-    change::{self, Error},
+    change::{self, Error, parts},
     declared, log, observe,
     observe::Observation,
     read,
     session::{self, Aftermath},
-    takeup::InPlace,
+    takeup::{Changed, InPlace},
     verify::candidate,
 };
 use crate::{
     model::{
-        cluster::Cluster,
         duration::Span,
-        layout::{Layout, Place},
+        layout::{Instance, Layout},
         observed::Piece,
+        part::{ClusterPart, PartedCluster},
         plan::{
             difference::profile_differences, reconcile::order_for, request_file, request_key_file,
         },
@@ -31,11 +33,13 @@ use crate::{
         timestamp::Timestamp,
         usage::ExtendedUsage,
     },
+    parallel::progress,
     pki::{
         chain::{self, LeafUse},
         inspect::{self, Certificate, SigningRequest as Csr},
         key::{PrivateKey, PublicKey},
     },
+    store::Store,
 };
 
 /// What is wanted.
@@ -56,24 +60,20 @@ pub struct Request<'a> {
 }
 
 /// What was taken in, or would be.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Report {
-    /// The cluster.
-    pub cluster: Cluster,
-    /// Whether certkit.yaml declares it.
-    pub declared: bool,
     /// The certificates.
     pub taken: Vec<apply::Record>,
+    /// How many of those that were given are in place already.
+    pub there: usize,
     /// What waits for its signature still.
     pub waiting: Vec<String>,
-    /// Where each instance is.
-    pub places: Vec<Place>,
-    /// What listeners should serve from now on.
-    pub served: Vec<InPlace>,
     /// What the change left behind.
     pub aftermath: Aftermath,
     /// What an earlier run had left and was put in order first.
     pub recovered: Option<String>,
+    /// Why it ended before all was taken in, of many nodes.
+    pub left: Option<Error>,
 }
 
 /// A request that waits for its signature.
@@ -85,235 +85,405 @@ struct Pending {
     asked: Profile,
 }
 
-/// The requests that wait, by key.
-struct Requests {
-    by_key: HashMap<PublicKey, VecDeque<Pending>>,
-}
-
-impl Requests {
-    fn new(all: Vec<Pending>) -> Self {
-        let mut by_key: HashMap<PublicKey, VecDeque<Pending>> = HashMap::new();
-        for one in all {
-            by_key.entry(one.public_key.clone()).or_default().push_back(one);
-        }
-        Self { by_key }
-    }
-
-    /// The first one of this key, which then waits no longer.
-    fn take(&mut self, key: &PublicKey) -> Option<Pending> {
-        self.by_key.get_mut(key)?.pop_front()
-    }
-
-    /// Whether there was one of this key.
-    fn had(&self, key: &PublicKey) -> bool {
-        self.by_key.contains_key(key)
-    }
-
-    /// The instances of those that wait still, in their order.
-    fn left(&self) -> impl Iterator<Item = usize> {
-        let left: BTreeSet<usize> =
-            self.by_key.values().flatten().map(|one| one.instance).collect();
-        left.into_iter()
-    }
-}
-
-/// Checks every certificate against its request and publishes all, or names every mismatch.
-pub fn run(request: &Request<'_>) -> Result<Report, Error> {
+/// Checks every certificate against its request and publishes all, or names every mismatch. What is in place from now on is
+/// handed over as it is, and whether that is all of it.
+///
+/// Of many nodes all are checked part by part, then published part by part. What an earlier run has published that was cut
+/// short is no mismatch.
+pub fn run(
+    request: &Request<'_>,
+    mut published: impl FnMut(Changed, bool),
+) -> Result<Report, Error> {
     let dir = request.dir;
     let (cluster, declared) = declared::or_anything(dir)?;
-    let layout = Layout::new(&cluster);
-    // The same again once nobody else may change anything.
-    let observation = observe::observe(&layout, dir);
-    check(request, &layout, &observation)?;
+    let parts = PartedCluster::new(&cluster);
+    let given = Offers::read(request.files);
+    let mut report = Report::default();
+    let open = check(request, &parts, declared, given.clone(), &mut report)?;
     if request.dry_run {
-        let (imports, waiting) = check(request, &layout, &observation)?;
-        let places = observation.places();
-        let prepared = apply::publish(imports, &layout, observation, dir, request.now)?;
-        verified(&prepared, &layout, declared, request)?;
-        let (taken, served) = (prepared.issued, Vec::new());
-        let (aftermath, recovered) = (Aftermath::default(), None);
-        return Ok(Report {
-            cluster,
-            declared,
-            taken,
-            waiting,
-            places,
-            served,
-            aftermath,
-            recovered,
-        });
+        return Ok(report);
     }
+    // The same again now that nobody else may change anything.
     let mut store = session::open(dir, request.lock_wait)?;
-    let recovered = store.recovered().map(|recovery| recovery.to_string());
-    let (cluster, declared) = declared::or_anything(dir)?;
-    let layout = Layout::new(&cluster);
-    let observation = observe::observe(&layout, dir);
+    let (again, is_still) = declared::or_anything(dir)?;
+    if (&again, is_still) != (&cluster, declared) {
+        return Err(Error::Redeclared(dir.join(declared::FILE)));
+    }
+    report.recovered = store.recovered().map(|recovery| recovery.to_string());
     let debt = store.earlier_debt();
-    let owed = change::owed_by(dir, &observation, &debt.files());
-    let (imports, waiting) = check(request, &layout, &observation)?;
-    let places = observation.places();
-    let done: Vec<usize> = imports.iter().map(|import| import.order.instance).collect();
-    let mut prepared = apply::publish(imports, &layout, observation, dir, request.now)?;
-    verified(&prepared, &layout, declared, request)?;
-    let instances = &layout.instances;
-    for index in done {
-        // A host's own goes with the certificate that it asked for.
-        if !instances[index].key_on_host {
-            prepared.transaction.remove(request_file(&instances[index]));
-            prepared.transaction.remove(request_key_file(&instances[index]));
+    let owed = debt.files();
+    let ranges = parts.ranges();
+    let is_only = ranges.len() == 1;
+    let is_owed = !owed.is_empty();
+    let is_concerned = |nodes: &Range<usize>| is_owed || open.contains(nodes);
+    let task = (!is_only).then(|| progress::task(parts::WHAT, Some(parts.nodes())));
+    let mut publishing =
+        Publishing { request, declared, store, offers: given, owed, operation: None };
+    for nodes in ranges {
+        let part = parts.part(nodes.clone(), nodes.start == 0);
+        if is_concerned(&nodes) {
+            match publishing.publish(&part, &mut report) {
+                Ok(served) => published(served, is_only),
+                // Nothing was taken in yet.
+                Err(error) if publishing.operation.is_none() => return Err(error),
+                Err(error) => {
+                    report.left = Some(error);
+                    break;
+                }
+            }
+        }
+        if let Some(task) = &task {
+            task.steps(nodes.len());
         }
     }
-    for record in &prepared.issued {
-        let line = log::certificate("import", "import", record, request.now);
-        prepared.transaction.log(line);
-    }
-    let mut served: Vec<InPlace> = prepared.issued.iter().map(InPlace::from).collect();
-    change::add_owed(&mut served, owed);
-    prepared.transaction.by("import");
-    let committed = store.commit(prepared.transaction)?;
-    let mut aftermath = session::conclude(&mut store, committed, request.backups);
-    aftermath.take_over(debt);
-    let taken = prepared.issued;
-    Ok(Report { cluster, declared, taken, waiting, places, served, aftermath, recovered })
+    report.aftermath.take_over(debt);
+    Ok(report)
 }
 
-/// That `certkit verify` will have nothing to say of what is taken in.
-fn verified(
-    prepared: &apply::Prepared,
-    layout: &Layout<'_>,
-    declared: bool,
-    request: &Request<'_>,
-) -> Result<(), Error> {
-    let taken: Vec<usize> = prepared.issued.iter().map(|record| record.instance).collect();
-    let change = &prepared.transaction;
-    let wrong = candidate::faults(layout, declared, request.dir, change, request.now, &taken);
-    if wrong.is_empty() { Ok(()) } else { Err(Error::Mismatches(wrong)) }
-}
-
-/// What is to be published, and the labels of what still waits; or everything that is wrong.
+/// Looks for everything that is wrong, in all parts; gives those that have something to take in.
 fn check(
     request: &Request<'_>,
-    layout: &Layout<'_>,
-    observation: &Observation,
-) -> Result<(Vec<Import>, Vec<String>), Error> {
-    let instances = &layout.instances;
-    let mut wrong = Vec::new();
-    let mut pending = Requests::new(pending(request.dir, layout, observation, &mut wrong));
-    let mut imports: BTreeMap<usize, Import> = BTreeMap::new();
-    for file in request.files {
-        let name = file.display();
-        let all = match read::file(file) {
-            Piece::Present(content) => match inspect::from_pem(&content) {
-                Ok(all) => all,
-                Err(error) => {
-                    wrong.push(format!("{name}: {}", with_causes(&error)));
-                    continue;
+    parts: &PartedCluster<'_>,
+    declared: bool,
+    mut offers: Offers<'_>,
+    report: &mut Report,
+) -> Result<Vec<Range<usize>>, Error> {
+    let mut open = Vec::new();
+    for nodes in parts.ranges() {
+        let part = parts.part(nodes.clone(), nodes.start == 0);
+        let ground = Ground::look(request, &part, declared);
+        let (imports, waiting) = ground.match_up(&mut offers);
+        report.waiting.extend(waiting);
+        if !imports.is_empty() {
+            open.push(nodes);
+            if offers.wrong.is_empty() {
+                let (prepared, wrong) = ground.prepare(imports)?;
+                offers.wrong.extend(wrong.into_iter().map(|what| (usize::MAX, what)));
+                if request.dry_run {
+                    report.taken.extend(prepared.issued);
                 }
-            },
-            Piece::Missing => {
-                wrong.push(format!("{name}: there is no such file"));
-                continue;
             }
-            Piece::Bad(why) => {
-                wrong.push(format!("{name}: {why}"));
-                continue;
-            }
+        }
+    }
+    report.there = offers.there;
+    offers.end()?;
+    Ok(open)
+}
+
+/// What is published, part by part.
+struct Publishing<'r> {
+    request: &'r Request<'r>,
+    declared: bool,
+    store: Store,
+    offers: Offers<'r>,
+    /// What an earlier run changed, and nobody was told of.
+    owed: BTreeSet<PathBuf>,
+    /// The backup of the first part.
+    operation: Option<String>,
+}
+
+impl Publishing<'_> {
+    fn publish(&mut self, part: &ClusterPart, report: &mut Report) -> Result<Changed, Error> {
+        let (request, declared) = (self.request, self.declared);
+        let ground = Ground::look(request, part, declared);
+        let owed = change::owed_by(request.dir, &ground.observation, &self.owed);
+        let (imports, _) = ground.match_up(&mut self.offers);
+        self.offers.refuse()?;
+        let places = ground.observation.places();
+        let (cluster, only_nodes) = (part.cluster.clone(), !part.is_first);
+        if imports.is_empty() {
+            return Ok(Changed { cluster, declared, places, served: owed, only_nodes });
+        }
+        let (mut prepared, wrong) = ground.prepare(imports)?;
+        if !wrong.is_empty() {
+            return Err(Error::Mismatches(wrong));
+        }
+        for record in &prepared.issued {
+            let line = log::certificate("import", "import", record, request.now);
+            prepared.transaction.log(line);
+        }
+        let mut served: Vec<InPlace> = prepared.issued.iter().map(InPlace::from).collect();
+        change::add_owed(&mut served, owed);
+        prepared.transaction.by("import");
+        if let Some(operation) = &self.operation {
+            prepared.transaction.part_of(operation);
+        }
+        let committed = self.store.commit(prepared.transaction)?;
+        self.operation = self.operation.take().or_else(|| committed.id.clone());
+        report.aftermath.join(session::conclude(&mut self.store, committed, request.backups));
+        report.taken.extend(prepared.issued);
+        Ok(Changed { cluster, declared, places, served, only_nodes })
+    }
+}
+
+/// The certificates that were given. Where each is is known by its key, and its file is read again when its turn comes, so
+/// that not all of many are held.
+#[derive(Clone)]
+struct Offers<'f> {
+    files: &'f [PathBuf],
+    by_key: HashMap<PublicKey, OffersOfKey>,
+    /// Whether something of the file was taken, or is in place.
+    used: Vec<bool>,
+    /// The file that was read last.
+    read: Option<(usize, Rc<Vec<Certificate>>)>,
+    /// How many are in place already.
+    there: usize,
+    /// What is wrong, by the number of the file.
+    wrong: Vec<(usize, String)>,
+}
+
+/// The certificates for one key.
+#[derive(Clone, Default)]
+struct OffersOfKey {
+    open: VecDeque<Offer>,
+    /// Whether a request of it waits, or did.
+    asked: bool,
+}
+
+/// Where a certificate is.
+#[derive(Clone, Copy)]
+struct Offer {
+    file: usize,
+    at: usize,
+    fingerprint: [u8; 32],
+}
+
+impl<'f> Offers<'f> {
+    fn read(files: &'f [PathBuf]) -> Self {
+        let mut offers = Self {
+            files,
+            by_key: HashMap::new(),
+            used: vec![false; files.len()],
+            read: None,
+            there: 0,
+            wrong: Vec::new(),
         };
-        let mut used = false;
-        for (at, certificate) in all.iter().enumerate() {
-            let Some(Pending { instance, key, asked, .. }) = pending.take(certificate.public_key())
-            else {
-                if pending.had(certificate.public_key()) {
-                    wrong.push(format!("{name}: a second certificate for the same request"));
+        for file in 0..files.len() {
+            match offers.certificates(file) {
+                Ok(all) => {
+                    offers.used[file] = all.is_empty();
+                    for (at, certificate) in all.iter().enumerate() {
+                        let offer = Offer { file, at, fingerprint: certificate.fingerprint() };
+                        let of_key = offers.by_key.entry(certificate.public_key().clone());
+                        of_key.or_default().open.push_back(offer);
+                    }
                 }
+                Err(why) => {
+                    offers.used[file] = true;
+                    offers.blame(file, &why);
+                }
+            }
+        }
+        offers
+    }
+
+    /// What a file holds, or why that cannot be known.
+    fn certificates(&mut self, file: usize) -> Result<Rc<Vec<Certificate>>, String> {
+        if let Some((number, all)) = &self.read
+            && *number == file
+        {
+            return Ok(Rc::clone(all));
+        }
+        let all = match read::file(&self.files[file]) {
+            Piece::Present(content) => {
+                inspect::from_pem(&content).map_err(|error| with_causes(&error))?
+            }
+            Piece::Missing => return Err("there is no such file".into()),
+            Piece::Bad(why) => return Err(why),
+        };
+        let all = Rc::new(all);
+        self.read = Some((file, Rc::clone(&all)));
+        Ok(all)
+    }
+
+    fn blame(&mut self, file: usize, what: &str) {
+        self.wrong.push((file, format!("{}: {what}", self.files[file].display())));
+    }
+
+    /// The first certificate for a key, which is offered no longer: all of its file, where it is in that, and the file.
+    fn take(&mut self, key: &PublicKey) -> Option<(Rc<Vec<Certificate>>, usize, usize)> {
+        let of_key = self.by_key.get_mut(key)?;
+        of_key.asked = true;
+        let Offer { file, at, fingerprint } = of_key.open.pop_front()?;
+        self.used[file] = true;
+        match self.certificates(file) {
+            Ok(all) if all.get(at).is_some_and(|one| one.fingerprint() == fingerprint) => {
+                return Some((all, at, file));
+            }
+            Ok(_) => self.blame(file, "has changed while it was taken in"),
+            Err(why) => self.blame(file, &why),
+        }
+        None
+    }
+
+    /// Takes out a certificate that is in place.
+    fn pass_over(&mut self, certificate: &Certificate) {
+        let Some(of_key) = self.by_key.get_mut(certificate.public_key()) else { return };
+        let fingerprint = certificate.fingerprint();
+        of_key.open.retain(|offer| {
+            let is_there = offer.fingerprint == fingerprint;
+            if is_there {
+                self.used[offer.file] = true;
+                self.there += 1;
+            }
+            !is_there
+        });
+    }
+
+    /// That nothing was wrong so far.
+    fn refuse(&mut self) -> Result<(), Error> {
+        let mut wrong = std::mem::take(&mut self.wrong);
+        wrong.sort_by_key(|(file, _)| *file);
+        let wrong: Vec<String> = wrong.into_iter().map(|(_, what)| what).collect();
+        if wrong.is_empty() { Ok(()) } else { Err(Error::Mismatches(wrong)) }
+    }
+
+    /// That nothing was wrong, once all requests have had their turn.
+    fn end(mut self) -> Result<(), Error> {
+        let open = std::mem::take(&mut self.by_key);
+        for offer in open.into_values().filter(|of_key| of_key.asked).flat_map(|all| all.open) {
+            self.used[offer.file] = true;
+            self.blame(offer.file, "a second certificate for the same request");
+        }
+        for file in (0..self.files.len()).filter(|file| !self.used[*file]).collect::<Vec<_>>() {
+            self.blame(file, "no request that waits has the key of a certificate in it");
+        }
+        self.refuse()
+    }
+}
+
+/// A part of the cluster, and what is there of it.
+struct Ground<'a> {
+    request: &'a Request<'a>,
+    part: &'a ClusterPart,
+    declared: bool,
+    layout: Layout<'a>,
+    observation: Observation,
+}
+
+impl<'a> Ground<'a> {
+    fn look(request: &'a Request<'a>, part: &'a ClusterPart, declared: bool) -> Self {
+        let layout = Layout::new(&part.cluster);
+        let observation = observe::observe(&layout, request.dir);
+        Self { request, part, declared, layout, observation }
+    }
+
+    /// Whether an instance is this part's own.
+    fn has(&self, instance: &Instance<'_>) -> bool {
+        instance.host.map_or(self.part.is_first, |host| self.part.has(host))
+    }
+
+    /// What is to be published, and the labels of what still waits.
+    fn match_up(&self, offers: &mut Offers<'_>) -> (Vec<Import>, Vec<String>) {
+        let (request, layout, observation) = (self.request, &self.layout, &self.observation);
+        let instances = &layout.instances;
+        let (mut imports, mut waiting) = (Vec::new(), Vec::new());
+        for Pending { instance, public_key, key, asked } in self.pending(&mut offers.wrong) {
+            let label = instances[instance].label();
+            let Some((all, at, file)) = offers.take(&public_key) else {
+                waiting.push(label);
                 continue;
             };
-            used = true;
+            let certificate = &all[at];
             let others = all.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, c)| c);
             let others: Vec<&Certificate> = others.collect();
             let judged = Judged { request, layout, observation, certificate };
-            let faults = judged.faults(instance, &asked, &others);
-            let label = instances[instance].label();
-            wrong.extend(faults.iter().map(|fault| format!("{name}: {label}: {fault}")));
+            for fault in judged.faults(instance, &asked, &others) {
+                offers.blame(file, &format!("{label}: {fault}"));
+            }
             let is_ca = instances[instance].spec.is_ca();
             let chain = all[at + 1..].iter().take_while(|c| c.is_ca());
             let chain = chain.filter(|c| !c.is_self_issued() && !is_ca).cloned().collect();
             let certificate = certificate.clone();
             let order =
                 order_for(layout, &observation.observed, request.dir, instance, request.now);
-            imports.insert(instance, Import { order, certificate, chain, key });
+            imports.push(Import { order, certificate, chain, key });
         }
-        if !used && !all.is_empty() {
-            wrong.push(format!("{name}: no request that waits has the key of a certificate in it"));
-        }
+        let own =
+            observation.certificates.iter().filter(|(index, _)| self.has(&instances[**index]));
+        own.filter_map(|(_, all)| all.first()).for_each(|one| offers.pass_over(one));
+        (imports, waiting)
     }
-    match wrong.is_empty() {
-        true => {
-            let waiting = pending.left().map(|instance| instances[instance].label()).collect();
-            Ok((imports.into_values().collect(), waiting))
-        }
-        false => Err(Error::Mismatches(wrong)),
-    }
-}
 
-/// Reads the requests that wait, each with its key.
-fn pending(
-    dir: &Path,
-    layout: &Layout<'_>,
-    observation: &Observation,
-    wrong: &mut Vec<String>,
-) -> Vec<Pending> {
-    let mut pending = Vec::new();
-    for (index, instance) in layout.instances.iter().enumerate() {
-        if !observation.observed.instances[index].requested {
-            continue;
-        }
-        let (csr_file, key_file) = (request_file(instance), request_key_file(instance));
-        let csr = match read::file(&dir.join(&csr_file)) {
-            Piece::Present(content) => Csr::from_pem(&content).map_err(|error| with_causes(&error)),
-            Piece::Missing => Err("is gone".into()),
-            Piece::Bad(why) => Err(why),
-        };
-        if instance.key_on_host {
-            match csr {
-                Ok(csr) => pending.push(Pending {
-                    instance: index,
-                    public_key: csr.public_key().clone(),
-                    key: None,
-                    asked: resolve::profile(instance, layout.cluster),
-                }),
-                Err(why) => wrong.push(format!("{}: {why}", csr_file.display())),
-            }
-            continue;
-        }
-        let key = match read::file(&dir.join(&key_file)) {
-            Piece::Present(content) => {
-                PrivateKey::from_pem(&content).map_err(|error| with_causes(&error))
-            }
-            Piece::Missing => Err("is gone".into()),
-            Piece::Bad(why) => Err(why),
-        };
-        match (csr, key) {
-            (Ok(csr), Ok(key)) if csr.public_key() == key.public_key() => {
-                pending.push(Pending {
-                    instance: index,
-                    public_key: csr.public_key().clone(),
-                    key: Some(key),
-                    asked: csr.profile().clone(),
-                });
-            }
-            (Ok(_), Ok(_)) => wrong.push(format!(
-                "{}: is not the request that {} was made for",
-                csr_file.display(),
-                key_file.display()
-            )),
-            (csr, key) => {
-                wrong.extend(csr.err().map(|why| format!("{}: {why}", csr_file.display())));
-                wrong.extend(key.err().map(|why| format!("{}: {why}", key_file.display())));
+    /// The change that publishes these, and what `certkit verify` would have to say of it.
+    fn prepare(self, imports: Vec<Import>) -> Result<(apply::Prepared, Vec<String>), Error> {
+        let Self { request, declared, layout, observation, .. } = self;
+        let done: Vec<usize> = imports.iter().map(|import| import.order.instance).collect();
+        let mut prepared = apply::publish(imports, &layout, observation, request.dir, request.now)?;
+        let change = &prepared.transaction;
+        let wrong = candidate::faults(&layout, declared, request.dir, change, request.now, &done);
+        for instance in done.into_iter().map(|index| &layout.instances[index]) {
+            // A host's own goes with the certificate that it asked for.
+            if !instance.key_on_host {
+                prepared.transaction.remove(request_file(instance));
+                prepared.transaction.remove(request_key_file(instance));
             }
         }
+        Ok((prepared, wrong))
     }
-    pending
+
+    /// Reads the requests that wait, each with its key.
+    fn pending(&self, wrong: &mut Vec<(usize, String)>) -> Vec<Pending> {
+        let dir = self.request.dir;
+        let mut blame = |what: String| wrong.push((0, what));
+        let mut pending = Vec::new();
+        for (index, instance) in self.layout.instances.iter().enumerate() {
+            if !self.observation.observed.instances[index].requested || !self.has(instance) {
+                continue;
+            }
+            let (csr_file, key_file) = (request_file(instance), request_key_file(instance));
+            let csr = match read::file(&dir.join(&csr_file)) {
+                Piece::Present(content) => {
+                    Csr::from_pem(&content).map_err(|error| with_causes(&error))
+                }
+                Piece::Missing => Err("is gone".into()),
+                Piece::Bad(why) => Err(why),
+            };
+            if instance.key_on_host {
+                match csr {
+                    Ok(csr) => pending.push(Pending {
+                        instance: index,
+                        public_key: csr.public_key().clone(),
+                        key: None,
+                        asked: resolve::profile(instance, self.layout.cluster),
+                    }),
+                    Err(why) => blame(format!("{}: {why}", csr_file.display())),
+                }
+                continue;
+            }
+            let key = match read::file(&dir.join(&key_file)) {
+                Piece::Present(content) => {
+                    PrivateKey::from_pem(&content).map_err(|error| with_causes(&error))
+                }
+                Piece::Missing => Err("is gone".into()),
+                Piece::Bad(why) => Err(why),
+            };
+            match (csr, key) {
+                (Ok(csr), Ok(key)) if csr.public_key() == key.public_key() => {
+                    pending.push(Pending {
+                        instance: index,
+                        public_key: csr.public_key().clone(),
+                        key: Some(key),
+                        asked: csr.profile().clone(),
+                    });
+                }
+                (Ok(_), Ok(_)) => blame(format!(
+                    "{}: is not the request that {} was made for",
+                    csr_file.display(),
+                    key_file.display()
+                )),
+                (csr, key) => {
+                    if let Err(why) = csr {
+                        blame(format!("{}: {why}", csr_file.display()));
+                    }
+                    if let Err(why) = key {
+                        blame(format!("{}: {why}", key_file.display()));
+                    }
+                }
+            }
+        }
+        pending
+    }
 }
 
 /// A certificate that came back.

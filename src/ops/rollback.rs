@@ -23,12 +23,12 @@ use super::{
     declared,
     observe::{self, Observation},
     session::{self, Aftermath},
-    takeup::InPlace,
+    takeup::{Changed, InPlace},
 };
 use crate::{
     model::{
         cluster::Cluster,
-        layout::{Layout, Place},
+        layout::Layout,
         observed::Held,
         part,
         shown::{self, with_causes},
@@ -90,21 +90,6 @@ pub struct Left {
     pub changes: Vec<String>,
     /// Why.
     pub why: Error,
-}
-
-/// What came back, for those who use it.
-#[derive(Debug)]
-pub struct Returned {
-    /// The cluster it is of.
-    pub cluster: Cluster,
-    /// Whether certkit.yaml declares it.
-    pub declared: bool,
-    /// Where each instance is.
-    pub places: Vec<Place>,
-    /// What listeners should serve from now on.
-    pub served: Vec<InPlace>,
-    /// Whether only nodes' files came back.
-    pub only_nodes: bool,
 }
 
 /// Why nothing was undone.
@@ -198,7 +183,7 @@ pub fn time(id: &str) -> Option<Timestamp> {
 /// as it does, and whether that is all.
 pub fn run(
     request: &Request<'_>,
-    mut returned: impl FnMut(Returned, bool),
+    mut returned: impl FnMut(Changed, bool),
 ) -> Result<Report, Error> {
     if request.dry_run {
         return rehearse(request);
@@ -470,7 +455,7 @@ impl Undoing<'_, '_> {
     }
 
     /// Undoes some changes as one: the last ones that are open.
-    fn undo(&mut self, group: &[Chosen], is_last: bool) -> Result<Returned, Error> {
+    fn undo(&mut self, group: &[Chosen], is_last: bool) -> Result<Changed, Error> {
         let &Request { dir, now, backups, .. } = self.request;
         let Undo { transaction, files, .. } = load(&self.store.backups(), group)?;
         let part = part::of_files(&self.cluster, transaction.paths());
@@ -507,7 +492,7 @@ impl Undoing<'_, '_> {
         let served = served(&before, &after);
         let places = after.places();
         drop(layout);
-        Ok(Returned { places, served, cluster, declared: self.declared, only_nodes })
+        Ok(Changed { places, served, cluster, declared: self.declared, only_nodes })
     }
 }
 

@@ -52,6 +52,30 @@ impl From<&Record> for InPlace {
     }
 }
 
+/// What is in place now, in a cluster or a part of it.
+#[derive(Debug)]
+pub struct Changed {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// Whether certkit.yaml declares it.
+    pub declared: bool,
+    /// Where each instance is.
+    pub places: Vec<Place>,
+    /// What listeners should serve from now on.
+    pub served: Vec<InPlace>,
+    /// Whether only nodes take it up: all others have.
+    pub only_nodes: bool,
+}
+
+impl Changed {
+    /// What is to be done about it, as [`Request::new`] has it.
+    pub fn request<'a>(&'a self, dir: &'a Path) -> Request<'a> {
+        let Self { cluster, declared, places, served, only_nodes } = self;
+        let request = Request::new(dir, (cluster, *declared), places, served);
+        Request { only_nodes: *only_nodes, ..request }
+    }
+}
+
 /// What is to be done about a change.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {

@@ -9,7 +9,7 @@ use crate::{
     cli::{self, Exit, Failure, Format, Global, output, output::grid::Column, watch},
     model::shown::with_causes,
     ops::{
-        rollback::{self, Left, Report, Returned},
+        rollback::{self, Left, Report},
         takeup::{self, Uptake},
     },
     store,
@@ -30,11 +30,7 @@ pub fn run(args: &RotateArgs, global: &Global, dir: &Path) -> Result<Exit, Failu
         backups: args.kept.backups,
     };
     let mut outcomes = Vec::new();
-    let take_up = |back: &Returned| {
-        let cluster = (&back.cluster, back.declared);
-        let changed = takeup::Request::new(dir, cluster, &back.places, &back.served);
-        take_up_as(args, takeup::Request { only_nodes: back.only_nodes, ..changed })
-    };
+    let take_up = |back: &takeup::Changed| take_up_as(args, back.request(dir));
     // As `rotate` does it: what is one is taken up once signals do again what they always do.
     let mut only = None;
     let done = watch::changing(
