@@ -735,8 +735,14 @@ fn with_the_ca_elsewhere_requests_go_out_and_certificates_come_back() {
         let key = embedded(&dir.path().join("admin.conf"), "client-key-data", away.path());
         matches(&cert, &key);
         assert!(!dir.path().join("csr/apiserver.key").exists());
-        let again = run_to_exit(&mut import(dir.path(), &signed), 3);
-        assert!(stderr(&again).contains("no request that waits"), "{}", stderr(&again));
+        // Once more nothing is to be done. For a certificate of another key nobody waits.
+        let done = snapshot(dir.path());
+        let again = stdout(&mut import(dir.path(), &signed));
+        assert!(again.contains("in place already: 3 of those given"), "{again}");
+        let foreign = Handmade::new(P256);
+        let refused = run_to_exit(&mut import(dir.path(), &[foreign.at("away/root.crt")]), 3);
+        assert!(stderr(&refused).contains("no request that waits"), "{}", stderr(&refused));
+        assert_eq!(difference(&done, &snapshot(dir.path())), Vec::<String>::new());
     }
 }
 

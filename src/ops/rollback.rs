@@ -16,8 +16,8 @@ use std::{
     time::Duration,
 };
 
+use self::objection::Hearing;
 pub use self::objection::Objection;
-use self::objection::{Judge, Scene};
 use super::{
     change::parts,
     declared,
@@ -394,7 +394,7 @@ fn foresee(
     (cluster, declared): (&Cluster, bool),
 ) -> Result<Vec<Restored>, Error> {
     let &Request { dir, now, force, .. } = request;
-    let mut judge = Judge::new(Scene { dir, cluster, declared, now });
+    let mut hearing = Hearing::new(dir, (cluster, declared), now);
     let mut all = Vec::new();
     let mut met: HashSet<PathBuf> = HashSet::new();
     for (number, groups) in selection.operations().iter().enumerate() {
@@ -407,15 +407,15 @@ fn foresee(
             }
             // What a change did whose backup is damaged cannot be told from what somebody else did.
             strangers.retain(|path| selection.damaged.is_empty() && !met.contains(path));
-            judge.hear(&transaction, strangers);
+            hearing.hear(&transaction, strangers);
             if number == 0 {
-                judge.try_paths(&transaction);
+                hearing.try_paths(&transaction);
             }
         }
         let new = changed.into_iter().rev().flatten();
         all.extend(new.filter(|file| met.insert(file.path.clone())));
     }
-    let why = judge.found();
+    let why = hearing.found();
     match why.is_empty() {
         true => Ok(all),
         false => Err(Error::Refused { what: selection.names(), why }),
@@ -442,12 +442,11 @@ impl Undoing<'_, '_> {
         if force {
             return Ok(());
         }
-        let scene = Scene { dir, cluster: &self.cluster, declared: self.declared, now };
-        let mut judge = Judge::new(scene);
+        let mut hearing = Hearing::new(dir, (&self.cluster, self.declared), now);
         for group in groups.iter().rev() {
-            judge.try_paths(&load(&self.store.backups(), group)?.transaction);
+            hearing.try_paths(&load(&self.store.backups(), group)?.transaction);
         }
-        let why = judge.found();
+        let why = hearing.found();
         match why.is_empty() {
             true => Ok(()),
             false => Err(Error::Refused { what: self.open.clone(), why }),

@@ -11,7 +11,6 @@ use super::disk::{Attribute, Disk, FileKind, FileStatus, KeptMetadata, UserAndGr
 use super::error::{Error, Operation};
 use super::gate::Gate;
 use super::place::{StorePath, own};
-use super::plan::StagingPlan;
 use super::transaction::{Content, Transaction};
 
 /// The form of the manifest.
@@ -398,13 +397,18 @@ pub(crate) fn is_manifest(octets: &[u8]) -> bool {
 }
 
 /// The manifest's bytes.
-pub(crate) fn encode_manifest(id: &str, plan: &StagingPlan) -> Vec<u8> {
+pub(crate) fn encode_manifest(
+    id: &str,
+    command: Option<&str>,
+    files: &[BackupEntry],
+    to_undo: &[String],
+) -> Vec<u8> {
     let manifest = Manifest {
         version: VERSION,
         id: id.to_owned(),
-        command: plan.command.map(str::to_owned),
-        files: plan.backup.clone(),
-        to_undo: plan.to_undo.clone(),
+        command: command.map(str::to_owned),
+        files: files.to_vec(),
+        to_undo: to_undo.to_vec(),
     };
     // All paths in it are UTF-8 (a Place is text): this cannot fail.
     let mut bytes = serde_json::to_vec_pretty(&manifest).unwrap_or_default();

@@ -347,7 +347,7 @@ fn copy<D: Disk>(
     for (entry, digest) in files.zip(digests) {
         *entry = digest;
     }
-    let manifest = backup::encode_manifest(&id, plan);
+    let manifest = backup::encode_manifest(&id, plan.command, &plan.backup, &plan.to_undo);
     let place = backup::manifest_place(&backup::folder(&id));
     unsynced.add(&place, create(gate, &place, &manifest, &record)?)
 }

@@ -57,33 +57,27 @@ impl fmt::Display for Objection {
     }
 }
 
-/// Whose files they are, and when.
-#[derive(Clone, Copy)]
-pub struct Scene<'a> {
-    pub dir: &'a Path,
-    pub cluster: &'a Cluster,
-    /// Whether certkit.yaml declares it.
-    pub declared: bool,
-    pub now: Timestamp,
-}
-
 /// Judges changes one after the other, the oldest first.
-pub struct Judge<'a> {
-    scene: Scene<'a>,
-    /// All but what hangs on nodes.
+pub struct Hearing<'a> {
+    dir: &'a Path,
+    cluster: &'a Cluster,
+    /// Whether certkit.yaml declares it.
+    declared: bool,
+    now: Timestamp,
+    /// All of the cluster but what hangs on nodes.
     core: Cluster,
     /// The certificates of CAs that are there, or will be.
     authorities: BTreeMap<PathBuf, Vec<Certificate>>,
     found: Vec<Objection>,
 }
 
-impl<'a> Judge<'a> {
-    pub fn new(scene: Scene<'a>) -> Self {
-        let core = part::core(scene.cluster);
+impl<'a> Hearing<'a> {
+    pub fn new(dir: &'a Path, (cluster, declared): (&'a Cluster, bool), now: Timestamp) -> Self {
+        let core = part::core(cluster);
         let instances = Layout::new(&core).instances;
         let there = instances.iter().filter(|instance| instance.spec.is_ca()).map(|instance| {
             let file = instance.place.cert();
-            let all = match read::file(&scene.dir.join(file)) {
+            let all = match read::file(&dir.join(file)) {
                 Piece::Present(content) => certificates(&content),
                 Piece::Missing | Piece::Bad(_) => Vec::new(),
             };
@@ -91,22 +85,21 @@ impl<'a> Judge<'a> {
         });
         let authorities = there.collect();
         drop(instances);
-        Self { scene, core, authorities, found: Vec::new() }
+        Self { dir, cluster, declared, now, core, authorities, found: Vec::new() }
     }
 
     /// Adds what speaks against a change of files, and against who else changed some.
     pub fn hear(&mut self, change: &Transaction, strangers: Vec<PathBuf>) {
         self.found.extend(strangers.into_iter().map(Objection::Stranger));
-        let lost = lost(&Layout::new(&self.core), self.scene.dir, change);
+        let lost = lost(&Layout::new(&self.core), self.dir, change);
         self.found.extend(lost);
         self.expired(change);
     }
 
     /// Adds the paths that work now and would not, were that change made first.
     pub fn try_paths(&mut self, change: &Transaction) {
-        let Scene { dir, cluster, declared, now } = self.scene;
-        let part = part::of_files(cluster, change.paths());
-        let broken = narrowing::broken(&part.cluster, declared, dir, change, now);
+        let part = part::of_files(self.cluster, change.paths());
+        let broken = narrowing::broken(&part.cluster, self.declared, self.dir, change, self.now);
         self.found.extend(broken.into_iter().map(|broken| Objection::Path(broken.path)));
     }
 
@@ -128,7 +121,7 @@ impl<'a> Judge<'a> {
                 };
             }
         }
-        let now = self.scene.now;
+        let now = self.now;
         let is_over = |certificate: &Certificate| certificate.validity().not_after < now;
         let dead = self.authorities.iter().filter(|(_, all)| all.iter().all(is_over));
         let dead: Vec<(&PathBuf, &Certificate)> =
