@@ -110,23 +110,14 @@ fn table(
     wide: bool,
 ) -> String {
     let mut text = String::new();
-    let heading = if dry_run { "would be put in place in" } else { "put in place in" };
-    // Writing to a String cannot fail.
-    let _ = writeln!(text, "{heading} {}:\n", dir.display());
-    let rows: Vec<_> = report
-        .taken
-        .iter()
-        .map(|record| {
-            let files: Vec<String> = record.files.iter().map(|f| f.display().to_string()).collect();
-            vec![record.label.clone(), record.not_after.to_kubeadm(), files.join(" ")]
-        })
-        .collect();
-    let columns = [
-        Column::new("NAME").least(16),
-        Column::new("EXPIRES").rank(1),
-        Column::new("FILES").least(16).rank(2).keeps_end(),
-    ];
-    text.push_str(&output::table(&columns, &rows, wide));
+    if report.taken.is_empty() {
+        let _ = writeln!(text, "nothing to take in in {}", dir.display());
+    } else {
+        let heading = if dry_run { "would be put in place in" } else { "put in place in" };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{heading} {}:\n", dir.display());
+        text.push_str(&taken(report, wide));
+    }
     if report.there > 0 {
         let _ = writeln!(text, "\nin place already: {} of those given", report.there);
     }
@@ -143,6 +134,24 @@ fn table(
     }
     text.push_str(&super::rotate::report::taken_up(outcomes, wide));
     text
+}
+
+/// What was taken in, as a table.
+fn taken(report: &import::Report, wide: bool) -> String {
+    let rows: Vec<_> = report
+        .taken
+        .iter()
+        .map(|record| {
+            let files: Vec<String> = record.files.iter().map(|f| f.display().to_string()).collect();
+            vec![record.label.clone(), record.not_after.to_kubeadm(), files.join(" ")]
+        })
+        .collect();
+    let columns = [
+        Column::new("NAME").least(16),
+        Column::new("EXPIRES").rank(1),
+        Column::new("FILES").least(16).rank(2).keeps_end(),
+    ];
+    output::table(&columns, &rows, wide)
 }
 
 fn json(report: &import::Report, outcomes: &[takeup::Uptake], dry_run: bool) -> String {
