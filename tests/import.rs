@@ -48,6 +48,12 @@ fn what_verify_would_condemn_is_not_taken_in() {
         let changed = tree::difference(&before, &tree::snapshot(&dir));
         assert!(changed.is_empty(), "{what}: {changed:?}");
     }
+    let nothing = folder.path().join("nothing");
+    fs::create_dir(&nothing).unwrap();
+    fs::write(nothing.join("README"), "no certificate").unwrap();
+    let refused = run_to_exit(certkit().args(["import", "--dir"]).arg(&dir).arg(&nothing), 3);
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(told.contains("nothing: holds no file (.crt, .pem, .cer)"), "{told}");
     // What is as it must be still is, and verify agrees.
     for name in ["apiserver", "scheduler"] {
         sign(&dir, name, &signed, &["-days", "30"]);
@@ -86,15 +92,19 @@ fn what_many_nodes_asked_for_is_taken_in_part_by_part_and_gone_on_with() {
     assert_eq!(requests.len(), 2 * (NODES + 1) + 1);
     let signed = folder.path().join("signed");
     fs::create_dir(&signed).unwrap();
+    fs::write(signed.join("README"), "no certificate").unwrap();
     let mut files = Vec::new();
     for (number, request) in requests.iter().enumerate() {
         let name = request.with_extension("");
-        files.push(signed.join(format!("{number}.crt")));
+        let folder = signed.join(format!("{}", number % 7));
+        fs::create_dir_all(&folder).unwrap();
+        files.push(folder.join(format!("{number}.crt")));
         sign(&dir, name.to_str().unwrap(), &files[number], &["-days", "30"]);
     }
     let import = |more: &[&str]| {
         let mut command = certkit();
-        command.arg("import").args(more).arg("--dir").arg(&dir).args(&files);
+        // So many do not fit on a command line where there are more.
+        command.arg("import").args(more).arg("--dir").arg(&dir).arg(&signed);
         command
     };
 

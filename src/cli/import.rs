@@ -17,7 +17,8 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HELP)]
 pub struct ImportArgs {
-    /// PEM files with the certificates, each with the CAs between it and the CA in place, if any
+    /// PEM files with the certificates, each with the CAs between it and the CA in place, if any; of a folder all that are
+    /// below it (.crt, .pem, .cer)
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     #[command(flatten)]
@@ -50,7 +51,8 @@ EXIT CODES:
 
 EXAMPLES:
   certkit rotate --csr-only
-  certkit import signed/*.crt";
+  certkit import signed/*.crt
+  certkit import signed";
 
 /// Runs the command.
 pub fn run(args: &ImportArgs, global: &Global) -> Result<Exit, Failure> {

@@ -39,7 +39,7 @@ use crate::{
         inspect::{self, Certificate, SigningRequest as Csr},
         key::{PrivateKey, PublicKey},
     },
-    store::Store,
+    store::{self, Store},
 };
 
 /// What is wanted.
@@ -47,7 +47,7 @@ use crate::{
 pub struct Request<'a> {
     /// The PKI's directory, absolute.
     pub dir: &'a Path,
-    /// Files with certificates.
+    /// Files with certificates, and folders of such.
     pub files: &'a [PathBuf],
     /// Only say what would be done.
     pub dry_run: bool,
@@ -145,7 +145,7 @@ fn check(
     request: &Request<'_>,
     parts: &PartedCluster<'_>,
     declared: bool,
-    mut offers: Offers<'_>,
+    mut offers: Offers,
     report: &mut Report,
 ) -> Result<Vec<Range<usize>>, Error> {
     let mut open = Vec::new();
@@ -175,7 +175,7 @@ struct Publishing<'r> {
     request: &'r Request<'r>,
     declared: bool,
     store: Store,
-    offers: Offers<'r>,
+    offers: Offers,
     /// What an earlier run changed, and nobody was told of.
     owed: BTreeSet<PathBuf>,
     /// The backup of the first part.
@@ -219,8 +219,8 @@ impl Publishing<'_> {
 /// The certificates that were given. Where each is is known by its key, and its file is read again when its turn comes, so
 /// that not all of many are held.
 #[derive(Clone)]
-struct Offers<'f> {
-    files: &'f [PathBuf],
+struct Offers {
+    files: Rc<[PathBuf]>,
     by_key: HashMap<PublicKey, OffersOfKey>,
     /// Whether something of the file was taken, or is in place.
     used: Vec<bool>,
@@ -248,17 +248,34 @@ struct Offer {
     fingerprint: [u8; 32],
 }
 
-impl<'f> Offers<'f> {
-    fn read(files: &'f [PathBuf]) -> Self {
+impl Offers {
+    fn read(given: &[PathBuf]) -> Self {
+        let (mut files, mut wrong) = (Vec::new(), Vec::new());
+        for path in given {
+            let before = files.len();
+            let found = match path.is_dir() {
+                true => below(path, &mut files),
+                false => {
+                    files.push(path.clone());
+                    Ok(())
+                }
+            };
+            if let Err(error) = found {
+                wrong.push((before, with_causes(&error)));
+            } else if files.len() == before {
+                let kinds = KINDS.join(", .");
+                wrong.push((before, format!("{}: holds no file (.{kinds})", path.display())));
+            }
+        }
         let mut offers = Self {
-            files,
-            by_key: HashMap::new(),
             used: vec![false; files.len()],
+            files: files.into(),
+            by_key: HashMap::new(),
             read: None,
             there: 0,
-            wrong: Vec::new(),
+            wrong,
         };
-        for file in 0..files.len() {
+        for file in 0..offers.files.len() {
             match offers.certificates(file) {
                 Ok(all) => {
                     offers.used[file] = all.is_empty();
@@ -352,6 +369,26 @@ impl<'f> Offers<'f> {
     }
 }
 
+/// What files of certificates are called.
+const KINDS: [&str; 3] = ["crt", "pem", "cer"];
+
+/// Adds the files of certificates below a folder, in the order of their names. No link to a folder is followed.
+fn below(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), store::Error> {
+    let failed = || store::Error::io(store::Operation::Read, folder);
+    let entries = std::fs::read_dir(folder).map_err(failed())?;
+    let mut entries: Vec<_> = entries.collect::<Result<_, _>>().map_err(failed())?;
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        if entry.file_type().map_err(failed())?.is_dir() {
+            below(&path, files)?;
+        } else if KINDS.iter().any(|kind| path.extension() == Some(kind.as_ref())) {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
 /// A part of the cluster, and what is there of it.
 struct Ground<'a> {
     request: &'a Request<'a>,
@@ -374,7 +411,7 @@ impl<'a> Ground<'a> {
     }
 
     /// What is to be published, and the labels of what still waits.
-    fn match_up(&self, offers: &mut Offers<'_>) -> (Vec<Import>, Vec<String>) {
+    fn match_up(&self, offers: &mut Offers) -> (Vec<Import>, Vec<String>) {
         let (request, layout, observation) = (self.request, &self.layout, &self.observation);
         let instances = &layout.instances;
         let (mut imports, mut waiting) = (Vec::new(), Vec::new());

@@ -1,7 +1,8 @@
 //! `certkit rotate --rollback`.
 
-use std::{fmt::Write as _, path::Path};
+use std::{cell::Cell, fmt::Write as _, io::Write as _, path::Path};
 
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::{RotateArgs, report, take_up_as};
@@ -178,12 +179,25 @@ fn list(args: &RotateArgs, global: &Global, dir: &Path) -> Result<Exit, Failure>
         }
         shown
     };
-    let changes: Vec<Shown> = names.iter().enumerate().rev().map(show).collect();
-    let text = match is_data {
-        true => cli::document(list_json(changes), args.output)?,
-        false => list_table(&changes, dir, args.output.is_wide()),
-    };
-    cli::print(text)?;
+    let changes = names.iter().enumerate().rev().map(show);
+    match args.output {
+        // What many nodes' changes did is told change by change: it is not held at once.
+        Format::Json => {
+            let mut out = std::io::BufWriter::new(output::stdout());
+            serde_json::to_writer_pretty(&mut out, &list_of(changes))
+                .map_err(std::io::Error::from)?;
+            out.write_all(b"\n")?;
+            out.flush()?;
+        }
+        Format::Yaml => {
+            let document = serde_json::to_value(list_of(changes)).map_err(Failure::new)?;
+            cli::print(cli::yaml::emit(&document).map_err(Failure::new)?)?;
+        }
+        Format::Table | Format::Wide => {
+            let changes: Vec<Shown> = changes.collect();
+            cli::print(list_table(&changes, dir, args.output.is_wide()))?;
+        }
+    }
     Ok(Exit::Done)
 }
 
@@ -227,8 +241,22 @@ fn list_table(changes: &[Shown], dir: &Path, wide: bool) -> String {
     output::table(&columns, &changes.iter().map(row).collect::<Vec<_>>(), wide)
 }
 
-/// The same as one JSON document.
-fn list_json(changes: Vec<Shown>) -> String {
+/// The same as one document.
+fn list_of(changes: impl Iterator<Item = Shown>) -> impl Serialize {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct RollbackList<I: Iterator<Item = Value>> {
+        api_version: &'static str,
+        kind: &'static str,
+        #[serde(serialize_with = "each")]
+        changes: Cell<Option<I>>,
+    }
+    fn each<S: Serializer, I: Iterator<Item = Value>>(
+        changes: &Cell<Option<I>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(changes.take().into_iter().flatten())
+    }
     let change = |shown: Shown| {
         json!({
             "id": shown.id,
@@ -240,7 +268,6 @@ fn list_json(changes: Vec<Shown>) -> String {
             "damaged": shown.damaged,
         })
     };
-    let changes: Vec<Value> = changes.into_iter().map(change).collect();
-    let document = json!({"apiVersion": "certkit/v1", "kind": "RollbackList", "changes": changes});
-    format!("{document:#}\n")
+    let changes = Cell::new(Some(changes.map(change)));
+    RollbackList { api_version: "certkit/v1", kind: "RollbackList", changes }
 }
