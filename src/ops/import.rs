@@ -1,7 +1,7 @@
 //! `certkit import`: takes certificates back that were signed elsewhere, all or none.
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap},
     ops::Range,
     path::{Path, PathBuf},
     rc::Rc,
@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     model::{
+        cluster::Cluster,
         duration::Span,
         layout::{Instance, Layout},
         observed::Piece,
@@ -97,16 +98,16 @@ pub fn run(
     let dir = request.dir;
     let (cluster, declared) = declared::or_anything(dir)?;
     let parts = PartedCluster::new(&cluster);
-    let given = Offers::read(request.files);
+    let mut offers = Offers::read(request.files);
     let mut report = Report::default();
-    let open = check(request, &parts, declared, given.clone(), &mut report)?;
+    let open = check(request, &parts, declared, &mut offers, &mut report)?;
     if request.dry_run {
         return Ok(report);
     }
     // The same again now that nobody else may change anything.
     let mut store = session::open(dir, request.lock_wait)?;
-    let (again, is_still) = declared::or_anything(dir)?;
-    if (&again, is_still) != (&cluster, declared) {
+    let is_still = |(again, is): (Cluster, bool)| again == cluster && is == declared;
+    if !is_still(declared::or_anything(dir)?) {
         return Err(Error::Redeclared(dir.join(declared::FILE)));
     }
     report.recovered = store.recovered().map(|recovery| recovery.to_string());
@@ -117,8 +118,8 @@ pub fn run(
     let is_owed = !owed.is_empty();
     let is_concerned = |nodes: &Range<usize>| is_owed || open.contains(nodes);
     let task = (!is_only).then(|| progress::task(parts::WHAT, Some(parts.nodes())));
-    let mut publishing =
-        Publishing { request, declared, store, offers: given, owed, operation: None };
+    offers.open_again();
+    let mut publishing = Publishing { request, declared, store, offers, owed, operation: None };
     for nodes in ranges {
         let part = parts.part(nodes.clone(), nodes.start == 0);
         if is_concerned(&nodes) {
@@ -145,14 +146,14 @@ fn check(
     request: &Request<'_>,
     parts: &PartedCluster<'_>,
     declared: bool,
-    mut offers: Offers,
+    offers: &mut Offers,
     report: &mut Report,
 ) -> Result<Vec<Range<usize>>, Error> {
     let mut open = Vec::new();
     for nodes in parts.ranges() {
         let part = parts.part(nodes.clone(), nodes.start == 0);
         let ground = Ground::look(request, &part, declared);
-        let (imports, waiting) = ground.match_up(&mut offers);
+        let (imports, waiting) = ground.match_up(offers);
         report.waiting.extend(waiting);
         if !imports.is_empty() {
             open.push(nodes);
@@ -218,9 +219,8 @@ impl Publishing<'_> {
 
 /// The certificates that were given. Where each is is known by its key, and its file is read again when its turn comes, so
 /// that not all of many are held.
-#[derive(Clone)]
 struct Offers {
-    files: Rc<[PathBuf]>,
+    files: Vec<PathBuf>,
     by_key: HashMap<PublicKey, OffersOfKey>,
     /// Whether something of the file was taken, or is in place.
     used: Vec<bool>,
@@ -233,19 +233,20 @@ struct Offers {
 }
 
 /// The certificates for one key.
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct OffersOfKey {
-    open: VecDeque<Offer>,
+    all: Vec<Offer>,
     /// Whether a request of it waits, or did.
     asked: bool,
 }
 
 /// Where a certificate is.
-#[derive(Clone, Copy)]
 struct Offer {
     file: usize,
     at: usize,
     fingerprint: [u8; 32],
+    /// Whether nothing has become of it yet.
+    is_open: bool,
 }
 
 impl Offers {
@@ -269,7 +270,7 @@ impl Offers {
         }
         let mut offers = Self {
             used: vec![false; files.len()],
-            files: files.into(),
+            files,
             by_key: HashMap::new(),
             read: None,
             there: 0,
@@ -280,9 +281,13 @@ impl Offers {
                 Ok(all) => {
                     offers.used[file] = all.is_empty();
                     for (at, certificate) in all.iter().enumerate() {
-                        let offer = Offer { file, at, fingerprint: certificate.fingerprint() };
+                        let fingerprint = certificate.fingerprint();
+                        let offer = Offer { file, at, fingerprint, is_open: true };
                         let of_key = offers.by_key.entry(certificate.public_key().clone());
-                        of_key.or_default().open.push_back(offer);
+                        let of_key = of_key.or_default();
+                        // Nearly all have one.
+                        of_key.all.reserve_exact(1);
+                        of_key.all.push(offer);
                     }
                 }
                 Err(why) => {
@@ -321,7 +326,9 @@ impl Offers {
     fn take(&mut self, key: &PublicKey) -> Option<(Rc<Vec<Certificate>>, usize, usize)> {
         let of_key = self.by_key.get_mut(key)?;
         of_key.asked = true;
-        let Offer { file, at, fingerprint } = of_key.open.pop_front()?;
+        let offer = of_key.all.iter_mut().find(|offer| offer.is_open)?;
+        offer.is_open = false;
+        let Offer { file, at, fingerprint, .. } = *offer;
         self.used[file] = true;
         match self.certificates(file) {
             Ok(all) if all.get(at).is_some_and(|one| one.fingerprint() == fingerprint) => {
@@ -337,14 +344,20 @@ impl Offers {
     fn pass_over(&mut self, certificate: &Certificate) {
         let Some(of_key) = self.by_key.get_mut(certificate.public_key()) else { return };
         let fingerprint = certificate.fingerprint();
-        of_key.open.retain(|offer| {
-            let is_there = offer.fingerprint == fingerprint;
-            if is_there {
+        for offer in of_key.all.iter_mut().filter(|offer| offer.is_open) {
+            if offer.fingerprint == fingerprint {
+                offer.is_open = false;
                 self.used[offer.file] = true;
                 self.there += 1;
             }
-            !is_there
-        });
+        }
+    }
+
+    /// Has all of them offered as at first.
+    fn open_again(&mut self) {
+        let offers = self.by_key.values_mut().flat_map(|of_key| &mut of_key.all);
+        offers.for_each(|offer| offer.is_open = true);
+        (self.read, self.there) = (None, 0);
     }
 
     /// That nothing was wrong so far.
@@ -356,11 +369,12 @@ impl Offers {
     }
 
     /// That nothing was wrong, once all requests have had their turn.
-    fn end(mut self) -> Result<(), Error> {
-        let open = std::mem::take(&mut self.by_key);
-        for offer in open.into_values().filter(|of_key| of_key.asked).flat_map(|all| all.open) {
-            self.used[offer.file] = true;
-            self.blame(offer.file, "a second certificate for the same request");
+    fn end(&mut self) -> Result<(), Error> {
+        let asked = self.by_key.values().filter(|of_key| of_key.asked);
+        let more = asked.flat_map(|of_key| &of_key.all).filter(|offer| offer.is_open);
+        for file in more.map(|offer| offer.file).collect::<Vec<_>>() {
+            self.used[file] = true;
+            self.blame(file, "a second certificate for the same request");
         }
         for file in (0..self.files.len()).filter(|file| !self.used[*file]).collect::<Vec<_>>() {
             self.blame(file, "no request that waits has the key of a certificate in it");
