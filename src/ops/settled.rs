@@ -8,7 +8,7 @@
 //! they are.
 
 use std::{
-    fs::{self, Metadata},
+    fs::{self, DirEntry, Metadata},
     io,
     os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     path::{Path, PathBuf},
@@ -135,12 +135,16 @@ impl Tree {
         folder: &Path,
         is_asked: &dyn Fn(&Path) -> bool,
     ) -> io::Result<()> {
-        for name in names(&dir.join(folder))? {
-            let path = folder.join(name);
+        let entries: io::Result<Vec<DirEntry>> = fs::read_dir(dir.join(folder))?.collect();
+        let mut entries = entries?;
+        entries.sort_by_cached_key(DirEntry::file_name);
+        for one in entries {
+            let path = folder.join(one.file_name());
             if !is_asked(&path) {
                 continue;
             }
-            let found = dir.join(&path).symlink_metadata()?;
+            // Of the folder that is open: no path has to be followed from the root.
+            let found = one.metadata()?;
             self.entry(&path, &found)?;
             if found.is_dir() {
                 self.folder(dir, &path, is_asked)?;

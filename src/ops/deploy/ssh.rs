@@ -5,12 +5,15 @@ use std::{
     fs::File,
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     path::Path,
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{MemfdFlags, OFlags, SealFlags},
+};
 
 use crate::model::shown::name;
 
@@ -203,6 +206,7 @@ impl Transport {
         if !is_there(program) {
             return Err(start(io::ErrorKind::NotFound.into()));
         }
+        let end = Instant::now() + self.patience;
         let mut child = Command::new("sh")
             .args(["-c", SHELTERED, "sh", program])
             .args(arguments)
@@ -216,11 +220,14 @@ impl Transport {
             .spawn()
             .map_err(start)?;
         if let Some(stdin) = child.stdin.take() {
-            let mut stdin = io::BufWriter::new(stdin);
-            // Who does not want to hear it says why.
-            let _ = input(&mut stdin).and_then(|()| stdin.flush());
+            let mut ear = io::BufWriter::new(Ear::new(stdin, end).map_err(start)?);
+            // Who does not want to hear it says why, and who does not listen has come to no end.
+            let _ = input(&mut ear).and_then(|()| ear.flush());
+            // What is left in it is for nobody.
+            let (ear, _) = ear.into_parts();
+            drop(ear);
         }
-        let status = ended(&mut child, self.patience).map_err(start)?;
+        let status = ended(&mut child, end).map_err(start)?;
         let said = last_words(&contents(said).map_err(start)?);
         let destination = destination.to_owned();
         let Some(status) = status else {
@@ -240,14 +247,52 @@ fn is_there(program: &str) -> bool {
     }
 }
 
+/// A program's standard input, which is written to for so long and no longer: who does not read fills a pipe, and then
+/// nothing can be written.
+struct Ear {
+    pipe: ChildStdin,
+    end: Instant,
+}
+
+impl Ear {
+    fn new(pipe: ChildStdin, end: Instant) -> io::Result<Self> {
+        let flags = rustix::fs::fcntl_getfl(&pipe)?;
+        rustix::fs::fcntl_setfl(&pipe, flags | OFlags::NONBLOCK)?;
+        Ok(Self { pipe, end })
+    }
+}
+
+impl io::Write for Ear {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.pipe.write(octets) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return written,
+            }
+            let left = self.end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            let left = Timespec::try_from(left).unwrap_or_default();
+            match poll(&mut [PollFd::new(&self.pipe, PollFlags::OUT)], Some(&left)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.pipe.flush()
+    }
+}
+
 /// How it ended; nothing where it took too long, and was ended.
-fn ended(child: &mut Child, patience: Duration) -> io::Result<Option<ExitStatus>> {
-    let start = Instant::now();
+fn ended(child: &mut Child, end: Instant) -> io::Result<Option<ExitStatus>> {
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
-        if start.elapsed() >= patience {
+        if Instant::now() >= end {
             child.kill()?;
             child.wait()?;
             return Ok(None);
@@ -319,6 +364,23 @@ mod tests {
         let error = heard("echo on my way >&2; exec sleep 60", 1).err().expect("an error");
         assert_eq!(error.to_string(), "w1 has come to no end within 1s: on my way");
         assert!(!error.is_unreachable() && start.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_host_that_reads_nothing_is_given_up_and_one_that_reads_slowly_gets_all() {
+        let send = |script: &str, patience: u64| {
+            let said = format!("sh -c {}", quoted(script));
+            let transport = Transport::new(Some(&said), false, Duration::from_secs(patience));
+            // More than a pipe holds.
+            let much = vec![b'x'; 1 << 20];
+            transport.expect("a command").run("w1", "true", |out| out.write_all(&much))
+        };
+        let start = Instant::now();
+        let error = send("exec sleep 60", 1).err().expect("an error");
+        assert!(error.to_string().starts_with("w1 has come to no end within 1s"), "{error}");
+        assert!(start.elapsed() < Duration::from_secs(30));
+        let answer = send("sleep 0.3; wc -c", 60).expect("an answer");
+        assert_eq!(String::from_utf8_lossy(&answer.output).trim(), "1048576");
     }
 
     #[test]
