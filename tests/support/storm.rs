@@ -16,8 +16,8 @@ use super::{
     https::{Credentials, Tally, request},
 };
 
-/// Between two requests of a client: the load is on what changes, not on this machine.
-const PAUSE: Duration = Duration::from_millis(10);
+/// Between two rounds of a client: the load is on what changes, not on this machine, where other tests run.
+const PAUSE: Duration = Duration::from_millis(40);
 
 /// What else is asked of each apiserver, at this address, in every round.
 pub type Ask = Arc<dyn Fn(SocketAddr) -> Result<(), String> + Send + Sync>;
