@@ -3,17 +3,16 @@
 mod support;
 
 use std::{
-    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
-    thread,
-    time::{Duration, Instant},
+    process::Command,
 };
 
 use serde_json::Value;
 use support::{
-    certkit, need, openssl, run, run_to_exit, stdout, temp_dir, temp_dir_in_memory, tree,
+    certkit,
+    many::{self, declare, kill_among_parts},
+    need, openssl, run, run_to_exit, stdout, temp_dir, temp_dir_in_memory, tree,
 };
 
 #[test]
@@ -63,24 +62,15 @@ fn what_verify_would_condemn_is_not_taken_in() {
     assert!(fs::read_dir(dir.join("csr")).map_or(0, Iterator::count) == 0);
 }
 
-/// More than two parts of nodes: builds with debug assertions have smaller ones.
-const NODES: usize = if cfg!(debug_assertions) { 220 } else { 2020 };
+/// More than two parts.
+const NODES: usize = 2 * many::NODES;
 
 #[test]
 fn what_many_nodes_asked_for_is_taken_in_part_by_part_and_gone_on_with() {
     let Some(_) = need("openssl") else { return };
     let folder = temp_dir_in_memory();
     let dir = folder.path().join("d");
-    let mut text = String::from(
-        "apiVersion: certkit/v1\nkind: Cluster\nname: many\nendpoint: api.example.com:6443\nlayout: workspace\n\
-         controlPlane:\n- {name: cp1, addresses: [10.0.0.1]}\nnodes:\n",
-    );
-    for n in 0..NODES {
-        let (b, c) = (n / 250, n % 250 + 1);
-        writeln!(text, "- {{name: n{n:04}, addresses: [10.1.{b}.{c}]}}").unwrap();
-    }
-    fs::create_dir_all(&dir).unwrap();
-    fs::write(dir.join("certkit.yaml"), text).unwrap();
+    declare(&dir, NODES);
     run(certkit().args(["init", "-q", "--dir"]).arg(&dir));
     let names = ["rotate", "apiserver", "kubelet", "kubelet.conf"];
     run(certkit().args(names).args(["--csr-only", "-q", "--dir"]).arg(&dir));
@@ -133,14 +123,7 @@ fn what_many_nodes_asked_for_is_taken_in_part_by_part_and_gone_on_with() {
 
     // Killed among the parts, it goes on when it is run again.
     let log = dir.join(".certkit/log.jsonl");
-    let length = fs::metadata(&log).unwrap().len();
-    let mut child = import(&["-q"]).stdout(Stdio::null()).spawn().expect("certkit");
-    let end = Instant::now() + Duration::from_secs(120);
-    while fs::metadata(&log).unwrap().len() == length && Instant::now() < end {
-        thread::sleep(Duration::from_millis(1));
-    }
-    child.kill().unwrap();
-    assert!(!child.wait().unwrap().success(), "it was faster");
+    kill_among_parts(&dir, &mut import(&["-q"]));
     let rest = json(&mut import(&[]));
     let count = |report: &Value| report["taken"].as_array().unwrap().len();
     assert!(count(&rest) > 0 && count(&rest) < files.len());

@@ -4,40 +4,27 @@ mod support;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
 use support::{
-    certkit, need, optional, run, run_to_exit, stdout, temp_dir_in_memory,
+    certkit,
+    many::{NODES, declare, kill_among_parts},
+    need, optional, run, run_to_exit, stdout, temp_dir_in_memory,
     tree::{copy, difference, files, snapshot},
 };
 
-/// A full part and a bit, and one of that bit: builds with debug assertions have smaller parts.
-const NODES: usize = if cfg!(debug_assertions) { 110 } else { 1010 };
+/// A node of the second part.
 const LATE: &str = if cfg!(debug_assertions) { "n0104" } else { "n1004" };
 
 /// As many hosts as make looking whether anything has changed worth it, and a few.
 const MANY: usize = 510;
-
-fn declare(dir: &Path, nodes: usize) {
-    let mut text = String::from(
-        "apiVersion: certkit/v1\nkind: Cluster\nname: many\nendpoint: api.example.com:6443\nlayout: workspace\n\
-         controlPlane:\n- {name: cp1, addresses: [10.0.0.1]}\nnodes:\n",
-    );
-    for n in 0..nodes {
-        let (b, c) = (n / 250, n % 250 + 1);
-        writeln!(text, "- {{name: n{n:04}, addresses: [10.1.{b}.{c}]}}").unwrap();
-    }
-    fs::create_dir_all(dir).unwrap();
-    fs::write(dir.join("certkit.yaml"), text).unwrap();
-}
 
 fn json(dir: &Path, arguments: &[&str]) -> Value {
     let text = stdout(certkit().arg("--dir").arg(dir).args(arguments).args(["-o", "json"]));
@@ -147,17 +134,8 @@ fn an_undoing_of_many_nodes_that_is_killed_is_gone_on_with_and_can_be_undone_its
     let planned = json(dir, &["rotate", "--rollback", "--dry-run"]);
     assert!(contents(dir) == second);
 
-    let log = dir.join(".certkit/log.jsonl");
-    let before = fs::metadata(&log).unwrap().len();
     let mut rollback = certkit();
-    rollback.arg("--dir").arg(dir).args(["rotate", "--rollback", "-q"]).stdout(Stdio::null());
-    let mut child = rollback.spawn().expect("certkit");
-    let end = Instant::now() + Duration::from_secs(120);
-    while fs::metadata(&log).unwrap().len() == before && Instant::now() < end {
-        thread::sleep(Duration::from_millis(1));
-    }
-    child.kill().unwrap();
-    assert!(!child.wait().unwrap().success(), "it was faster");
+    kill_among_parts(dir, rollback.arg("--dir").arg(dir).args(["rotate", "--rollback", "-q"]));
     let half = contents(dir);
     assert!(half != first && half != second, "some are undone, and some are not");
     // The nodes come first, as the control plane did when it was made; and no path that worked is lost.
@@ -342,16 +320,7 @@ fn a_run_that_is_killed_among_its_parts_is_gone_on_with() {
     // Many parts: it must not be faster than who kills it.
     declare(dir, MANY);
     let mut init = certkit();
-    init.arg("--dir").arg(dir).args(["init", "-q"]).stdout(Stdio::null());
-    let mut child = init.spawn().expect("certkit");
-    // The log grows as a part is in place.
-    let log = dir.join(".certkit/log.jsonl");
-    let end = Instant::now() + Duration::from_secs(120);
-    while fs::metadata(&log).map_or(0, |log| log.len()) == 0 && Instant::now() < end {
-        thread::sleep(Duration::from_millis(1));
-    }
-    child.kill().unwrap();
-    assert!(!child.wait().unwrap().success(), "it was faster");
+    kill_among_parts(dir, init.arg("--dir").arg(dir).args(["init", "-q"]));
     let rest = json(dir, &["init"]);
     // Nobody was told of what was in place: each is told of now, once, whichever part it was with.
     let told: Vec<String> = rest["components"]
@@ -426,18 +395,10 @@ fn a_stage_that_is_killed_among_its_parts_is_finished_before_the_next() {
     let dir = folder.path();
     declare(dir, 2 * NODES);
     run(certkit().arg("--dir").arg(dir).args(["init", "-q"]));
-    let log = dir.join(".certkit/log.jsonl");
     for stage in ["introduced", "switched", "stable"] {
-        let before = fs::metadata(&log).unwrap().len();
         let mut next = certkit();
-        next.arg("--dir").arg(dir).args(["rotate-ca", "ca", "--next", "-q"]).stdout(Stdio::null());
-        let mut child = next.spawn().expect("certkit");
-        let end = Instant::now() + Duration::from_secs(120);
-        while fs::metadata(&log).unwrap().len() == before && Instant::now() < end {
-            thread::sleep(Duration::from_millis(1));
-        }
-        child.kill().unwrap();
-        assert!(!child.wait().unwrap().success(), "it was faster");
+        next.arg("--dir").arg(dir).args(["rotate-ca", "ca", "--next", "-q"]);
+        kill_among_parts(dir, &mut next);
         let (found, behind) = standing(dir);
         assert_eq!(found, stage);
         assert!(!behind.is_empty() && behind.len() < 2 * NODES, "{stage}: {}", behind.len());

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    io,
     ops::Range,
     path::{Path, PathBuf},
     rc::Rc,
@@ -40,7 +41,7 @@ use crate::{
         inspect::{self, Certificate, SigningRequest as Csr},
         key::{PrivateKey, PublicKey},
     },
-    store::{self, Store},
+    store::Store,
 };
 
 /// What is wanted.
@@ -261,8 +262,8 @@ impl Offers {
                     Ok(())
                 }
             };
-            if let Err(error) = found {
-                wrong.push((before, with_causes(&error)));
+            if let Err(why) = found {
+                wrong.push((before, why));
             } else if files.len() == before {
                 let kinds = KINDS.join(", .");
                 wrong.push((before, format!("{}: holds no file (.{kinds})", path.display())));
@@ -387,14 +388,14 @@ impl Offers {
 const KINDS: [&str; 3] = ["crt", "pem", "cer"];
 
 /// Adds the files of certificates below a folder, in the order of their names. No link to a folder is followed.
-fn below(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), store::Error> {
-    let failed = || store::Error::io(store::Operation::Read, folder);
-    let entries = std::fs::read_dir(folder).map_err(failed())?;
-    let mut entries: Vec<_> = entries.collect::<Result<_, _>>().map_err(failed())?;
+fn below(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
+    let why = |error: io::Error| format!("{}: {}", folder.display(), with_causes(&error));
+    let entries = std::fs::read_dir(folder).map_err(why)?;
+    let mut entries: Vec<_> = entries.collect::<Result<_, _>>().map_err(why)?;
     entries.sort_by_key(std::fs::DirEntry::file_name);
     for entry in entries {
         let path = entry.path();
-        if entry.file_type().map_err(failed())?.is_dir() {
+        if entry.file_type().map_err(why)?.is_dir() {
             below(&path, files)?;
         } else if KINDS.iter().any(|kind| path.extension() == Some(kind.as_ref())) {
             files.push(path);

@@ -19,6 +19,7 @@ pub mod https;
 pub mod kubeadm;
 pub mod kubernetes;
 pub mod machine;
+pub mod many;
 pub mod observer;
 pub mod plane;
 pub mod pod;

@@ -223,9 +223,6 @@ impl Transport {
             let mut ear = io::BufWriter::new(Ear::new(stdin, end).map_err(start)?);
             // Who does not want to hear it says why, and who does not listen has come to no end.
             let _ = input(&mut ear).and_then(|()| ear.flush());
-            // What is left in it is for nobody.
-            let (ear, _) = ear.into_parts();
-            drop(ear);
         }
         let status = ended(&mut child, end).map_err(start)?;
         let said = last_words(&contents(said).map_err(start)?);
