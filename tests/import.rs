@@ -98,17 +98,24 @@ fn what_many_nodes_asked_for_is_taken_in_part_by_part_and_gone_on_with() {
         command
     };
 
-    // One that is wrong, of whichever node, stands against all.
+    // One that is wrong, of whichever node, stands against all; numbers are compared across all parts.
     let right = fs::read(&files[2 * NODES]).unwrap();
-    sign(
-        &dir,
-        requests[2 * NODES].with_extension("").to_str().unwrap(),
-        &files[2 * NODES],
-        &["-days", "30", "-sha1"],
-    );
+    let other =
+        tree::files(&dir).into_iter().find(|file| file.ends_with("apiserver-kubelet-client.crt"));
+    let (offered, there) = (serial(&files[0]), serial(&dir.join(other.unwrap())));
     let before = tree::snapshot(&dir);
-    let refused = run_to_exit(&mut import(&[]), 3);
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("lgorithm"), "{refused:?}");
+    let faults: [(&[&str], &str); 3] = [
+        (&["-sha1"], "lgorithm"),
+        (&["-set_serial", &offered], "/0.crt too"),
+        (&["-set_serial", &there], "apiserver-kubelet-client.crt too"),
+    ];
+    for (arguments, told) in faults {
+        let name = requests[2 * NODES].with_extension("");
+        let arguments = [&["-days", "30"], arguments].concat();
+        sign(&dir, name.to_str().unwrap(), &files[2 * NODES], &arguments);
+        let refused = run_to_exit(&mut import(&[]), 3);
+        assert!(String::from_utf8_lossy(&refused.stderr).contains(told), "{refused:?}");
+    }
     fs::write(&files[2 * NODES], b"").unwrap();
     let refused = run_to_exit(&mut import(&[]), 3);
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();

@@ -5,12 +5,14 @@ use std::{fmt::Write as _, path::PathBuf};
 use super::{
     Exit, Failure, Format, Global,
     changing::{BackupArgs, LockArgs},
-    output::{self, grid::Column},
+    output::grid::Column,
+    rotate::report::LIMIT,
+    telling::{Rows, Wanted},
     watch, when,
 };
 use crate::{
     model::{shown::with_causes, timestamp::Timestamp},
-    ops::{import, takeup},
+    ops::{apply::Record, import, takeup},
 };
 
 /// Take back certificates that were signed elsewhere from the requests in DIR/csr
@@ -65,31 +67,36 @@ pub fn run(args: &ImportArgs, global: &Global) -> Result<Exit, Failure> {
         lock_wait: args.lock.timeout,
         backups: args.kept.backups,
     };
-    let mut outcomes = Vec::new();
+    let mut telling = Telling::new(Wanted::of(args.output, args.dry_run, global.verbose, LIMIT));
+    let take_up = |changed: &takeup::Changed| takeup::run(&changed.request(&dir));
     // What is one is told once signals do again what they always do; of many parts each at once.
     let mut only = None;
     let report = watch::changing(
         global,
         watch::ChangingWork { dir: &dir, dry_run: args.dry_run, hooks: false },
         || {
-            import::run(&request, |changed, is_only| match is_only {
-                true => only = Some(changed),
-                false => outcomes.extend(takeup::run(&changed.request(&dir))),
+            import::run(&request, |taken| {
+                telling.add(&taken.records);
+                match taken.changed {
+                    Some((changed, true)) => only = Some(changed),
+                    Some((changed, false)) => telling.outcomes.extend(take_up(&changed)),
+                    None => {}
+                }
             })
         },
     )?;
     if let Some(recovered) = &report.recovered {
         global.note(recovered);
     }
-    outcomes.extend(only.iter().flat_map(|changed| takeup::run(&changed.request(&dir))));
+    telling.outcomes.extend(only.iter().flat_map(take_up));
     report.aftermath.warnings.iter().for_each(super::warn);
     let text = match args.output {
         Format::Json | Format::Yaml => {
-            super::document(json(&report, &outcomes, args.dry_run), args.output)
+            super::document(json(&report, &telling, args.dry_run), args.output)
         }
         Format::Table | Format::Wide if global.quiet => Ok(String::new()),
         Format::Table | Format::Wide => {
-            Ok(table(&report, &outcomes, &dir, args.dry_run, args.output.is_wide()))
+            Ok(table(&report, &telling, &dir, args.dry_run, args.output.is_wide()))
         }
     };
     let exit = if report.left.is_some() { Exit::Partly } else { Exit::Done };
@@ -104,27 +111,78 @@ pub fn run(args: &ImportArgs, global: &Global) -> Result<Exit, Failure> {
     told
 }
 
+/// What is told of what was taken in, part by part.
+struct Telling {
+    wanted: Wanted,
+    rows: Rows,
+    taken: Vec<serde_json::Value>,
+    outcomes: Vec<takeup::Uptake>,
+}
+
+impl Telling {
+    fn new(wanted: Wanted) -> Self {
+        Self { wanted, rows: wanted.rows(), taken: Vec::new(), outcomes: Vec::new() }
+    }
+
+    fn add(&mut self, records: &[Record]) {
+        for record in records {
+            match self.wanted {
+                Wanted::Data => self.taken.push(data(record)),
+                Wanted::Table { .. } => self.rows.add(|| row(record)),
+            }
+        }
+    }
+}
+
+fn row(record: &Record) -> Vec<String> {
+    let files: Vec<String> = record.files.iter().map(|f| f.display().to_string()).collect();
+    vec![record.label.clone(), record.not_after.to_kubeadm(), files.join(" ")]
+}
+
+fn data(record: &Record) -> serde_json::Value {
+    serde_json::json!({
+        "name": record.label,
+        "files": record.files,
+        "notAfter": record.not_after.to_string(),
+        "serial": record.serial,
+        "fingerprint": record.fingerprint,
+        "replaced": record.replaced,
+    })
+}
+
+const COLUMNS: [Column; 3] = [
+    Column::new("NAME").least(16),
+    Column::new("EXPIRES").rank(1),
+    Column::new("FILES").least(16).rank(2).keeps_end(),
+];
+
 fn table(
     report: &import::Report,
-    outcomes: &[takeup::Uptake],
+    telling: &Telling,
     dir: &std::path::Path,
     dry_run: bool,
     wide: bool,
 ) -> String {
     let mut text = String::new();
-    if report.taken.is_empty() {
+    if telling.rows.is_empty() {
         let _ = writeln!(text, "nothing to take in in {}", dir.display());
     } else {
         let heading = if dry_run { "would be put in place in" } else { "put in place in" };
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{heading} {}:\n", dir.display());
-        text.push_str(&taken(report, wide));
+        text.push_str(&telling.rows.table(&COLUMNS, wide));
     }
     if report.there > 0 {
         let _ = writeln!(text, "\nin place already: {} of those given", report.there);
     }
     if !report.waiting.is_empty() {
-        let _ = writeln!(text, "\nstill waiting for signatures: {}", report.waiting.join(", "));
+        let named = if wide { report.waiting.len() } else { LIMIT.1.min(report.waiting.len()) };
+        let rest = match report.waiting.len() - named {
+            0 => String::new(),
+            rest => format!(" and {rest} more"),
+        };
+        let named = report.waiting[..named].join(", ");
+        let _ = writeln!(text, "\nstill waiting for signatures: {named}{rest}");
     }
     if let Some(backup) = &report.aftermath.backup {
         let _ = writeln!(
@@ -134,54 +192,22 @@ fn table(
             super::words::here("certkit rotate --rollback", dir)
         );
     }
-    text.push_str(&super::rotate::report::taken_up(outcomes, wide));
+    text.push_str(&super::rotate::report::taken_up(&telling.outcomes, wide));
     text
 }
 
-/// What was taken in, as a table.
-fn taken(report: &import::Report, wide: bool) -> String {
-    let rows: Vec<_> = report
-        .taken
-        .iter()
-        .map(|record| {
-            let files: Vec<String> = record.files.iter().map(|f| f.display().to_string()).collect();
-            vec![record.label.clone(), record.not_after.to_kubeadm(), files.join(" ")]
-        })
-        .collect();
-    let columns = [
-        Column::new("NAME").least(16),
-        Column::new("EXPIRES").rank(1),
-        Column::new("FILES").least(16).rank(2).keeps_end(),
-    ];
-    output::table(&columns, &rows, wide)
-}
-
-fn json(report: &import::Report, outcomes: &[takeup::Uptake], dry_run: bool) -> String {
-    let taken: Vec<serde_json::Value> = report
-        .taken
-        .iter()
-        .map(|record| {
-            serde_json::json!({
-                "name": record.label,
-                "files": record.files,
-                "notAfter": record.not_after.to_string(),
-                "serial": record.serial,
-                "fingerprint": record.fingerprint,
-                "replaced": record.replaced,
-            })
-        })
-        .collect();
+fn json(report: &import::Report, telling: &Telling, dry_run: bool) -> String {
     let document = serde_json::json!({
         "apiVersion": "certkit/v1",
         "kind": "ImportReport",
         "dryRun": dry_run,
-        "taken": taken,
+        "taken": telling.taken,
         "there": report.there,
         "waiting": report.waiting,
         "left": report.left.as_ref().map(|why| with_causes(why)),
         "backup": report.aftermath.backup,
         "warnings": report.aftermath.warnings,
-        "components": super::rotate::report::components(outcomes),
+        "components": super::rotate::report::components(&telling.outcomes),
     });
     format!("{document:#}\n")
 }

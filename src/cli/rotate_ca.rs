@@ -507,13 +507,7 @@ pub const WORDS: Words = Words { row, data, tells_kept: |_| false };
 
 /// What is changed, a row for each step.
 pub fn steps(telling: &Telling, wide: bool) -> String {
-    let (rows, rest) = telling.told();
-    let mut text = output::table(&STEPS, rows, wide);
-    if rest > 0 {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "... and {rest} more; -o wide and .certkit/log.jsonl have them all");
-    }
-    text
+    telling.rows.table(&STEPS, wide)
 }
 
 /// What else holds a copy of the CAs that have come to these stages; nothing where nothing does.

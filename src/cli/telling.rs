@@ -5,7 +5,10 @@ use std::{collections::HashSet, path::PathBuf};
 
 use serde_json::{Value, json};
 
-use super::Format;
+use super::{
+    Format,
+    output::{self, grid::Column},
+};
 use crate::{
     model::{
         cluster::{Cluster, HostKeys},
@@ -70,6 +73,73 @@ impl Wanted {
     }
 }
 
+impl Wanted {
+    /// No rows yet, of a table that is wanted so.
+    pub fn rows(self) -> Rows {
+        Rows { limit: self.limit(), rows: Vec::new(), more: 0 }
+    }
+
+    /// Lines of a text that is wanted so.
+    pub fn lines(self, lines: impl ExactSizeIterator<Item = String>) -> String {
+        let (told, all) = (told(self.limit(), lines.len()), lines.len());
+        lines.take(told).collect::<String>() + &and_more(all - told)
+    }
+
+    fn limit(self) -> Option<(usize, usize)> {
+        match self {
+            Self::Data => None,
+            Self::Table { limit, .. } => limit,
+        }
+    }
+}
+
+/// Rows of a table, of which no more are kept than are told.
+#[derive(Debug)]
+pub struct Rows {
+    limit: Option<(usize, usize)>,
+    rows: Vec<Vec<String>>,
+    /// How many further ones there are.
+    more: usize,
+}
+
+impl Rows {
+    /// Adds one.
+    pub fn add(&mut self, row: impl FnOnce() -> Vec<String>) {
+        match self.limit {
+            Some((most, _)) if self.rows.len() > most => self.more += 1,
+            _ => self.rows.push(row()),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The table, with how many it leaves out.
+    pub fn table(&self, columns: &[Column], wide: bool) -> String {
+        let told = told(self.limit, self.rows.len());
+        let rest = self.rows.len() - told + self.more;
+        output::table(columns, &self.rows[..told], wide) + &and_more(rest)
+    }
+}
+
+/// How many of so many are told.
+fn told(limit: Option<(usize, usize)>, all: usize) -> usize {
+    match limit {
+        Some((most, few)) if all > most => few,
+        _ => all,
+    }
+}
+
+/// What is said of those that are not.
+fn and_more(rest: usize) -> String {
+    match rest {
+        0 => String::new(),
+        _ => format!("... and {rest} more; -o wide and .certkit/log.jsonl have them all\n"),
+    }
+}
+
 /// Hosts that are named before they are only counted.
 pub const NAMED: usize = 5;
 
@@ -110,9 +180,7 @@ pub struct Telling {
     /// Those that have new certificates.
     pub renewed: HostTally,
     /// Steps as rows.
-    pub rows: Vec<Vec<String>>,
-    /// How many further rows there are.
-    pub more: usize,
+    pub rows: Rows,
     /// Steps as data.
     pub steps: Vec<Value>,
     /// Whether anything changes.
@@ -165,8 +233,7 @@ impl Telling {
             single_root: false,
             hosts: HostTally::default(),
             renewed: HostTally::default(),
-            rows: Vec::new(),
-            more: 0,
+            rows: wanted.rows(),
             steps: Vec::new(),
             changes: false,
             changed: HashSet::new(),
@@ -269,25 +336,11 @@ impl Telling {
         }
         match self.wanted {
             Wanted::Data => self.steps.push((self.words.data)(report, step)),
-            Wanted::Table { kept, limit } => {
-                if step.action == Action::Keep && !kept && !(self.words.tells_kept)(step) {
-                    return;
-                }
-                match limit {
-                    Some((most, _)) if self.rows.len() > most => self.more += 1,
-                    _ => self.rows.push((self.words.row)(report, step)),
+            Wanted::Table { kept, .. } => {
+                if step.action != Action::Keep || kept || (self.words.tells_kept)(step) {
+                    self.rows.add(|| (self.words.row)(report, step));
                 }
             }
-        }
-    }
-
-    /// The rows that are told, and how many are not.
-    pub fn told(&self) -> (&[Vec<String>], usize) {
-        match self.wanted {
-            Wanted::Table { limit: Some((most, few)), .. } if self.rows.len() > most => {
-                (&self.rows[..few], self.rows.len() - few + self.more)
-            }
-            _ => (&self.rows, 0),
         }
     }
 
@@ -315,4 +368,29 @@ impl Telling {
 fn nodes(cluster: &Cluster) -> HashSet<PathBuf> {
     let nodes = cluster.hosts.iter().filter(|host| host.is_only_node());
     nodes.map(|host| cluster.root_of(host)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_table_is_cut_and_says_by_how_much() {
+        let column = [Column::new("N")];
+        let of = |output, verbose, rows: usize| {
+            let wanted = Wanted::of(output, false, verbose, (5, 2));
+            let mut all = wanted.rows();
+            (0..rows).for_each(|row| all.add(|| vec![row.to_string()]));
+            let lines = wanted.lines((0..rows).map(|line| format!("{line}\n")));
+            (all.table(&column, true).lines().count() - 1, lines.lines().count(), lines)
+        };
+        assert_eq!(of(Format::Table, false, 5), (5, 5, "0\n1\n2\n3\n4\n".into()));
+        let (rows, lines, text) = of(Format::Table, false, 50);
+        assert_eq!((rows, lines), (3, 3));
+        assert!(text.contains("1\n... and 48 more; -o wide"), "{text}");
+        for (output, verbose) in [(Format::Wide, false), (Format::Table, true)] {
+            let (rows, lines, _) = of(output, verbose, 50);
+            assert_eq!((rows, lines), (50, 50));
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! `certkit import`: takes certificates back that were signed elsewhere, all or none.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet, hash_map::RandomState},
+    hash::BuildHasher as _,
     io,
     ops::Range,
     path::{Path, PathBuf},
@@ -61,11 +62,18 @@ pub struct Request<'a> {
     pub backups: usize,
 }
 
-/// What was taken in, or would be.
+/// What was taken in, or would be, of all or of a part.
+#[derive(Debug)]
+pub struct Intake {
+    /// The certificates.
+    pub records: Vec<apply::Record>,
+    /// What is in place from now on, and whether that is all; none of what is only said.
+    pub changed: Option<(Changed, bool)>,
+}
+
+/// What there is to say once all is done.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// The certificates.
-    pub taken: Vec<apply::Record>,
     /// How many of those that were given are in place already.
     pub there: usize,
     /// What waits for its signature still.
@@ -87,22 +95,21 @@ struct Pending {
     asked: Profile,
 }
 
-/// Checks every certificate against its request and publishes all, or names every mismatch. What is in place from now on is
-/// handed over as it is, and whether that is all of it.
+/// Checks every certificate against its request and publishes all, or names every mismatch. What is taken in is handed over
+/// as it is.
 ///
 /// Of many nodes all are checked part by part, then published part by part. What an earlier run has published that was cut
 /// short is no mismatch.
-pub fn run(
-    request: &Request<'_>,
-    mut published: impl FnMut(Changed, bool),
-) -> Result<Report, Error> {
+pub fn run(request: &Request<'_>, mut taken: impl FnMut(Intake)) -> Result<Report, Error> {
     let dir = request.dir;
     let (cluster, declared) = declared::or_anything(dir)?;
     let parts = PartedCluster::new(&cluster);
     let mut offers = Offers::read(request.files);
     let mut report = Report::default();
-    let open = check(request, &parts, declared, &mut offers, &mut report)?;
+    let mut planned = Vec::new();
+    let open = check(request, &parts, declared, &mut offers, (&mut report, &mut planned))?;
     if request.dry_run {
+        planned.into_iter().for_each(|records| taken(Intake { records, changed: None }));
         return Ok(report);
     }
     // The same again now that nobody else may change anything.
@@ -125,7 +132,9 @@ pub fn run(
         let part = parts.part(nodes.clone(), nodes.start == 0);
         if is_concerned(&nodes) {
             match publishing.publish(&part, &mut report) {
-                Ok(served) => published(served, is_only),
+                Ok((records, changed)) => {
+                    taken(Intake { records, changed: Some((changed, is_only)) });
+                }
                 // Nothing was taken in yet.
                 Err(error) if publishing.operation.is_none() => return Err(error),
                 Err(error) => {
@@ -142,13 +151,13 @@ pub fn run(
     Ok(report)
 }
 
-/// Looks for everything that is wrong, in all parts; gives those that have something to take in.
+/// Looks for everything that is wrong, in all parts; gives those that have something to take in, and for a dry run what.
 fn check(
     request: &Request<'_>,
     parts: &PartedCluster<'_>,
     declared: bool,
     offers: &mut Offers,
-    report: &mut Report,
+    (report, planned): (&mut Report, &mut Vec<Vec<apply::Record>>),
 ) -> Result<Vec<Range<usize>>, Error> {
     let mut open = Vec::new();
     for nodes in parts.ranges() {
@@ -162,7 +171,7 @@ fn check(
                 let (prepared, wrong) = ground.prepare(imports)?;
                 offers.wrong.extend(wrong.into_iter().map(|what| (usize::MAX, what)));
                 if request.dry_run {
-                    report.taken.extend(prepared.issued);
+                    planned.push(prepared.issued);
                 }
             }
         }
@@ -185,7 +194,11 @@ struct Publishing<'r> {
 }
 
 impl Publishing<'_> {
-    fn publish(&mut self, part: &ClusterPart, report: &mut Report) -> Result<Changed, Error> {
+    fn publish(
+        &mut self,
+        part: &ClusterPart,
+        report: &mut Report,
+    ) -> Result<(Vec<apply::Record>, Changed), Error> {
         let (request, declared) = (self.request, self.declared);
         let ground = Ground::look(request, part, declared);
         let owed = change::owed_by(request.dir, &ground.observation, &self.owed);
@@ -194,7 +207,8 @@ impl Publishing<'_> {
         let places = ground.observation.places();
         let (cluster, only_nodes) = (part.cluster.clone(), !part.is_first);
         if imports.is_empty() {
-            return Ok(Changed { cluster, declared, places, served: owed, only_nodes });
+            let changed = Changed { cluster, declared, places, served: owed, only_nodes };
+            return Ok((Vec::new(), changed));
         }
         let (mut prepared, wrong) = ground.prepare(imports)?;
         if !wrong.is_empty() {
@@ -213,8 +227,7 @@ impl Publishing<'_> {
         let committed = self.store.commit(prepared.transaction)?;
         self.operation = self.operation.take().or_else(|| committed.id.clone());
         report.aftermath.join(session::conclude(&mut self.store, committed, request.backups));
-        report.taken.extend(prepared.issued);
-        Ok(Changed { cluster, declared, places, served, only_nodes })
+        Ok((prepared.issued, Changed { cluster, declared, places, served, only_nodes }))
     }
 }
 
@@ -222,7 +235,11 @@ impl Publishing<'_> {
 /// that not all of many are held.
 struct Offers {
     files: Vec<PathBuf>,
-    by_key: HashMap<PublicKey, OffersOfKey>,
+    /// By the key's fingerprint.
+    by_key: HashMap<[u8; 32], OffersOfKey>,
+    /// Of what stands for each issuer and serial number, the first certificate that has it, and its file.
+    numbers: HashMap<u64, (u64, usize)>,
+    hasher: RandomState,
     /// Whether something of the file was taken, or is in place.
     used: Vec<bool>,
     /// The file that was read last.
@@ -273,6 +290,8 @@ impl Offers {
             used: vec![false; files.len()],
             files,
             by_key: HashMap::new(),
+            numbers: HashMap::new(),
+            hasher: RandomState::new(),
             read: None,
             there: 0,
             wrong,
@@ -283,8 +302,9 @@ impl Offers {
                     offers.used[file] = all.is_empty();
                     for (at, certificate) in all.iter().enumerate() {
                         let fingerprint = certificate.fingerprint();
+                        offers.number(file, certificate);
                         let offer = Offer { file, at, fingerprint, is_open: true };
-                        let of_key = offers.by_key.entry(certificate.public_key().clone());
+                        let of_key = offers.by_key.entry(certificate.public_key().fingerprint());
                         let of_key = of_key.or_default();
                         // Nearly all have one.
                         of_key.all.reserve_exact(1);
@@ -323,9 +343,40 @@ impl Offers {
         self.wrong.push((file, format!("{}: {what}", self.files[file].display())));
     }
 
+    /// Notes who has a number, or that two have it. Nothing else looks at all nodes' certificates at once.
+    fn number(&mut self, file: usize, certificate: &Certificate) {
+        let (number, this) = self.hashes(certificate);
+        let (first, other) = *self.numbers.entry(number).or_insert((this, file));
+        if first != this {
+            let other = self.files[other].clone();
+            self.blame_number(file, certificate, &other);
+        }
+    }
+
+    /// That what stays where it is has no number of what is offered.
+    fn keep(&mut self, place: &Path, certificate: &Certificate) {
+        let (number, this) = self.hashes(certificate);
+        let offered = self.numbers.get(&number).copied();
+        if let Some((_, file)) = offered.filter(|(other, _)| *other != this) {
+            self.blame_number(file, certificate, place);
+        }
+    }
+
+    fn blame_number(&mut self, file: usize, certificate: &Certificate, other: &Path) {
+        let (number, other) = (certificate.serial_hex(), other.display());
+        self.blame(file, &format!("it has the serial number of {other} too: {number}"));
+    }
+
+    /// What stands for a certificate's issuer and number, and for itself. Of a hundred thousand two have the same by
+    /// chance once in some billion times.
+    fn hashes(&self, certificate: &Certificate) -> (u64, u64) {
+        let number = (certificate.issuer().der(), certificate.serial());
+        (self.hasher.hash_one(number), self.hasher.hash_one(certificate.der()))
+    }
+
     /// The first certificate for a key, which is offered no longer: all of its file, where it is in that, and the file.
     fn take(&mut self, key: &PublicKey) -> Option<(Rc<Vec<Certificate>>, usize, usize)> {
-        let of_key = self.by_key.get_mut(key)?;
+        let of_key = self.by_key.get_mut(&key.fingerprint())?;
         of_key.asked = true;
         let offer = of_key.all.iter_mut().find(|offer| offer.is_open)?;
         offer.is_open = false;
@@ -343,7 +394,8 @@ impl Offers {
 
     /// Takes out a certificate that is in place.
     fn pass_over(&mut self, certificate: &Certificate) {
-        let Some(of_key) = self.by_key.get_mut(certificate.public_key()) else { return };
+        let key = certificate.public_key().fingerprint();
+        let Some(of_key) = self.by_key.get_mut(&key) else { return };
         let fingerprint = certificate.fingerprint();
         for offer in of_key.all.iter_mut().filter(|offer| offer.is_open) {
             if offer.fingerprint == fingerprint {
@@ -451,9 +503,14 @@ impl<'a> Ground<'a> {
                 order_for(layout, &observation.observed, request.dir, instance, request.now);
             imports.push(Import { order, certificate, chain, key });
         }
-        let own =
-            observation.certificates.iter().filter(|(index, _)| self.has(&instances[**index]));
-        own.filter_map(|(_, all)| all.first()).for_each(|one| offers.pass_over(one));
+        let replaced: HashSet<usize> = imports.iter().map(|import| import.order.instance).collect();
+        for (index, all) in &observation.certificates {
+            let Some(one) = all.first().filter(|_| self.has(&instances[*index])) else { continue };
+            offers.pass_over(one);
+            if !replaced.contains(index) {
+                offers.keep(observation.observed.instances[*index].place.cert(), one);
+            }
+        }
         (imports, waiting)
     }
 

@@ -37,18 +37,13 @@ const COLUMNS: [Column; 5] = [
 pub fn table(telling: &Telling, dir: &Path, wide: bool) -> String {
     let dry_run = telling.dry_run;
     let mut text = String::new();
-    let (rows, rest) = telling.told();
     // Writing to a String cannot fail.
-    if rows.is_empty() {
+    if telling.rows.is_empty() {
         let _ = writeln!(text, "{}: complete, nothing to do", dir.display());
     } else {
         let heading = if dry_run { "would be made in" } else { "made in" };
         let _ = writeln!(text, "{heading} {}:\n", dir.display());
-        text.push_str(&output::table(&COLUMNS, rows, wide));
-        if rest > 0 {
-            let _ =
-                writeln!(text, "... and {rest} more; -o wide and .certkit/log.jsonl have them all");
-        }
+        text.push_str(&telling.rows.table(&COLUMNS, wide));
     }
     for (label, end) in &telling.clamped {
         let _ = writeln!(text, "\n{label} ends with its CA, {end}, earlier than declared");

@@ -66,12 +66,7 @@ pub fn table(telling: &Telling, dir: &Path, view: RotateTelling) -> String {
             (false, true) => "renewed in",
         };
         let _ = writeln!(text, "{} {}:\n", heading, dir.display());
-        let (rows, rest) = telling.told();
-        text.push_str(&output::table(&COLUMNS, rows, wide));
-        if rest > 0 {
-            let _ =
-                writeln!(text, "... and {rest} more; -o wide and .certkit/log.jsonl have them all");
-        }
+        text.push_str(&telling.rows.table(&COLUMNS, wide));
     }
     for (label, end) in &telling.clamped {
         let _ = writeln!(text, "\n{label} ends with its CA, {end}, earlier than asked for");

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use super::{RotateArgs, report, take_up_as};
 use crate::{
-    cli::{self, Exit, Failure, Format, Global, output, output::grid::Column, watch},
+    cli::{
+        self, Exit, Failure, Format, Global, output, output::grid::Column, telling::Wanted, watch,
+    },
     model::shown::with_causes,
     ops::{
         rollback::{self, Left, Report},
@@ -57,7 +59,11 @@ pub fn run(args: &RotateArgs, global: &Global, dir: &Path) -> Result<Exit, Failu
         }
         Format::Table | Format::Wide if global.quiet => Ok(String::new()),
         Format::Table | Format::Wide => {
-            Ok(table(&done, &outcomes, dir, args.rehearsal.dry_run, args.output.is_wide()))
+            let wanted =
+                Wanted::of(args.output, args.rehearsal.dry_run, global.verbose, report::LIMIT);
+            let mut text = restored(&done, dir, args.rehearsal.dry_run, wanted);
+            text.push_str(&report::taken_up(&outcomes, args.output.is_wide()));
+            Ok(text)
         }
     };
     let told = cli::tell(!args.rehearsal.dry_run && !done.files.is_empty(), exit, text);
@@ -79,7 +85,7 @@ fn verb(goes: bool) -> &'static str {
 }
 
 /// What going back did.
-fn table(done: &Report, outcomes: &[Uptake], dir: &Path, dry_run: bool, wide: bool) -> String {
+fn restored(done: &Report, dir: &Path, dry_run: bool, wanted: Wanted) -> String {
     let mut text = String::new();
     let heading = if dry_run { "would be restored in" } else { "restored in" };
     let names = &done.undone;
@@ -91,9 +97,9 @@ fn table(done: &Report, outcomes: &[Uptake], dir: &Path, dry_run: bool, wide: bo
         dir.display(),
         names.join(", ")
     );
-    for file in &done.files {
-        let _ = writeln!(text, "  {:<8} {}", verb(file.goes), file.path.display());
-    }
+    let line =
+        |file: &rollback::Restored| format!("  {:<8} {}\n", verb(file.goes), file.path.display());
+    text.push_str(&wanted.lines(done.files.iter().map(line)));
     if done.files.is_empty() {
         text.push_str("  nothing: every file is as it was before\n");
     }
@@ -104,7 +110,6 @@ fn table(done: &Report, outcomes: &[Uptake], dir: &Path, dry_run: bool, wide: bo
             backup.display()
         );
     }
-    text.push_str(&report::taken_up(outcomes, wide));
     text
 }
 

@@ -13,7 +13,7 @@ use crate::{
         der::{self, OID, SEQUENCE},
     },
     pki::{
-        crypto::Curve,
+        crypto::{self, Curve},
         der::{BIT_STRING, DerReader, Malformed},
         key::KeyError,
         oid::dotted,
@@ -49,6 +49,11 @@ impl PublicKey {
     /// The SubjectPublicKeyInfo.
     pub fn der(&self) -> &[u8] {
         &self.der
+    }
+
+    /// SHA-256 of the SubjectPublicKeyInfo.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        crypto::sha256(&self.der)
     }
 
     /// Writes it as PKIX, as kubeadm writes `sa.pub`.
