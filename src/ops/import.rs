@@ -302,7 +302,10 @@ impl Offers {
                     offers.used[file] = all.is_empty();
                     for (at, certificate) in all.iter().enumerate() {
                         let fingerprint = certificate.fingerprint();
-                        offers.number(file, certificate);
+                        // CAs between are not taken in for themselves.
+                        if !certificate.is_ca() {
+                            offers.number(file, certificate);
+                        }
                         let offer = Offer { file, at, fingerprint, is_open: true };
                         let of_key = offers.by_key.entry(certificate.public_key().fingerprint());
                         let of_key = of_key.or_default();
