@@ -132,11 +132,11 @@ fn told(limit: Option<(usize, usize)>, all: usize) -> usize {
     }
 }
 
-/// What is said of those that are not.
+/// What is said of those that are not. Not that `-o wide` has them: run again it does something else, `--rollback` undoes more.
 fn and_more(rest: usize) -> String {
     match rest {
         0 => String::new(),
-        _ => format!("... and {rest} more; -o wide and .certkit/log.jsonl have them all\n"),
+        _ => format!("... and {rest} more; .certkit/log.jsonl has them all\n"),
     }
 }
 
@@ -387,7 +387,7 @@ mod tests {
         assert_eq!(of(Format::Table, false, 5), (5, 5, "0\n1\n2\n3\n4\n".into()));
         let (rows, lines, text) = of(Format::Table, false, 50);
         assert_eq!((rows, lines), (3, 3));
-        assert!(text.contains("1\n... and 48 more; -o wide"), "{text}");
+        assert!(text.contains("1\n... and 48 more; .certkit/log.jsonl"), "{text}");
         for (output, verbose) in [(Format::Wide, false), (Format::Table, true)] {
             let (rows, lines, _) = of(output, verbose, 50);
             assert_eq!((rows, lines), (50, 50));
