@@ -21,8 +21,9 @@ use super::{
     output::{self, grid::Column},
     password,
     rotate::Restart,
+    telling::NAMED,
     watch, when,
-    words::here,
+    words::{few, here},
 };
 use crate::{
     model::shown::tame_lines,
@@ -168,7 +169,7 @@ pub fn run(args: &DeployArgs, global: &Global) -> Result<Exit, Failure> {
         let count = report.issued.len();
         global.note(format!(
             "{count} certificates issued for keys that hosts made: {}",
-            some(&report.issued)
+            few(&report.issued, NAMED, ", ")
         ));
     }
     let text = match args.output {
@@ -184,15 +185,6 @@ pub fn run(args: &DeployArgs, global: &Global) -> Result<Exit, Failure> {
         super::warn("interrupted: hosts that were begun are done, no further one was begun");
     }
     told
-}
-
-/// The first few of many.
-fn some(names: &[String]) -> String {
-    const SHOWN: usize = 6;
-    match names.len() {
-        count if count > SHOWN => format!("{}, ...", names[..SHOWN].join(", ")),
-        _ => names.join(", "),
-    }
 }
 
 fn exit(report: &deploy::Report, check: bool) -> Exit {

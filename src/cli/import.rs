@@ -9,6 +9,7 @@ use super::{
     rotate::report::LIMIT,
     telling::{Rows, Wanted},
     watch, when,
+    words::{few, here},
 };
 use crate::{
     model::{shown::with_causes, timestamp::Timestamp},
@@ -176,20 +177,16 @@ fn table(
         let _ = writeln!(text, "\nin place already: {} of those given", report.there);
     }
     if !report.waiting.is_empty() {
-        let named = if wide { report.waiting.len() } else { LIMIT.1.min(report.waiting.len()) };
-        let rest = match report.waiting.len() - named {
-            0 => String::new(),
-            rest => format!(" and {rest} more"),
-        };
-        let named = report.waiting[..named].join(", ");
-        let _ = writeln!(text, "\nstill waiting for signatures: {named}{rest}");
+        let most = if wide { usize::MAX } else { LIMIT.1 };
+        let waiting = few(&report.waiting, most, ", ");
+        let _ = writeln!(text, "\nstill waiting for signatures: {waiting}");
     }
     if let Some(backup) = &report.aftermath.backup {
         let _ = writeln!(
             text,
             "\nwhat was replaced is kept in {}; `{}` brings it back",
             backup.display(),
-            super::words::here("certkit rotate --rollback", dir)
+            here("certkit rotate --rollback", dir)
         );
     }
     text.push_str(&super::rotate::report::taken_up(&telling.outcomes, wide));

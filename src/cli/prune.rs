@@ -5,9 +5,11 @@ use serde_json::{Value, json};
 use super::{
     Exit, Failure, Format, Global,
     changing::{BackupArgs, LockArgs},
-    output::{self, grid::Column},
-    rotate::report::{complain_of_parts, failed},
+    output::grid::Column,
+    rotate::report::{LIMIT, complain_of_parts, failed},
+    telling::Wanted,
     watch, when,
+    words::{few, here},
 };
 use crate::ops::prune;
 
@@ -76,7 +78,10 @@ pub fn tell(
     let text = match output {
         Format::Json | Format::Yaml => super::document(json(report, dry_run), output),
         Format::Table | Format::Wide if global.quiet => Ok(String::new()),
-        Format::Table | Format::Wide => Ok(table(report, dir, dry_run, output.is_wide())),
+        Format::Table | Format::Wide => {
+            let wanted = Wanted::of(output, dry_run, global.verbose, LIMIT);
+            Ok(table(report, dir, wanted, (dry_run, output.is_wide())))
+        }
     };
     let is_changed = !report.files.is_empty() || !report.nodes.is_empty();
     let told = super::tell(!dry_run && is_changed, exit, text);
@@ -84,42 +89,45 @@ pub fn tell(
     told
 }
 
-fn table(report: &prune::Report, dir: &std::path::Path, dry_run: bool, wide: bool) -> String {
+fn table(
+    report: &prune::Report,
+    dir: &std::path::Path,
+    wanted: Wanted,
+    (dry_run, wide): (bool, bool),
+) -> String {
+    let nodes: Vec<&str> = report.nodes.iter().map(AsRef::as_ref).collect();
+    let nodes = few(&nodes, if wanted.is_cut() { LIMIT.1 } else { usize::MAX }, ", ");
     let mut text = match (report.files.is_empty(), dry_run) {
         (true, true) if !report.nodes.is_empty() => {
-            format!("would be taken out of certkit.yaml: {}\n", names(report))
+            format!("would be taken out of certkit.yaml: {nodes}\n")
         }
         (true, false) if !report.nodes.is_empty() => {
-            format!("taken out of certkit.yaml: {}\n", names(report))
+            format!("taken out of certkit.yaml: {nodes}\n")
         }
         (true, _) => format!("{}: nothing is there that is not declared\n", dir.display()),
         (false, true) => format!("would be removed from {}:\n\n", dir.display()),
         (false, false) => format!("removed from {}:\n\n", dir.display()),
     };
     if !report.nodes.is_empty() && !report.files.is_empty() {
-        text = format!("no longer nodes: {}\n{text}", names(report));
+        text = format!("no longer nodes: {nodes}\n{text}");
     }
     if !report.files.is_empty() {
         let row = |(file, why): &(std::path::PathBuf, _)| {
             vec![file.display().to_string(), crate::model::stale::Why::to_string(why)]
         };
         let columns = [Column::new("FILE").least(24).keeps_end(), Column::new("REASON").least(16)];
-        let rows: Vec<_> = report.files.iter().map(row).collect();
-        text.push_str(&output::table(&columns, &rows, wide));
+        let mut rows = wanted.rows();
+        report.files.iter().for_each(|file| rows.add(|| row(file)));
+        text.push_str(&rows.table(&columns, wide));
     }
     if let Some(backup) = &report.backup {
         text.push_str(&format!(
             "\nwhat was removed is kept in {}; `{}` brings it back\n",
             backup.display(),
-            super::words::here("certkit rotate --rollback", dir)
+            here("certkit rotate --rollback", dir)
         ));
     }
     text
-}
-
-fn names(report: &prune::Report) -> String {
-    let names: Vec<&str> = report.nodes.iter().map(AsRef::as_ref).collect();
-    names.join(", ")
 }
 
 fn json(report: &prune::Report, dry_run: bool) -> String {

@@ -13,6 +13,7 @@ use super::{
     rotate_ca,
     telling::{NAMED, Telling, Wanted},
     watch, when,
+    words::few,
 };
 use crate::{
     model::{authority::Stage, catalogue::COMPONENTS, layout::Layout, plan::Action},
@@ -157,12 +158,8 @@ fn table(telling: &Telling, Outcome { order, renewed }: &Outcome, wide: bool) ->
         let _ = writeln!(text, "\nwhat was replaced is kept in {}", backup.display());
     }
     let row = |(component, hosts): &(&str, Vec<String>)| {
-        let named = hosts.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(" ");
-        let on = match hosts.len() > NAMED && !wide {
-            true => format!("{named} and {} more", hosts.len() - NAMED),
-            false => hosts.join(" "),
-        };
-        vec![(*component).to_owned(), on]
+        let most = if wide { usize::MAX } else { NAMED };
+        vec![(*component).to_owned(), few(hosts, most, " ")]
     };
     let rows: Vec<Vec<String>> = order.iter().map(row).collect();
     text.push_str("\nstart, in this order (what runs already: restart):\n\n");

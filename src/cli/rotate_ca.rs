@@ -19,6 +19,7 @@ use super::{
     rotate::{Restart, ways},
     telling::{self, NAMED, Telling, Wanted, Words},
     watch, when,
+    words::few,
 };
 use crate::{
     model::{
@@ -285,26 +286,23 @@ fn status_table(standing: &[Standing], wide: bool) -> String {
         }
     }
     let mut text = output::table(&STATUS, &rows, wide);
+    let most = if wide { usize::MAX } else { LIMIT.1 };
     for one in standing.iter().filter(|one| !one.users.is_empty()) {
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
             "\n{}: not signed by the generation that issues: {}",
             one.id,
-            one.users.join(", ")
+            few(&one.users, most, ", ")
         );
     }
     for one in standing.iter().filter(|one| !one.behind.is_empty()) {
         let hosts: Vec<&str> = one.behind.iter().map(HostName::as_ref).collect();
-        let rest = match hosts.len().saturating_sub(NAMED) {
-            0 => String::new(),
-            rest => format!(" and {rest} more"),
-        };
         let _ = writeln!(
             text,
-            "\n{}: this stage has not come to {}{rest}: with --next it comes, before any other",
+            "\n{}: this stage has not come to {}: with --next it comes, before any other",
             one.id,
-            hosts[..hosts.len().min(NAMED)].join(", ")
+            few(&hosts, NAMED, ", ")
         );
     }
     text

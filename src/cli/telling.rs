@@ -85,6 +85,11 @@ impl Wanted {
         lines.take(told).collect::<String>() + &and_more(all - told)
     }
 
+    /// Whether what is long is cut.
+    pub fn is_cut(self) -> bool {
+        self.limit().is_some()
+    }
+
     fn limit(self) -> Option<(usize, usize)> {
         match self {
             Self::Data => None,

@@ -104,6 +104,16 @@ fn certificate(label: &str) -> Option<&'static CertSpec> {
     catalogue::certificate(id)
 }
 
+/// The first so many of these, and how many more there are: `a, b and 14 more`. A single one more is named instead.
+pub fn few<N: AsRef<str>>(names: &[N], most: usize, between: &str) -> String {
+    let named = if names.len() <= most.saturating_add(1) { names.len() } else { most };
+    let text = names[..named].iter().map(AsRef::as_ref).collect::<Vec<_>>().join(between);
+    match names.len() - named {
+        0 => text,
+        more => format!("{text} and {more} more"),
+    }
+}
+
 /// Each note once, whatever it is about: `a, b and 14 more: the same`.
 pub fn once(notes: &[String]) -> Vec<String> {
     const NAMED: usize = 3;
@@ -118,11 +128,7 @@ pub fn once(notes: &[String]) -> Vec<String> {
         }
     }
     let told = groups.into_iter().map(|(text, all)| {
-        let named = if all.len() <= NAMED + 1 { all.len() } else { NAMED };
-        let mut about = all[..named].join(", ");
-        if all.len() > named {
-            about += &format!(" and {} more", all.len() - named);
-        }
+        let about = few(&all, NAMED, ", ");
         if about.is_empty() { text.to_owned() } else { format!("{about}: {text}") }
     });
     told.collect()
@@ -187,6 +193,15 @@ pub fn of_the_cluster(arguments: &[OsString]) -> Option<&'static str> {
 mod tests {
     use super::*;
     use crate::model::code::Code;
+
+    #[test]
+    fn of_many_names_the_first_few_are_told() {
+        let names = ["a", "b", "c", "d"];
+        assert_eq!(few(&names[..0], 2, ", "), "");
+        assert_eq!(few(&names[..3], 2, ", "), "a, b, c");
+        assert_eq!(few(&names, 2, " "), "a b and 2 more");
+        assert_eq!(few(&names, usize::MAX, ", "), "a, b, c, d");
+    }
 
     #[test]
     fn commands_name_the_directory_they_are_about() {

@@ -9,7 +9,7 @@ use crate::{
         self, Exit,
         output::{self, grid::Column},
         telling::{self, HostTally, Telling, Words},
-        words::{here, once, quoted},
+        words::{few, here, once, quoted},
     },
     model::{
         plan::{Action, KeyChoice, Reason, Step, obstacle::Blocked},
@@ -171,12 +171,7 @@ pub fn taken_up(outcomes: &[Uptake], wide: bool) -> String {
     let rows: Vec<Vec<String>> = rows
         .into_iter()
         .map(|([component, uses, words], hosts)| {
-            let named = hosts.len().min(if hosts.len() == NAMED + 1 { NAMED + 1 } else { NAMED });
-            let mut host = hosts[..named].join(" ");
-            if hosts.len() > named {
-                host += &format!(" and {} more", hosts.len() - named);
-            }
-            vec![component, host, uses, words]
+            vec![component, few(&hosts, NAMED, " "), uses, words]
         })
         .collect();
     let columns = [

@@ -8,7 +8,11 @@ use serde_json::{Value, json};
 use super::{RotateArgs, report, take_up_as};
 use crate::{
     cli::{
-        self, Exit, Failure, Format, Global, output, output::grid::Column, telling::Wanted, watch,
+        self, Exit, Failure, Format, Global, output,
+        output::grid::Column,
+        telling::{NAMED, Wanted},
+        watch,
+        words::few,
     },
     model::shown::with_causes,
     ops::{
@@ -73,7 +77,8 @@ pub fn run(args: &RotateArgs, global: &Global, dir: &Path) -> Result<Exit, Failu
     }
     if let Some(Left { changes, why }) = &done.left {
         let hint = "`certkit rotate --rollback` goes on with it";
-        cli::warn(format!("{} is not undone: {}; {hint}", changes.join(", "), with_causes(why)));
+        let changes = few(changes, NAMED, ", ");
+        cli::warn(format!("{changes} is not undone: {}; {hint}", with_causes(why)));
     }
     report::complain_of(&outcomes);
     done.aftermath.settle();
@@ -95,7 +100,7 @@ fn restored(done: &Report, dir: &Path, dry_run: bool, wanted: Wanted) -> String 
         text,
         "{heading} {} from the backup{plural} {}:\n",
         dir.display(),
-        names.join(", ")
+        few(names, if wanted.is_cut() { NAMED } else { usize::MAX }, ", ")
     );
     let line =
         |file: &rollback::Restored| format!("  {:<8} {}\n", verb(file.goes), file.path.display());

@@ -9,7 +9,7 @@ use crate::{
             self,
             grid::{Column, wrap},
         },
-        words::advice,
+        words::{advice, few},
     },
     model::{
         check::{finding::Finding, pairing::Expect},
@@ -59,11 +59,8 @@ fn one(text: &mut String, finding: &Finding, hint: &str, verbose: bool, limit: O
             writeln!(text, "{}", wrap(&format!("         files: {}", files.join(", ")), limit, 16));
     }
     if !finding.paths.is_empty() {
-        let named = if verbose { finding.paths.len() } else { NAMED.min(finding.paths.len()) };
-        let rest = finding.paths.len() - named;
-        let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
-        let line = format!("         paths: {}{more}", finding.paths[..named].join(", "));
-        let _ = writeln!(text, "{}", wrap(&line, limit, 16));
+        let paths = few(&finding.paths, if verbose { usize::MAX } else { NAMED }, ", ");
+        let _ = writeln!(text, "{}", wrap(&format!("         paths: {paths}"), limit, 16));
     }
     // Not broken into lines: it is to be pasted.
     if finding.severity > Severity::Info {

@@ -340,11 +340,10 @@ impl Section {
             if number == 0 {
                 writeln!(out)?;
             }
-            let named = if count <= NAMED + 1 { count } else { NAMED };
-            let mut whose = names[..named.min(names.len())].join(", ");
-            if count > named {
-                whose += &format!(" and {} more", count - named);
-            }
+            let whose = match count > names.len() {
+                true => format!("{} and {} more", names[..NAMED].join(", "), count - NAMED),
+                false => names.join(", "),
+            };
             writeln!(out, "{}", grid::wrap(&format!("{whose}: {reason}"), self.limit, 2))?;
         }
         match self.untold {
