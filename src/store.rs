@@ -277,23 +277,52 @@ pub fn pending(dir: &Path) -> Result<Option<Pending>, Error> {
         Err(error) => return Err(Error::io(Operation::Open, path)(error)),
     };
     let gate = Gate::new(RealDisk, path, root);
-    let names = match gate.list(METADATA) {
-        Ok(names) => names,
-        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
-            return Ok(None);
+    let (names, left, holder) = loop {
+        let names = match gate.list(METADATA) {
+            Ok(names) => names,
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let left = records(&gate, &names)?;
+        let lock = gate.status(&place::own(lock::NAME))?;
+        let holder = || lock.as_ref().and_then(lock::holder);
+        let first = holder();
+        if first.is_some() || left.is_empty() {
+            break (names, left, first);
         }
-        Err(error) => return Err(error),
+        // Whose they were may have finished between the two looks. They are nobody's if they are still the same.
+        if records(&gate, &gate.list(METADATA)?)? == left {
+            break (names, left, holder());
+        }
     };
-    let lock = gate.status(&place::own(lock::NAME))?;
-    let is_left = |name: &String| name == journal::JOURNAL || name.starts_with(journal::REST);
+    let is_any = |of: fn(&str) -> bool| left.iter().any(|(name, ..)| of(name));
     let pending = Pending {
-        holder: lock.and_then(|status| lock::holder(&status)),
-        decided: names.iter().any(is_left),
-        staged: names.iter().any(|name| name == journal::STAGING),
+        holder,
+        decided: is_any(|name| name == journal::JOURNAL || name.starts_with(journal::REST)),
+        staged: is_any(|name| name == journal::STAGING),
         owed: debt::is_any(&gate, &names)?,
     };
     let any = pending.holder.is_some() || pending.is_left();
     Ok(any.then_some(pending))
+}
+
+/// The records of changes under way that are among these names: each with what tells it from another of its name.
+fn records(
+    gate: &Gate<RealDisk>,
+    names: &[String],
+) -> Result<Vec<(String, u64, (i64, u32))>, Error> {
+    let is_record = |name: &&String| {
+        [journal::JOURNAL, journal::STAGING].contains(&name.as_str())
+            || name.starts_with(journal::REST)
+    };
+    let mut records = Vec::new();
+    for name in names.iter().filter(is_record) {
+        let status = gate.status(&place::own(name))?;
+        records.extend(status.map(|status| (name.clone(), status.inode, status.modified)));
+    }
+    Ok(records)
 }
 
 /// Why files could not be replaced, or given to whom they are to belong, for those that cannot: what a change would meet, known before it begins.

@@ -14,8 +14,9 @@ use super::place::{self, StorePath};
 use super::real::RealDisk;
 use super::{Pending, pending};
 
-/// How long a reader waits for a change to be published, which is a matter of milliseconds.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a reader waits for a change to be published: a matter of milliseconds, but of seconds on a disk that others
+/// keep busy.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How much a whole directory may hold.
 const TOTAL: u64 = 512 << 20;
@@ -58,8 +59,13 @@ pub fn snapshot(
         .ok_or_else(|| Error::Path { path: folder.to_owned(), reason: "its name is not UTF-8" })?;
     let start = Instant::now();
     loop {
-        if settled(&path)?.is_some() {
-            return Err(Error::Pending { dir: path });
+        match settled(&path)? {
+            None => {}
+            Some(Pending { holder: Some(holder), .. }) => {
+                let (holder, waited) = (Some(holder), start.elapsed());
+                return Err(Error::LockHeld { dir: path, holder, waited });
+            }
+            Some(_) => return Err(Error::Pending { dir: path }),
         }
         let root = RealDisk.open_dir(&path).map_err(Error::io(Operation::Open, &path))?;
         let gate = Gate::new(RealDisk, path.clone(), root);

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::super::{Error, Holder, Store, Transaction, pending};
+use super::super::{Error, Holder, Pending, Store, Transaction, pending};
 use super::on_disk::{commit, listing, open, place, read};
 
 #[test]
@@ -24,6 +24,31 @@ fn the_second_writer_is_told_who_holds_the_lock() {
     assert_eq!(pending(&dir).unwrap().unwrap().holder.as_ref(), Some(holder));
     drop(first);
     open(&dir);
+}
+
+#[test]
+fn who_finishes_while_a_reader_looks_is_not_taken_for_interrupted() {
+    for _ in 0..40 {
+        // In memory, where there are more changes in the same time.
+        let temporary = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let dir = temporary.path().join("etc/kubernetes");
+        let write = |number: usize| {
+            let text = number.to_string();
+            let both = |transaction: &mut Transaction| {
+                transaction.write("a", text.clone(), 0o600).write("b", text.clone(), 0o600);
+            };
+            commit(&dir, both).unwrap();
+        };
+        write(0);
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| (1..25).for_each(write));
+            while !writer.is_finished() {
+                let found = pending(&dir).unwrap();
+                let is_interrupted = |found: &Pending| found.decided && found.holder.is_none();
+                assert!(!found.as_ref().is_some_and(is_interrupted), "{found:?}");
+            }
+        });
+    }
 }
 
 #[test]
