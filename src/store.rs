@@ -73,6 +73,7 @@ pub use engine::Committed;
 pub use error::{Error, Holder, Operation};
 pub use place::is_temporary;
 pub use recover::Recovery;
+use snapshot::Stamp;
 pub use snapshot::{SnapshotEntry, settled, snapshot};
 pub use transaction::{After, Content, Transaction};
 
@@ -309,10 +310,7 @@ pub fn pending(dir: &Path) -> Result<Option<Pending>, Error> {
 }
 
 /// The records of changes under way that are among these names: each with what tells it from another of its name.
-fn records(
-    gate: &Gate<RealDisk>,
-    names: &[String],
-) -> Result<Vec<(String, u64, (i64, u32))>, Error> {
+fn records(gate: &Gate<RealDisk>, names: &[String]) -> Result<Vec<(String, Stamp)>, Error> {
     let is_record = |name: &&String| {
         [journal::JOURNAL, journal::STAGING].contains(&name.as_str())
             || name.starts_with(journal::REST)
@@ -320,7 +318,7 @@ fn records(
     let mut records = Vec::new();
     for name in names.iter().filter(is_record) {
         let status = gate.status(&place::own(name))?;
-        records.extend(status.map(|status| (name.clone(), status.inode, status.modified)));
+        records.extend(status.map(|status| (name.clone(), (status.inode, status.modified))));
     }
     Ok(records)
 }

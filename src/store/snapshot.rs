@@ -83,8 +83,8 @@ pub fn snapshot(
     }
 }
 
-/// A directory's inode, and when it changed last.
-type Stamp = (u64, (i64, u32));
+/// An inode, and when it changed last.
+pub(super) type Stamp = (u64, (i64, u32));
 
 /// What every change of certkit's changes, for all to see who may see the directory.
 fn stamp(gate: &Gate<RealDisk>) -> Result<Option<Stamp>, Error> {
