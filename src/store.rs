@@ -298,11 +298,10 @@ pub fn pending(dir: &Path) -> Result<Option<Pending>, Error> {
             break (names, left, holder());
         }
     };
-    let is_any = |of: fn(&str) -> bool| left.iter().any(|(name, ..)| of(name));
     let pending = Pending {
         holder,
-        decided: is_any(|name| name == journal::JOURNAL || name.starts_with(journal::REST)),
-        staged: is_any(|name| name == journal::STAGING),
+        decided: left.iter().any(|(name, _)| name != journal::STAGING),
+        staged: left.iter().any(|(name, _)| name == journal::STAGING),
         owed: debt::is_any(&gate, &names)?,
     };
     let any = pending.holder.is_some() || pending.is_left();

@@ -68,7 +68,7 @@ pub fn run(args: &ImportArgs, global: &Global) -> Result<Exit, Failure> {
         lock_wait: args.lock.timeout,
         backups: args.kept.backups,
     };
-    let mut telling = Telling::new(Wanted::of(args.output, args.dry_run, global.verbose, LIMIT));
+    let mut intake = Told::new(Wanted::of(args.output, args.dry_run, global.verbose, LIMIT));
     let take_up = |changed: &takeup::Changed| takeup::run(&changed.request(&dir));
     // What is one is told once signals do again what they always do; of many parts each at once.
     let mut only = None;
@@ -77,10 +77,10 @@ pub fn run(args: &ImportArgs, global: &Global) -> Result<Exit, Failure> {
         watch::ChangingWork { dir: &dir, dry_run: args.dry_run, hooks: false },
         || {
             import::run(&request, |taken| {
-                telling.add(&taken.records);
+                intake.add(&taken.records);
                 match taken.changed {
                     Some((changed, true)) => only = Some(changed),
-                    Some((changed, false)) => telling.outcomes.extend(take_up(&changed)),
+                    Some((changed, false)) => intake.outcomes.extend(take_up(&changed)),
                     None => {}
                 }
             })
@@ -89,15 +89,15 @@ pub fn run(args: &ImportArgs, global: &Global) -> Result<Exit, Failure> {
     if let Some(recovered) = &report.recovered {
         global.note(recovered);
     }
-    telling.outcomes.extend(only.iter().flat_map(take_up));
+    intake.outcomes.extend(only.iter().flat_map(take_up));
     report.aftermath.warnings.iter().for_each(super::warn);
     let text = match args.output {
         Format::Json | Format::Yaml => {
-            super::document(json(&report, &telling, args.dry_run), args.output)
+            super::document(json(&report, &intake, args.dry_run), args.output)
         }
         Format::Table | Format::Wide if global.quiet => Ok(String::new()),
         Format::Table | Format::Wide => {
-            Ok(table(&report, &telling, &dir, args.dry_run, args.output.is_wide()))
+            Ok(table(&report, &intake, &dir, args.dry_run, args.output.is_wide()))
         }
     };
     let exit = if report.left.is_some() { Exit::Partly } else { Exit::Done };
@@ -113,14 +113,14 @@ pub fn run(args: &ImportArgs, global: &Global) -> Result<Exit, Failure> {
 }
 
 /// What is told of what was taken in, part by part.
-struct Telling {
+struct Told {
     wanted: Wanted,
     rows: Rows,
     taken: Vec<serde_json::Value>,
     outcomes: Vec<takeup::Uptake>,
 }
 
-impl Telling {
+impl Told {
     fn new(wanted: Wanted) -> Self {
         Self { wanted, rows: wanted.rows(), taken: Vec::new(), outcomes: Vec::new() }
     }
@@ -159,19 +159,19 @@ const COLUMNS: [Column; 3] = [
 
 fn table(
     report: &import::Report,
-    telling: &Telling,
+    intake: &Told,
     dir: &std::path::Path,
     dry_run: bool,
     wide: bool,
 ) -> String {
     let mut text = String::new();
-    if telling.rows.is_empty() {
+    if intake.rows.is_empty() {
         let _ = writeln!(text, "nothing to take in in {}", dir.display());
     } else {
         let heading = if dry_run { "would be put in place in" } else { "put in place in" };
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{heading} {}:\n", dir.display());
-        text.push_str(&telling.rows.table(&COLUMNS, wide));
+        text.push_str(&intake.rows.table(&COLUMNS, wide));
     }
     if report.there > 0 {
         let _ = writeln!(text, "\nin place already: {} of those given", report.there);
@@ -189,22 +189,22 @@ fn table(
             here("certkit rotate --rollback", dir)
         );
     }
-    text.push_str(&super::rotate::report::taken_up(&telling.outcomes, wide));
+    text.push_str(&super::rotate::report::taken_up(&intake.outcomes, wide));
     text
 }
 
-fn json(report: &import::Report, telling: &Telling, dry_run: bool) -> String {
+fn json(report: &import::Report, intake: &Told, dry_run: bool) -> String {
     let document = serde_json::json!({
         "apiVersion": "certkit/v1",
         "kind": "ImportReport",
         "dryRun": dry_run,
-        "taken": telling.taken,
+        "taken": intake.taken,
         "there": report.there,
         "waiting": report.waiting,
         "left": report.left.as_ref().map(|why| with_causes(why)),
         "backup": report.aftermath.backup,
         "warnings": report.aftermath.warnings,
-        "components": super::rotate::report::components(&telling.outcomes),
+        "components": super::rotate::report::components(&intake.outcomes),
     });
     format!("{document:#}\n")
 }

@@ -123,7 +123,15 @@ pub enum Error {
         /// Why not.
         reason: &'static str,
     },
-    /// A change is being made, or was interrupted, so that part of the files are new and part old.
+    /// For as long as a reader waits there was no moment in which nothing was being changed.
+    #[error("{} is being changed by {}, and its files do not belong together meanwhile", dir.display(), Holder::describe(holder.as_ref()))]
+    Changing {
+        /// The directory.
+        dir: PathBuf,
+        /// Who changes it, where the system tells.
+        holder: Option<Holder>,
+    },
+    /// A change was interrupted, so that part of the files are new and part old.
     #[error("{}: a change is decided and not finished, so that the files do not belong together", dir.display())]
     Pending {
         /// The directory.
@@ -240,13 +248,14 @@ impl Error {
             | Self::Unfinished { path, .. }
             | Self::Untrusted { path, .. } => path,
             Self::Decided { source, .. } | Self::LeftBehind { source, .. } => source.path(),
-            Self::LockHeld { dir, .. } | Self::Pending { dir } => dir,
+            Self::Changing { dir, .. } | Self::LockHeld { dir, .. } | Self::Pending { dir } => dir,
         }
     }
 
     /// The next step to take, where there is one.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
+            Self::Changing { .. } => "wait until that has ended, and run it again".to_owned(),
             Self::DamagedBackup { .. } => {
                 "`certkit rotate --rollback --list` says what else can be undone".to_owned()
             }

@@ -61,11 +61,8 @@ pub fn snapshot(
     loop {
         match settled(&path)? {
             None => {}
-            Some(Pending { holder: Some(holder), .. }) => {
-                let (holder, waited) = (Some(holder), start.elapsed());
-                return Err(Error::LockHeld { dir: path, holder, waited });
-            }
-            Some(_) => return Err(Error::Pending { dir: path }),
+            Some(Pending { holder: None, .. }) => return Err(Error::Pending { dir: path }),
+            Some(Pending { holder, .. }) => return Err(Error::Changing { dir: path, holder }),
         }
         let root = RealDisk.open_dir(&path).map_err(Error::io(Operation::Open, &path))?;
         let gate = Gate::new(RealDisk, path.clone(), root);
@@ -78,7 +75,7 @@ pub fn snapshot(
             return read.map(|()| entries);
         }
         if start.elapsed() > PATIENCE {
-            return Err(Error::Pending { dir: path });
+            return Err(Error::Changing { dir: path, holder: None });
         }
     }
 }
